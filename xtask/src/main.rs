@@ -1,0 +1,58 @@
+//! `cargo xtask`: everything that a developer or CI does with this repository, in one place.
+
+mod build;
+mod cases;
+mod paths;
+mod run;
+mod setup;
+mod sh;
+mod test;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Sets up, builds, runs and tests lastbyte"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building needs (and with --tests, what testing needs)
+    Setup(setup::Args),
+    /// Build lastbyte, its eBPF object included
+    Build(build::Args),
+    /// Build lastbyte and run it as root: `cargo xtask run -- watch`
+    Run(run::Args),
+    /// Format, lints, licences, unit tests, the native cases, the cases in VMs
+    Test(test::Args),
+    /// Run the cases on this machine's kernel, as root
+    Cases(cases::Args),
+    /// Run the cases on Debian's kernels in QEMU
+    Vm(vm::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup(args) => setup::main(&args),
+        Task::Build(args) => build::main(&args),
+        Task::Run(args) => run::main(&args),
+        Task::Test(args) => test::main(&args),
+        Task::Cases(args) => cases::main(&args),
+        Task::Vm(args) => vm::main(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

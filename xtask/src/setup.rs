@@ -1,0 +1,58 @@
+//! `cargo xtask setup`: installs what is missing, says what it does, does nothing twice.
+
+mod debian;
+mod deny;
+mod linker;
+mod rust;
+
+use anyhow::Result;
+
+pub use rust::STATIC_TARGET;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Also install what `cargo xtask test` and `cargo xtask vm` need
+    #[arg(long)]
+    tests: bool,
+}
+
+pub fn main(args: &Args) -> Result<()> {
+    if args.tests {
+        for_tests()?;
+    } else {
+        for_build()?;
+    }
+    println!("setup: ready");
+    Ok(())
+}
+
+/// What `cargo xtask build` needs.
+pub fn for_build() -> Result<()> {
+    debian::install(debian::BUILD)?;
+    rust::add_source()?;
+    linker::install()
+}
+
+/// What `cargo xtask test` needs: servers and clients for the cases, QEMU, cargo-deny.
+pub fn for_tests() -> Result<()> {
+    debian::install(&[debian::BUILD, debian::CASES, debian::VM].concat())?;
+    rust::add_source()?;
+    rust::add_static_target()?;
+    linker::install()?;
+    deny::install()
+}
+
+/// What `cargo xtask cases` needs.
+pub fn for_cases() -> Result<()> {
+    debian::install(&[debian::BUILD, debian::CASES].concat())?;
+    rust::add_source()?;
+    linker::install()
+}
+
+/// What `cargo xtask vm` needs.
+pub fn for_vm() -> Result<()> {
+    debian::install(&[debian::BUILD, debian::VM].concat())?;
+    rust::add_source()?;
+    rust::add_static_target()?;
+    linker::install()
+}

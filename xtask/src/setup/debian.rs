@@ -1,0 +1,70 @@
+//! Debian packages.
+
+use anyhow::{Context as _, Result};
+
+use crate::sh;
+
+/// To compile and link.
+pub const BUILD: &[&str] = &["gcc", "libc6-dev"];
+
+/// Servers, clients and helpers that the cases start.
+pub const CASES: &[&str] = &[
+    "dropbear-bin",
+    "iproute2",
+    "openssh-client",
+    "openssh-server",
+    "openssh-sftp-server",
+    "procps",
+    "rsync",
+    "tmux",
+];
+
+/// To make and boot the VMs; musl-tools compiles the C parts of the static binaries.
+pub const VM: &[&str] = &[
+    "debian-archive-keyring",
+    "libarchive-tools",
+    "mmdebstrap",
+    "musl-tools",
+    "qemu-system-x86",
+];
+
+/// Installs those of `wanted` that are missing.
+pub fn install(wanted: &[&str]) -> Result<()> {
+    if sh::which("dpkg-query").is_none() || sh::which("apt-get").is_none() {
+        println!(
+            "setup: not a Debian system, so nothing is installed; these are needed, under \
+             Debian's names: {}",
+            wanted.join(" ")
+        );
+        return Ok(());
+    }
+    let missing: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|package| !is_installed(package))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+
+    println!("setup: installing Debian packages: {}", missing.join(" "));
+    apt(&["update", "--quiet"]).context("cannot refresh apt's package lists")?;
+    let mut install = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
+    install.extend(&missing);
+    apt(&install).with_context(|| format!("cannot install {}", missing.join(" ")))
+}
+
+fn is_installed(package: &str) -> bool {
+    sh::output(sh::cmd("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]))
+        .is_ok_and(|status| status == "installed")
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    // `env`, because sudo may be told to reset the environment.
+    sh::quietly(
+        sh::root_cmd("env")?
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
+            .args(["-o", "DPkg::Lock::Timeout=300"])
+            .args(args),
+    )
+}

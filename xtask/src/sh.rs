@@ -1,0 +1,115 @@
+//! Running commands: every failure says which command failed, where and how.
+
+use std::{
+    env,
+    ffi::OsStr,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::paths;
+
+/// A command that runs at the root of the repository.
+pub fn cmd(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    // `cargo run` points LD_LIBRARY_PATH at the toolchain; nothing we start should depend on it.
+    command
+        .current_dir(paths::workspace())
+        .env_remove("LD_LIBRARY_PATH");
+    command
+}
+
+/// The cargo that runs this xtask.
+pub fn cargo() -> Command {
+    cmd(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// A command that runs as root: directly when we are root, else through sudo.
+pub fn root_cmd(program: impl AsRef<OsStr>) -> Result<Command> {
+    if is_root()? {
+        return Ok(cmd(program));
+    }
+    let Some(sudo) = which("sudo") else {
+        bail!(
+            "`{}` must run as root and sudo is not installed: run this as root",
+            Path::new(program.as_ref()).display()
+        );
+    };
+    let mut command = cmd(sudo);
+    command.arg("-E").arg(program);
+    Ok(command)
+}
+
+fn is_root() -> Result<bool> {
+    // A process's directory in /proc belongs to its effective user.
+    let own =
+        std::fs::metadata("/proc/self").context("cannot read /proc/self: is /proc mounted?")?;
+    Ok(own.uid() == 0)
+}
+
+/// Runs `command` with its output on ours; an error unless it exits 0.
+pub fn run(command: &mut Command) -> Result<()> {
+    command.stdin(Stdio::null());
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}", shown(command)))?;
+    if !status.success() {
+        bail!("{} failed: {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs `command` and returns its stdout; when it fails, its stderr is in the error.
+pub fn output(command: &mut Command) -> Result<String> {
+    command.stdin(Stdio::null());
+    let out = command
+        .output()
+        .with_context(|| format!("cannot start {}", shown(command)))?;
+    if !out.status.success() {
+        bail!(
+            "{} failed: {}\n{}",
+            shown(command),
+            out.status,
+            String::from_utf8_lossy(&out.stderr).trim_end()
+        );
+    }
+    String::from_utf8(out.stdout)
+        .with_context(|| format!("{} printed something that is not UTF-8", shown(command)))
+}
+
+/// Runs `command` in silence; its output is shown only when it fails.
+pub fn quietly(command: &mut Command) -> Result<()> {
+    command.stdin(Stdio::null());
+    let out = command
+        .output()
+        .with_context(|| format!("cannot start {}", shown(command)))?;
+    if !out.status.success() {
+        bail!(
+            "{} failed: {}\n{}{}",
+            shown(command),
+            out.status,
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr).trim_end()
+        );
+    }
+    Ok(())
+}
+
+/// The first executable called `program` on PATH.
+pub fn which(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?)
+        // Debian keeps administrators' programs out of ordinary users' PATH.
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
+}
+
+/// `command` as one would type it.
+pub fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line: Vec<_> = words.map(OsStr::to_string_lossy).collect();
+    format!("`{}`", line.join(" "))
+}

@@ -1,0 +1,142 @@
+//! `cargo xtask test`: every check there is, stage by stage. A failed stage does not hide the
+//! later ones, unless they need what it should have built.
+
+mod stages;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only format, lints and unit tests
+    #[arg(long)]
+    quick: bool,
+    /// Everything but the cases in VMs
+    #[arg(long)]
+    no_vm: bool,
+}
+
+pub fn main(args: &Args) -> Result<()> {
+    let mut report = Report::default();
+    if !report.stage("setup", || stages::setup(args.quick)) {
+        return report.finish();
+    }
+    report.stage("format", stages::format);
+    report.stage("clippy", stages::clippy);
+    report.stage("clippy of the eBPF side", stages::clippy_ebpf);
+    report.stage("unit tests", stages::unit_tests);
+    if args.quick {
+        return report.finish();
+    }
+
+    report.stage("dependencies", stages::dependencies);
+    let mut binaries = None;
+    report.stage("release build", || {
+        binaries = Some(stages::build()?);
+        Ok(())
+    });
+    match &binaries {
+        Some(binaries) => {
+            report.stage("cases on this kernel", || stages::native_cases(binaries));
+        }
+        None => report.skip("cases on this kernel", "the build failed"),
+    }
+    match (&binaries, args.no_vm) {
+        (_, true) => report.skip("cases in VMs", "--no-vm"),
+        (None, _) => report.skip("cases in VMs", "the build failed"),
+        (Some(_), false) => {
+            report.stage("cases in VMs", stages::vm_cases);
+        }
+    }
+    report.finish()
+}
+
+/// What became of each stage.
+#[derive(Default)]
+struct Report {
+    stages: Vec<Stage>,
+}
+
+struct Stage {
+    name: &'static str,
+    outcome: Outcome,
+    took: Duration,
+}
+
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(&'static str),
+}
+
+impl Report {
+    /// Runs a stage; false when it failed.
+    fn stage(&mut self, name: &'static str, body: impl FnOnce() -> Result<()>) -> bool {
+        println!("\n== {name}");
+        let begun = Instant::now();
+        let result = body();
+        let took = begun.elapsed();
+        let outcome = match result {
+            Ok(()) => {
+                println!("== {name}: passed in {:.1} s", took.as_secs_f64());
+                Outcome::Passed
+            }
+            Err(error) => {
+                println!("{error:#}");
+                println!("== {name}: FAILED after {:.1} s", took.as_secs_f64());
+                Outcome::Failed(first_line(&format!("{error:#}")))
+            }
+        };
+        let passed = matches!(outcome, Outcome::Passed);
+        self.stages.push(Stage {
+            name,
+            outcome,
+            took,
+        });
+        passed
+    }
+
+    fn skip(&mut self, name: &'static str, reason: &'static str) {
+        println!("\n== {name}: skipped, {reason}");
+        self.stages.push(Stage {
+            name,
+            outcome: Outcome::Skipped(reason),
+            took: Duration::ZERO,
+        });
+    }
+
+    /// Prints the summary; an error when a stage failed.
+    fn finish(&self) -> Result<()> {
+        let (mut passed, mut failed) = (0, 0);
+        println!("\n== summary");
+        for stage in &self.stages {
+            let (word, why) = match &stage.outcome {
+                Outcome::Passed => {
+                    passed += 1;
+                    ("passed", "")
+                }
+                Outcome::Failed(why) => {
+                    failed += 1;
+                    ("FAILED", why.as_str())
+                }
+                Outcome::Skipped(why) => ("skipped", *why),
+            };
+            let line = format!(
+                "{word:8} {:26} {:7.1} s  {why}",
+                stage.name,
+                stage.took.as_secs_f64()
+            );
+            println!("{}", line.trim_end());
+        }
+        println!("{passed} passed, {failed} failed");
+        if failed > 0 {
+            bail!("{failed} of {} stages failed", self.stages.len());
+        }
+        Ok(())
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,81 @@
+//! The stages of `cargo xtask test`.
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    build::{self, Binaries},
+    cases, paths, setup, sh, vm,
+};
+
+pub fn setup(quick: bool) -> Result<()> {
+    if quick {
+        setup::for_build()
+    } else {
+        setup::for_tests()
+    }
+}
+
+pub fn format() -> Result<()> {
+    sh::run(sh::cargo().args(["fmt", "--all", "--check"]))
+        .context("the code is not formatted: run `cargo fmt --all`")
+}
+
+pub fn clippy() -> Result<()> {
+    sh::run(
+        sh::cargo()
+            .args(["clippy", "--workspace", "--all-targets"])
+            .args(DENY_WARNINGS),
+    )
+}
+
+/// The eBPF program is no target of the host, so it is checked as its build makes it: for BPF,
+/// with `core` from source, which stable rustc does only when told that it is bootstrapping.
+pub fn clippy_ebpf() -> Result<()> {
+    sh::run(
+        sh::cargo()
+            .args(["clippy", "--package", "tracer-ebpf", "--features", "ebpf"])
+            .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
+            .args(DENY_WARNINGS)
+            .env("RUSTC_BOOTSTRAP", "1"),
+    )
+}
+
+pub fn unit_tests() -> Result<()> {
+    sh::run(sh::cargo().args(["test", "--quiet", "--workspace"]))
+}
+
+pub fn dependencies() -> Result<()> {
+    let deny = paths::tool("cargo-deny");
+    sh::run(sh::cmd(&deny).args(["check", "bans", "licenses", "sources"]))
+        .context("a dependency breaks a rule of deny.toml")?;
+
+    let fetched = sh::output(
+        sh::cmd("timeout")
+            .arg("60")
+            .arg(&deny)
+            .args(["fetch", "db"]),
+    );
+    if fetched.is_err() {
+        println!(
+            "note: the RustSec advisory database cannot be reached from here: \
+             advisories were NOT checked"
+        );
+        return Ok(());
+    }
+    sh::run(sh::cmd(&deny).args(["check", "--disable-fetch", "advisories"]))
+        .context("a dependency has a known vulnerability")
+}
+
+pub fn build() -> Result<Binaries> {
+    build::with_testkit()
+}
+
+pub fn native_cases(binaries: &Binaries) -> Result<()> {
+    cases::native(binaries, &[])
+}
+
+pub fn vm_cases() -> Result<()> {
+    vm::every_kernel()
+}
+
+const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];

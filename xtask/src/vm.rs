@@ -1,0 +1,91 @@
+//! `cargo xtask vm`: the cases on real kernels, in QEMU, without KVM.
+
+mod apt;
+mod boot;
+mod image;
+mod kernel;
+mod matrix;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use crate::setup;
+use kernel::Kernel;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Which kernel; may be repeated
+    #[arg(long, value_name = "VERSION|all", default_value = "6.12")]
+    kernel: Vec<String>,
+    /// How stream operations are observed; both unless given
+    #[arg(long)]
+    backend: Vec<Backend>,
+    /// Run this shell command inside instead of the cases
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["backend", "cases"])]
+    shell_cmd: Option<String>,
+    /// Give up on a VM after this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    timeout: u64,
+    /// Only these cases
+    #[arg(value_name = "CASE")]
+    cases: Vec<String>,
+}
+
+/// lastbyte's backends that VMs are tested with.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    Fentry,
+    Syscall,
+}
+
+impl Backend {
+    const ALL: [Self; 2] = [Self::Fentry, Self::Syscall];
+
+    /// As lastbyte's `--backend` spells it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Syscall => "syscall",
+        }
+    }
+}
+
+pub fn main(args: &Args) -> Result<()> {
+    if !cfg!(target_arch = "x86_64") {
+        bail!("the VMs are x86_64 only: they run this machine's static binaries under QEMU");
+    }
+    let kernels = chosen(&args.kernel)?;
+    setup::for_vm()?;
+    let timeout = std::time::Duration::from_secs(args.timeout);
+    if let Some(command) = &args.shell_cmd {
+        return matrix::shell(&kernels, command, timeout);
+    }
+    let backends = if args.backend.is_empty() {
+        Backend::ALL.to_vec()
+    } else {
+        args.backend.clone()
+    };
+    matrix::cases(&kernels, &backends, &args.cases, timeout)
+}
+
+/// The cases on every kernel and backend, as `cargo xtask test` wants them.
+pub fn every_kernel() -> Result<()> {
+    main(&Args {
+        kernel: vec!["all".into()],
+        backend: Vec::new(),
+        shell_cmd: None,
+        timeout: 900,
+        cases: Vec::new(),
+    })
+}
+
+fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
+    let mut kernels = Vec::new();
+    for name in names {
+        match name.as_str() {
+            "all" => kernels.extend(kernel::ALL),
+            _ => kernels.push(kernel::find(name)?),
+        }
+    }
+    Ok(kernels)
+}

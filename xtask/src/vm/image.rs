@@ -1,0 +1,121 @@
+//! What a VM boots into: a Debian root, made once, and on top our binaries, made each time.
+//! The kernel unpacks both into its initial RAM file system, the later over the earlier.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::apt;
+use crate::{build::Binaries, paths, sh};
+
+/// The suite of the root file system; its sshd is 10.0.
+const SUITE: &str = "trixie";
+
+const PACKAGES: &[&str] = &[
+    "bash",
+    "coreutils",
+    "dropbear-bin",
+    "iproute2",
+    "kmod",
+    "openssh-client",
+    "openssh-server",
+    "openssh-sftp-server",
+    "procps",
+    "rsync",
+    "socat",
+    "tmux",
+];
+
+/// Where the guest finds our binaries.
+pub const GUEST_BIN: &str = "/lastbyte";
+
+const INIT: &str = include_str!("init.sh");
+
+/// Debian's root file system; made the first time, and again when its recipe changes.
+pub fn root() -> Result<PathBuf> {
+    let archive = paths::vm().join("root.cpio");
+    let recipe_file = paths::vm().join("root.recipe");
+    let recipe = format!("{SUITE} {}\n", PACKAGES.join(","));
+    let is_fresh = fs::read_to_string(&recipe_file).is_ok_and(|found| found == recipe);
+    if is_fresh && archive.is_file() {
+        return Ok(archive);
+    }
+
+    println!("vm: making a Debian {SUITE} root file system");
+    fs::create_dir_all(paths::vm())
+        .with_context(|| format!("cannot create {}", paths::vm().display()))?;
+    let tar = paths::vm().join("root.tar");
+    sh::quietly(
+        sh::cmd("mmdebstrap")
+            .args(["--variant=minbase", "--architectures=amd64"])
+            .arg(format!("--include={}", PACKAGES.join(",")))
+            .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
+            .arg(SUITE)
+            .arg(&tar)
+            .arg(apt::mirror()),
+    )
+    .context("cannot make the root file system")?;
+    // Straight from tar to cpio: owners and device nodes survive without being root here.
+    let from_tar = format!("@{}", tar.display());
+    sh::run(
+        sh::cmd("bsdtar")
+            .args(["--format=newc", "-cf"])
+            .arg(&archive)
+            .arg(from_tar),
+    )
+    .context("cannot turn the root file system into an initramfs")?;
+    fs::remove_file(&tar).with_context(|| format!("cannot remove {}", tar.display()))?;
+    fs::write(&recipe_file, recipe)
+        .with_context(|| format!("cannot write {}", recipe_file.display()))?;
+    Ok(archive)
+}
+
+/// The initramfs of one VM, which runs `script` in bash, in `folder`.
+pub fn initramfs(folder: &Path, binaries: Option<&Binaries>, script: &str) -> Result<PathBuf> {
+    let root = root()?;
+    let overlay = overlay(folder, binaries, script)
+        .with_context(|| format!("cannot prepare the VM's files in {}", folder.display()))?;
+    let path = folder.join("initramfs");
+    join(&path, &[&root, &overlay]).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+fn overlay(folder: &Path, binaries: Option<&Binaries>, script: &str) -> Result<PathBuf> {
+    let stage = folder.join("overlay");
+    if stage.exists() {
+        fs::remove_dir_all(&stage)?;
+    }
+    let bin = stage.join(GUEST_BIN.trim_start_matches('/'));
+    fs::create_dir_all(&bin)?;
+    fs::write(stage.join("init"), INIT)?;
+    fs::set_permissions(stage.join("init"), fs::Permissions::from_mode(0o755))?;
+    fs::write(bin.join("script"), script)?;
+    if let Some(binaries) = binaries {
+        fs::copy(binaries.lastbyte(), bin.join("lastbyte"))?;
+        fs::copy(binaries.eager(), bin.join("eager"))?;
+        fs::copy(binaries.cases(), bin.join("cases"))?;
+    }
+    let archive = folder.join("overlay.cpio");
+    sh::run(
+        sh::cmd("bsdtar")
+            .args(["--format=newc", "--uid=0", "--gid=0", "-cf"])
+            .arg(&archive)
+            .arg("-C")
+            .arg(&stage)
+            .arg("."),
+    )?;
+    Ok(archive)
+}
+
+fn join(whole: &Path, parts: &[&Path]) -> io::Result<()> {
+    let mut out = File::create(whole)?;
+    for part in parts {
+        io::copy(&mut File::open(part)?, &mut out)?;
+    }
+    Ok(())
+}

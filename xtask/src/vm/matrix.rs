@@ -1,0 +1,198 @@
+//! Kernels × backends.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::Write as _,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    Backend,
+    boot::{self, Ended, Machine},
+    image::{self, GUEST_BIN},
+    kernel::Kernel,
+};
+use crate::{
+    build::{self, Binaries},
+    paths,
+};
+
+/// Runs a shell command on each kernel; an error when it fails on one.
+pub fn shell(kernels: &[&Kernel], command: &str, timeout: Duration) -> Result<()> {
+    let binaries = newest_binaries();
+    for kernel in kernels {
+        let ended = run(
+            kernel,
+            "shell",
+            binaries.as_ref(),
+            command,
+            timeout,
+            &mut |_| (),
+        )?;
+        if ended.status != 0 {
+            bail!("the command exited {} on {}", ended.status, ended.release);
+        }
+    }
+    Ok(())
+}
+
+/// Runs the cases on each kernel with each backend, then prints a table.
+pub fn cases(
+    kernels: &[&Kernel],
+    backends: &[Backend],
+    only: &[String],
+    timeout: Duration,
+) -> Result<()> {
+    let binaries = build::static_with_testkit()?;
+    let mut rows = Vec::new();
+    for kernel in kernels {
+        for &backend in backends {
+            let mut tally = Tally::default();
+            let begun = Instant::now();
+            let script = script(backend, only);
+            let result = run(
+                kernel,
+                backend.name(),
+                Some(&binaries),
+                &script,
+                timeout,
+                &mut |line| tally.count(line),
+            );
+            rows.push(Row {
+                kernel: kernel.version,
+                backend,
+                tally,
+                took: begun.elapsed(),
+                result,
+            });
+        }
+    }
+
+    print!("\n{}", table(&rows));
+    let failed = rows.iter().filter(|row| !row.passed()).count();
+    if failed > 0 {
+        bail!("{failed} of {} VMs failed", rows.len());
+    }
+    Ok(())
+}
+
+/// Static binaries of an earlier build, for the shell to use.
+fn newest_binaries() -> Option<Binaries> {
+    let binaries = build::static_binaries();
+    let all_there =
+        binaries.lastbyte().is_file() && binaries.eager().is_file() && binaries.cases().is_file();
+    all_there.then_some(binaries)
+}
+
+fn run(
+    kernel: &Kernel,
+    label: &str,
+    binaries: Option<&Binaries>,
+    script: &str,
+    timeout: Duration,
+    on_line: &mut dyn FnMut(&str),
+) -> Result<Ended> {
+    let name = format!("{}-{label}", kernel.version);
+    let image = kernel.image()?;
+    let folder = paths::vm().join("run").join(&name);
+    let logs = paths::vm().join("logs");
+    for folder in [&folder, &logs] {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let initramfs = image::initramfs(&folder, binaries, script)?;
+    let report_path = logs.join(format!("{name}.log"));
+    let mut report = File::create(&report_path)
+        .with_context(|| format!("cannot create {}", report_path.display()))?;
+
+    println!("vm: booting {name}");
+    let machine = Machine {
+        name: &name,
+        kernel: &image,
+        initramfs: &initramfs,
+        console: &logs.join(format!("{name}.console.log")),
+        timeout,
+    };
+    let ended = boot::run(&machine, |line| {
+        println!("{line}");
+        // The log is a copy of what is on the screen: losing it is no reason to stop.
+        let _ = writeln!(report, "{line}");
+        on_line(line);
+    });
+    // 170 MB that the next run makes anew.
+    let _ = fs::remove_file(&initramfs);
+    ended
+}
+
+fn script(backend: Backend, only: &[String]) -> String {
+    let mut script = format!(
+        "exec {GUEST_BIN}/cases --lastbyte {GUEST_BIN}/lastbyte --eager {GUEST_BIN}/eager \
+         --set vm-core --backend {}",
+        backend.name()
+    );
+    for case in only {
+        let quoted = case.replace('\'', r"'\''");
+        // Writing to a String cannot fail.
+        let _ = write!(script, " --only '{quoted}'");
+    }
+    script
+}
+
+/// The cases of one VM, counted from the lines that the runner prints.
+#[derive(Default)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+}
+
+impl Tally {
+    fn count(&mut self, line: &str) {
+        match line.split_whitespace().next() {
+            Some("ok") => self.passed += 1,
+            Some("FAIL") => self.failed += 1,
+            _ => (),
+        }
+    }
+}
+
+struct Row {
+    kernel: &'static str,
+    backend: Backend,
+    tally: Tally,
+    took: Duration,
+    result: Result<Ended>,
+}
+
+impl Row {
+    fn passed(&self) -> bool {
+        self.result.as_ref().is_ok_and(|ended| ended.status == 0)
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = format!(
+        "{:<8}{:<9}{:>7}{:>7}{:>8}\n",
+        "kernel", "backend", "passed", "failed", "time"
+    );
+    for row in rows {
+        let note = match &row.result {
+            Ok(ended) if ended.status == 0 => format!("ok, {}", ended.release),
+            Ok(ended) => format!("FAILED, exit status {}", ended.status),
+            Err(error) => format!("FAILED, {error:#}"),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<8}{:<9}{:>7}{:>7}{:>6.0} s  {note}",
+            row.kernel,
+            row.backend.name(),
+            row.tally.passed,
+            row.tally.failed,
+            row.took.as_secs_f64(),
+        );
+    }
+    text
+}
