@@ -5,12 +5,18 @@ mod boot;
 mod image;
 mod kernel;
 mod matrix;
+mod slot;
+
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::setup;
 use kernel::Kernel;
+
+/// Whether this machine's binaries run in the VMs, which are all of one architecture.
+pub const SUPPORTED: bool = cfg!(target_arch = "x86_64");
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -51,12 +57,12 @@ impl Backend {
 }
 
 pub fn main(args: &Args) -> Result<()> {
-    if !cfg!(target_arch = "x86_64") {
+    if !SUPPORTED {
         bail!("the VMs are x86_64 only: they run this machine's static binaries under QEMU");
     }
     let kernels = chosen(&args.kernel)?;
     setup::for_vm()?;
-    let timeout = std::time::Duration::from_secs(args.timeout);
+    let timeout = Duration::from_secs(args.timeout);
     if let Some(command) = &args.shell_cmd {
         return matrix::shell(&kernels, command, timeout);
     }

@@ -18,6 +18,9 @@ use crate::sh;
 /// may panic early, which says nothing about us.
 const ATTEMPTS: u32 = 4;
 
+/// How long a boot may take; 5 s is usual.
+const BOOT: Duration = Duration::from_secs(120);
+
 /// Begins the lines that init says to us, not the script.
 const MARK: &str = "LASTBYTE-VM: ";
 
@@ -70,10 +73,14 @@ enum Attempt {
 
 fn attempt_boot(machine: &Machine<'_>, line: &mut impl FnMut(&str)) -> Result<Attempt> {
     let mut qemu = Qemu::start(machine)?;
-    let deadline = Instant::now() + machine.timeout;
+    let begun = Instant::now();
     let mut release = None;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = match release {
+            None => machine.timeout.min(BOOT),
+            Some(_) => machine.timeout,
+        };
+        let left = limit.saturating_sub(begun.elapsed());
         match qemu.lines.recv_timeout(left) {
             Ok(text) => match text.strip_prefix(MARK) {
                 Some(said) => match (said.strip_prefix("up "), said.strip_prefix("rc=")) {
@@ -89,6 +96,10 @@ fn attempt_boot(machine: &Machine<'_>, line: &mut impl FnMut(&str)) -> Result<At
                 },
                 None => line(&text),
             },
+            Err(RecvTimeoutError::Timeout) if release.is_none() => {
+                let how = format!("the kernel hung for {} s", limit.as_secs());
+                return Ok(Attempt::DiedBeforeInit(how));
+            }
             Err(RecvTimeoutError::Timeout) => bail!(
                 "{}: no end after {} s: see {}",
                 machine.name,
@@ -115,8 +126,10 @@ struct Qemu {
 
 impl Qemu {
     fn start(machine: &Machine<'_>) -> Result<Self> {
-        let mut command = sh::cmd("qemu-system-x86_64");
+        // setpriv, so that QEMU does not outlive us when we are killed.
+        let mut command = sh::cmd("setpriv");
         command
+            .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
             .args(["-accel", "tcg,thread=multi"])
             // QEMU 7.2 emulates cmpxchg16b so that one boot in four of 6.12 crashes.
             .args(["-cpu", "max,-cx16"])
@@ -133,7 +146,7 @@ impl Qemu {
             .stdout(Stdio::piped());
         let mut child = command
             .spawn()
-            .context("cannot start qemu-system-x86_64: run `cargo xtask setup --tests`")?;
+            .context("cannot start setpriv, of util-linux")?;
         let stdout = child.stdout.take().context("QEMU has no stdout")?;
         Ok(Self {
             child,

@@ -47,8 +47,6 @@ pub fn root() -> Result<PathBuf> {
     }
 
     println!("vm: making a Debian {SUITE} root file system");
-    fs::create_dir_all(paths::vm())
-        .with_context(|| format!("cannot create {}", paths::vm().display()))?;
     let tar = paths::vm().join("root.tar");
     sh::quietly(
         sh::cmd("mmdebstrap")
@@ -75,13 +73,17 @@ pub fn root() -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// The initramfs of one VM, which runs `script` in bash, in `folder`.
-pub fn initramfs(folder: &Path, binaries: Option<&Binaries>, script: &str) -> Result<PathBuf> {
-    let root = root()?;
+/// The initramfs of one VM, which runs `script` in bash; made in `folder`.
+pub fn initramfs(
+    root: &Path,
+    folder: &Path,
+    binaries: Option<&Binaries>,
+    script: &str,
+) -> Result<PathBuf> {
     let overlay = overlay(folder, binaries, script)
         .with_context(|| format!("cannot prepare the VM's files in {}", folder.display()))?;
     let path = folder.join("initramfs");
-    join(&path, &[&root, &overlay]).with_context(|| format!("cannot write {}", path.display()))?;
+    join(&path, &[root, &overlay]).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 

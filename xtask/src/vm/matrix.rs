@@ -14,6 +14,7 @@ use super::{
     boot::{self, Ended, Machine},
     image::{self, GUEST_BIN},
     kernel::Kernel,
+    slot::{self, Slot},
 };
 use crate::{
     build::{self, Binaries},
@@ -95,22 +96,23 @@ fn run(
     timeout: Duration,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Ended> {
-    let name = format!("{}-{label}", kernel.version);
+    let slot = Slot::take(&format!("{}-{label}", kernel.version))?;
+    let name = &slot.name;
+    let preparing = slot::preparing()?;
     let image = kernel.image()?;
-    let folder = paths::vm().join("run").join(&name);
+    let root = image::root()?;
+    drop(preparing);
+    let initramfs = image::initramfs(&root, &slot.folder, binaries, script)?;
+
     let logs = paths::vm().join("logs");
-    for folder in [&folder, &logs] {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    let initramfs = image::initramfs(&folder, binaries, script)?;
+    fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
     let report_path = logs.join(format!("{name}.log"));
     let mut report = File::create(&report_path)
         .with_context(|| format!("cannot create {}", report_path.display()))?;
 
     println!("vm: booting {name}");
     let machine = Machine {
-        name: &name,
+        name,
         kernel: &image,
         initramfs: &initramfs,
         console: &logs.join(format!("{name}.console.log")),
