@@ -1,0 +1,52 @@
+//! The ring buffer and what is counted when it, or a table, is full.
+
+use aya_ebpf::{
+    helpers::bpf_get_smp_processor_id,
+    macros::map,
+    maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
+};
+use tracer_ebpf::{Body, Header, Kind, RING_BYTES, loss};
+
+use crate::kernel::now;
+
+#[map]
+static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+#[map]
+static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::KINDS as u32, 0);
+
+/// Counts one piece of evidence that could not be kept.
+#[inline(always)]
+pub fn lost(kind: u32) {
+    if let Some(count) = LOST.get_ptr_mut(kind) {
+        // SAFETY: this CPU's own slot of a live map; programs do not migrate.
+        unsafe { *count += 1 };
+    }
+}
+
+/// Writes one record: zeroed, headed, then filled in place by `fill` (records are too large for
+/// the 512 bytes of stack).
+#[inline(always)]
+pub fn emit<T: Body + 'static>(kind: Kind, fill: impl FnOnce(&mut T)) {
+    let Some(mut entry): Option<RingBufEntry<T>> = RECORDS.reserve::<T>(0) else {
+        lost(loss::RING);
+        return;
+    };
+    let words = entry.as_mut_ptr().cast::<u64>();
+    for i in 0..size_of::<T>() / 8 {
+        // SAFETY: within the reserved T, whose size is a multiple of 8. Volatile, so that the loop
+        // does not become a call of memset, which runs a byte at a time here.
+        unsafe { core::ptr::write_volatile(words.add(i), 0) };
+    }
+    // SAFETY: T is plain data and zero is a valid value of it; it begins with a Header (Body).
+    unsafe {
+        *entry.as_mut_ptr().cast::<Header>() = Header {
+            time: now(),
+            kind: kind as u16,
+            size: size_of::<T>() as u16,
+            cpu: bpf_get_smp_processor_id(),
+        };
+        fill(&mut *entry.as_mut_ptr());
+    }
+    entry.submit(0);
+}

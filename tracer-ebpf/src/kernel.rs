@@ -1,0 +1,351 @@
+//! Typed reads of kernel structs through the run-time layout.
+//!
+//! Every pointer is a plain address here and every read goes through `bpf_probe_read_kernel`, which
+//! gives zeroes where memory is not mapped: the same code serves tracepoints, fentry and iterators.
+//! A zero address is "none" and stays so through a chain of reads.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_kernel,
+    bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes,
+};
+use tracer_ebpf::{COMM_LEN, Config, ConnId, EXE_LEN, OPTIONAL, Proc};
+
+#[unsafe(no_mangle)]
+pub static CONFIG: Config = Config::EMPTY;
+
+/// A value that user space injected: `constant!(sys.read)`.
+macro_rules! constant {
+    ($($field:ident).+) => {
+        // SAFETY: reads a static; volatile because user space replaces its bytes before loading,
+        // so the compiler must not assume the initial value.
+        unsafe { core::ptr::read_volatile(&raw const crate::kernel::CONFIG.$($field).+) }
+    };
+}
+pub(crate) use constant;
+
+/// Reads `$ty` at a field of the layout: `field!(addr, pipe_head: u32)`.
+macro_rules! field {
+    ($addr:expr, $field:ident: $ty:ty) => {
+        crate::kernel::read::<$ty>($addr, crate::kernel::constant!(layout.$field))
+    };
+}
+pub(crate) use field;
+
+pub const FMODE_READ: u32 = 1;
+pub const FMODE_WRITE: u32 = 2;
+const PF_EXITING: u32 = 4;
+const S_IFMT: u16 = 0o170_000;
+const S_IFIFO: u16 = 0o010_000;
+const S_IFSOCK: u16 = 0o140_000;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const SOCK_STREAM: u16 = 1;
+const IPPROTO_TCP: u16 = 6;
+/// Most slots of a pipe whose lengths are added up: 1 MiB, the limit of unprivileged users
+/// (`/proc/sys/fs/pipe-max-size`), has 256.
+const PIPE_SLOTS: u32 = 256;
+
+/// Reads a `T` at `addr + offset`; zeroes when `addr` is 0 or not mapped.
+#[inline(always)]
+pub fn read<T: Copy + Default>(addr: u64, offset: u32) -> T {
+    if addr == 0 {
+        return T::default();
+    }
+    // SAFETY: the helper checks the address and T is plain data.
+    unsafe { bpf_probe_read_kernel((addr + u64::from(offset)) as *const T) }.unwrap_or_default()
+}
+
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+#[inline(always)]
+pub fn current_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+#[derive(Clone, Copy)]
+pub struct Task(pub u64);
+
+impl Task {
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: no arguments.
+        Self(unsafe { bpf_get_current_task() })
+    }
+
+    #[inline(always)]
+    pub fn tid(self) -> u32 {
+        field!(self.0, task_pid: u32)
+    }
+
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        field!(self.0, task_tgid: u32)
+    }
+
+    /// The process: its pid and the start of its first thread.
+    #[inline(always)]
+    pub fn proc(self) -> Proc {
+        let leader = field!(self.0, task_leader: u64);
+        Proc { start: field!(leader, task_start: u64), pid: self.tgid(), pad: 0 }
+    }
+
+    #[inline(always)]
+    pub fn parent(self) -> Self {
+        Self(field!(self.0, task_parent: u64))
+    }
+
+    #[inline(always)]
+    pub fn uid(self) -> u32 {
+        field!(field!(self.0, task_cred: u64), cred_uid: u32)
+    }
+
+    #[inline(always)]
+    pub fn comm(self) -> [u8; COMM_LEN] {
+        field!(self.0, task_comm: [u8; COMM_LEN])
+    }
+
+    #[inline(always)]
+    pub fn exit_code(self) -> u32 {
+        field!(self.0, task_exit_code: u32)
+    }
+
+    #[inline(always)]
+    pub fn exiting(self) -> bool {
+        field!(self.0, task_flags: u32) & PF_EXITING != 0
+    }
+
+    /// Whether no thread of its group is alive: true in the exit handler of the last one, since
+    /// `do_exit` decrements `signal->live` before the tracepoint (kernel/exit.c).
+    #[inline(always)]
+    pub fn group_dead(self) -> bool {
+        field!(field!(self.0, task_signal: u64), signal_live: u32) == 0
+    }
+
+    /// Pid in the process's own namespace.
+    #[inline(always)]
+    pub fn ns_pid(self) -> u32 {
+        let leader = field!(self.0, task_leader: u64);
+        let pid = field!(leader, task_thread_pid: u64);
+        let level = field!(pid, pid_level: u32);
+        read(pid, constant!(layout.pid_numbers) + level * constant!(upid_size))
+    }
+
+    /// Base name of the executable file.
+    #[inline(always)]
+    pub fn exe(self, out: &mut [u8; EXE_LEN]) {
+        let mm = field!(self.0, task_mm: u64);
+        let file = field!(mm, mm_exe_file: u64);
+        let name = field!(field!(file, file_dentry: u64), dentry_name: u64);
+        *out = [0; EXE_LEN];
+        if name != 0 {
+            // SAFETY: the helper checks the address. A longer name is cut and then matches none.
+            let _ = unsafe { bpf_probe_read_kernel_str_bytes(name as *const u8, out) };
+        }
+    }
+
+    /// First and last address of the arguments in user memory.
+    #[inline(always)]
+    pub fn args(self) -> (u64, u64) {
+        let mm = field!(self.0, task_mm: u64);
+        (field!(mm, mm_arg_start: u64), field!(mm, mm_arg_end: u64))
+    }
+
+    #[inline(always)]
+    pub fn fds(self) -> Fds {
+        let fdt = field!(field!(self.0, task_files: u64), files_fdt: u64);
+        Fds { table: field!(fdt, fdt_fd: u64), max: field!(fdt, fdt_max: u32) }
+    }
+}
+
+/// A descriptor table at one moment.
+#[derive(Clone, Copy)]
+pub struct Fds {
+    table: u64,
+    pub max: u32,
+}
+
+impl Fds {
+    #[inline(always)]
+    pub fn file(self, fd: u32) -> File {
+        if fd >= self.max {
+            return File(0);
+        }
+        File(read(self.table, fd.wrapping_mul(8)))
+    }
+}
+
+/// An open file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct File(pub u64);
+
+impl File {
+    #[inline(always)]
+    pub fn mode(self) -> u32 {
+        field!(self.0, file_mode: u32)
+    }
+
+    #[inline(always)]
+    pub fn inode(self) -> u64 {
+        field!(self.0, file_inode: u64)
+    }
+
+    #[inline(always)]
+    pub fn ino(self) -> u64 {
+        field!(self.inode(), inode_ino: u64)
+    }
+
+    #[inline(always)]
+    fn kind(self) -> u16 {
+        field!(self.inode(), inode_mode: u16) & S_IFMT
+    }
+
+    /// References to it: one for each descriptor in any process, and those in use just now.
+    #[inline(always)]
+    pub fn refs(self) -> u32 {
+        (field!(self.0, file_count: u64) as u32).wrapping_add(1).wrapping_sub(constant!(one_ref))
+    }
+
+    /// The pipe that it is an end of.
+    #[inline(always)]
+    pub fn pipe(self) -> Option<Pipe> {
+        (self.0 != 0 && self.kind() == S_IFIFO).then(|| self.as_pipe())
+    }
+
+    /// The same where it is known to be one.
+    #[inline(always)]
+    pub fn as_pipe(self) -> Pipe {
+        Pipe(field!(self.0, file_private: u64))
+    }
+
+    /// The TCP socket that it is.
+    #[inline(always)]
+    pub fn tcp(self) -> Option<Sock> {
+        if self.0 == 0 || self.kind() != S_IFSOCK {
+            return None;
+        }
+        let sock = Sock(field!(field!(self.0, file_private: u64), socket_sk: u64));
+        sock.is_tcp().then_some(sock)
+    }
+}
+
+/// A `struct pipe_inode_info`.
+#[derive(Clone, Copy)]
+pub struct Pipe(pub u64);
+
+impl Pipe {
+    #[inline(always)]
+    pub fn readers(self) -> u32 {
+        field!(self.0, pipe_readers: u32)
+    }
+
+    #[inline(always)]
+    pub fn writers(self) -> u32 {
+        field!(self.0, pipe_writers: u32)
+    }
+
+    #[inline(always)]
+    pub fn capacity(self) -> u32 {
+        field!(self.0, pipe_usage: u32).wrapping_mul(constant!(page_size))
+    }
+
+    /// Free slots.
+    #[inline(always)]
+    pub fn room(self) -> u32 {
+        let used = field!(self.0, pipe_head: u32).wrapping_sub(field!(self.0, pipe_tail: u32));
+        field!(self.0, pipe_usage: u32).saturating_sub(used)
+    }
+
+    #[inline(always)]
+    pub fn unread(self) -> u64 {
+        pipe_unread(self.0)
+    }
+}
+
+/// Bytes in a pipe. A global function, so that the verifier checks its loop once and not at each
+/// of its callers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn pipe_unread(pipe: u64) -> u64 {
+    let head = field!(pipe, pipe_head: u32);
+    let tail = field!(pipe, pipe_tail: u32);
+    let mask = field!(pipe, pipe_ring: u32).wrapping_sub(1);
+    let bufs = field!(pipe, pipe_bufs: u64);
+    let used = head.wrapping_sub(tail);
+    let mut sum = 0u64;
+    for i in 0..PIPE_SLOTS {
+        if i >= used {
+            break;
+        }
+        let slot = tail.wrapping_add(i) & mask;
+        let at = slot.wrapping_mul(constant!(pipe_buf_size)).wrapping_add(constant!(layout.pipe_buf_len));
+        sum += u64::from(read::<u32>(bufs, at));
+    }
+    sum
+}
+
+/// A `struct sock`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Sock(pub u64);
+
+impl Sock {
+    #[inline(always)]
+    fn is_tcp(self) -> bool {
+        let family = field!(self.0, sock_family: u16);
+        (family == AF_INET || family == AF_INET6)
+            && field!(self.0, sock_type: u16) == SOCK_STREAM
+            && (field!(self.0, sock_protocol: u16) & 0xff) == IPPROTO_TCP
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        field!(self.0, sock_state: u8)
+    }
+
+    #[inline(always)]
+    pub fn local_port(self) -> u16 {
+        field!(self.0, sock_lport: u16)
+    }
+
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        field!(self.0, sock_err: u32)
+    }
+
+    /// Bytes written to it that the peer has not acknowledged.
+    #[inline(always)]
+    pub fn unacked(self) -> u32 {
+        field!(self.0, tcp_write_seq: u32).wrapping_sub(field!(self.0, tcp_snd_una: u32))
+    }
+
+    #[inline(always)]
+    pub fn id(self) -> ConnId {
+        let family = field!(self.0, sock_family: u16);
+        let mut id = ConnId {
+            sock: self.0,
+            family: u32::from(family),
+            local_port: self.local_port(),
+            peer_port: u16::from_be(field!(self.0, sock_dport: u16)),
+            ..ConnId::default()
+        };
+        if family == AF_INET {
+            self.address(constant!(layout.sock_saddr), &mut id.local[..4]);
+            self.address(constant!(layout.sock_daddr), &mut id.peer[..4]);
+        } else {
+            self.address(constant!(layout.sock_saddr6), &mut id.local);
+            self.address(constant!(layout.sock_daddr6), &mut id.peer);
+        }
+        id
+    }
+
+    #[inline(always)]
+    fn address(self, offset: u32, out: &mut [u8]) {
+        if offset != OPTIONAL {
+            // SAFETY: the helper checks the address.
+            let _ = unsafe { bpf_probe_read_kernel_buf((self.0 + u64::from(offset)) as *const u8, out) };
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Where fields are in the running kernel, resolved by user space from its BTF.
+
+use zerocopy::{Immutable, IntoBytes};
+
+macro_rules! layout {
+    ($($(#[$doc:meta])* $field:ident: $ty:literal . $path:literal $(or $alt:literal)* $(, optional = $cost:literal)?;)+) => {
+        /// Byte offsets of kernel fields, from the beginning of the named struct.
+        ///
+        /// rustc emits no CO-RE relocations: user space resolves them at start-up and injects this
+        /// struct as a read-only global, which the verifier treats as constants.
+        #[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
+        #[repr(C)]
+        pub struct Layout { $($(#[$doc])* pub $field: u32),+ }
+
+        /// One field to resolve.
+        #[derive(Clone, Copy, Debug)]
+        pub struct Member {
+            /// Name in [`Layout`].
+            pub name: &'static str,
+            /// Kernel struct.
+            pub of: &'static str,
+            /// Ways to spell the path to it, newest kernel first; dots descend into members.
+            pub paths: &'static [&'static str],
+            /// What cannot be told without it; `None` for a field that nothing works without.
+            pub cost: Option<&'static str>,
+        }
+
+        impl Layout {
+            /// All fields in the order of [`Layout::from_offsets`].
+            pub const MEMBERS: &'static [Member] = &[$(Member {
+                name: stringify!($field),
+                of: $ty,
+                paths: &[$path $(, $alt)*],
+                cost: layout!(@cost $($cost)?),
+            }),+];
+
+            /// A layout with nothing resolved.
+            pub const UNRESOLVED: Self = Self { $($field: OPTIONAL),+ };
+
+            /// Builds a layout from offsets in the order of [`Layout::MEMBERS`].
+            #[must_use]
+            pub fn from_offsets(offsets: impl IntoIterator<Item = u32>) -> Self {
+                let mut offsets = offsets.into_iter();
+                Self { $($field: offsets.next().unwrap_or(OPTIONAL)),+ }
+            }
+        }
+    };
+    (@cost) => { None };
+    (@cost $cost:literal) => { Some($cost) };
+}
+
+/// Stands for an optional field that this kernel does not have.
+pub const OPTIONAL: u32 = u32::MAX;
+
+layout! {
+    /// Thread id.
+    task_pid: "task_struct"."pid";
+    /// Thread group id.
+    task_tgid: "task_struct"."tgid";
+    /// Start, ns of `CLOCK_BOOTTIME`.
+    task_start: "task_struct"."start_boottime" or "real_start_time";
+    /// Leader of the thread group.
+    task_leader: "task_struct"."group_leader";
+    /// Parent, whoever traces.
+    task_parent: "task_struct"."real_parent";
+    /// Name.
+    task_comm: "task_struct"."comm";
+    /// Status for wait(2).
+    task_exit_code: "task_struct"."exit_code";
+    /// `PF_*`.
+    task_flags: "task_struct"."flags";
+    /// Shared by the thread group.
+    task_signal: "task_struct"."signal";
+    /// Descriptor table.
+    task_files: "task_struct"."files";
+    /// Memory.
+    task_mm: "task_struct"."mm";
+    /// Credentials.
+    task_cred: "task_struct"."real_cred";
+    /// Pid structure.
+    task_thread_pid: "task_struct"."thread_pid";
+    /// Threads alive.
+    signal_live: "signal_struct"."live";
+    /// User id.
+    cred_uid: "cred"."uid";
+    /// Level of its namespace.
+    pid_level: "pid"."level";
+    /// Numbers by level.
+    pid_numbers: "pid"."numbers";
+    /// Start of the arguments.
+    mm_arg_start: "mm_struct"."arg_start";
+    /// End of the arguments.
+    mm_arg_end: "mm_struct"."arg_end";
+    /// The executable.
+    mm_exe_file: "mm_struct"."exe_file";
+    /// Table of the moment.
+    files_fdt: "files_struct"."fdt";
+    /// Size of the table.
+    fdt_max: "fdtable"."max_fds";
+    /// Files by descriptor.
+    fdt_fd: "fdtable"."fd";
+    /// Inode.
+    file_inode: "file"."f_inode";
+    /// `FMODE_*`.
+    file_mode: "file"."f_mode";
+    /// Transport's own.
+    file_private: "file"."private_data";
+    /// Name in the file system.
+    file_dentry: "file"."f_path.dentry";
+    /// References, to 6.12 (a plain count) and since (one less than the count).
+    file_count: "file"."f_ref.refcnt" or "f_count";
+    /// Component name.
+    dentry_name: "dentry"."d_name.name";
+    /// Type and permissions.
+    inode_mode: "inode"."i_mode";
+    /// Number.
+    inode_ino: "inode"."i_ino";
+    /// The pipe's next slot to write.
+    pipe_head: "pipe_inode_info"."head";
+    /// The pipe's next slot to read.
+    pipe_tail: "pipe_inode_info"."tail";
+    /// Slots.
+    pipe_ring: "pipe_inode_info"."ring_size";
+    /// Slots that may be used.
+    pipe_usage: "pipe_inode_info"."max_usage";
+    /// Open files that read.
+    pipe_readers: "pipe_inode_info"."readers";
+    /// Open files that write.
+    pipe_writers: "pipe_inode_info"."writers";
+    /// Slots' array.
+    pipe_bufs: "pipe_inode_info"."bufs";
+    /// Bytes of a slot.
+    pipe_buf_len: "pipe_buffer"."len";
+    /// The open file of a read or write.
+    kiocb_file: "kiocb"."ki_filp";
+    /// Bytes that a write was asked to write.
+    iter_count: "iov_iter"."count";
+    /// Who sent a signal.
+    siginfo_fields: "kernel_siginfo"."_sifields";
+    /// Protocol's own.
+    socket_sk: "socket"."sk";
+    /// Address family.
+    sock_family: "sock"."__sk_common.skc_family";
+    /// TCP state.
+    sock_state: "sock"."__sk_common.skc_state";
+    /// Peer's IPv4 address.
+    sock_daddr: "sock"."__sk_common.skc_daddr";
+    /// Our IPv4 address.
+    sock_saddr: "sock"."__sk_common.skc_rcv_saddr";
+    /// Peer's port, network order.
+    sock_dport: "sock"."__sk_common.skc_dport";
+    /// Our port, host order.
+    sock_lport: "sock"."__sk_common.skc_num";
+    /// Peer's IPv6 address.
+    sock_daddr6: "sock"."__sk_common.skc_v6_daddr", optional = "peers over IPv6 have no address";
+    /// Our IPv6 address.
+    sock_saddr6: "sock"."__sk_common.skc_v6_rcv_saddr", optional = "local IPv6 addresses are not told";
+    /// Kind of socket.
+    sock_type: "sock"."sk_type";
+    /// Protocol.
+    sock_protocol: "sock"."sk_protocol";
+    /// Pending error.
+    sock_err: "sock"."sk_err";
+    /// Next byte to queue.
+    tcp_write_seq: "tcp_sock"."write_seq";
+    /// First byte that the peer has not acknowledged.
+    tcp_snd_una: "tcp_sock"."snd_una";
+    /// First argument of a system call.
+    regs_arg0: "pt_regs"."di" or "regs", optional = "no syscall backend";
+    /// Second argument of a system call.
+    regs_arg1: "pt_regs"."si" or "regs", optional = "no syscall backend";
+    /// Third argument of a system call.
+    regs_arg2: "pt_regs"."dx" or "regs", optional = "no syscall backend";
+}

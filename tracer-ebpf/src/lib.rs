@@ -1,0 +1,616 @@
+//! The record ABI: what the kernel side and user space say to each other.
+//!
+//! Every [record](Kind) is one fixed-layout, padding-free struct that begins with a [`Header`].
+//! The kernel side writes them to the ring buffer, user space adds its own (snapshots, samples,
+//! ticks) and everything travels one road; a recording is nothing but these bytes.
+//! Times are nanoseconds of `CLOCK_BOOTTIME`, sizes are bytes, pids are those of the initial pid
+//! namespace and name thread groups.
+#![no_std]
+
+mod config;
+mod layout;
+mod tables;
+
+pub use config::{Config, Sys};
+pub use layout::{Layout, Member, OPTIONAL};
+pub use tables::{Session, StreamState, Task, told};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Changes whenever a record's layout or meaning does; a recording of another version is refused.
+pub const ABI_VERSION: u32 = 1;
+
+/// Length of a kernel `comm` (`TASK_COMM_LEN`, include/linux/sched.h).
+pub const COMM_LEN: usize = 16;
+/// Longest base name of a server executable that the kernel side compares.
+pub const EXE_LEN: usize = 32;
+/// Bytes of an argument vector that are kept of each exec.
+pub const ARGV_LEN: usize = 512;
+/// Streams of a session: stdin, stdout, stderr.
+pub const STREAMS: usize = 3;
+/// Size of the ring buffer in bytes unless the user chose another.
+pub const RING_BYTES: u32 = 8 << 20;
+
+macro_rules! records {
+    ($($(#[$doc:meta])* $kind:ident = $n:literal => $body:ident),+ $(,)?) => {
+        /// What a record tells. Numbers are part of the ABI and never reused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum Kind { $($(#[$doc])* $kind = $n),+ }
+
+        impl Kind {
+            /// The kind a header's number stands for, if it is one.
+            #[must_use]
+            pub const fn of(raw: u16) -> Option<Self> {
+                match raw { $($n => Some(Self::$kind),)+ _ => None }
+            }
+
+            /// Every kind, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),+];
+
+            /// Size in bytes of a record of this kind, header included.
+            #[must_use]
+            pub const fn size(self) -> usize {
+                match self { $(Self::$kind => size_of::<$body>()),+ }
+            }
+        }
+
+        /// A decoded record.
+        #[derive(Clone, Copy, Debug)]
+        pub enum Record<'a> { $($(#[$doc])* $kind(&'a $body)),+ }
+
+        impl<'a> Record<'a> {
+            /// Decodes the record at the start of `bytes`; `None` when the kind is unknown, the
+            /// size is not the kind's own, or the bytes are not aligned to 8.
+            #[must_use]
+            pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+                let (header, _) = Header::ref_from_prefix(bytes).ok()?;
+                let kind = Kind::of(header.kind)?;
+                if header.size as usize != kind.size() || bytes.len() != kind.size() {
+                    return None;
+                }
+                Some(match kind { $(Kind::$kind => Self::$kind($body::ref_from_bytes(bytes).ok()?)),+ })
+            }
+
+            /// Time and kind.
+            #[must_use]
+            pub const fn header(&self) -> &'a Header {
+                match self { $(Self::$kind(r) => &r.header),+ }
+            }
+        }
+    };
+}
+
+records! {
+    /// A tracked process forked. Threads are not told.
+    Fork = 1 => Fork,
+    /// A tracked process executed a program, or one that became tracked by doing so.
+    Exec = 2 => Exec,
+    /// A tracked process exits; its descriptors are still open.
+    Exit = 3 => Exit,
+    /// A server's child took stream ends of its server as its stdin, stdout, stderr.
+    SessionStart = 4 => SessionStart,
+    /// The kernel tells the server that a leader has died.
+    Chld = 5 => Chld,
+    /// A signal that may end its target was sent to a tracked process.
+    Signal = 6 => Signal,
+    /// A stream passed an edge.
+    Stream = 7 => Stream,
+    /// The server's TCP connection changed state.
+    Conn = 8 => Conn,
+
+    /// User space: what follows was recorded here, so. First of every recording.
+    Start = 32 => Start,
+    /// User space: the ring was empty after every record before this one; time has come this far.
+    Tick = 33 => Tick,
+    /// User space: the kernel side could not deliver this many records.
+    Loss = 34 => Loss,
+    /// User space: the name of a user.
+    User = 35 => User,
+    /// User space: a scan for the holders of every stream begins.
+    ScanBegin = 36 => Scan,
+    /// User space: an open stream end that the scan found.
+    Holder = 37 => Holder,
+    /// User space: the scan is complete.
+    ScanEnd = 38 => Scan,
+    /// User space: a process that was there before the tracer.
+    Process = 39 => Exec,
+    /// User space: the start-up snapshot is complete; from here on everything is seen.
+    Ready = 40 => Tick,
+}
+
+/// Begins every record.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Header {
+    /// When, in ns of `CLOCK_BOOTTIME`.
+    pub time: u64,
+    /// A [`Kind`].
+    pub kind: u16,
+    /// Size of the whole record in bytes.
+    pub size: u16,
+    /// CPU it was written on; 0 for records of user space.
+    pub cpu: u32,
+}
+
+/// A process: a pid alone names several over time.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes,
+    Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Proc {
+    /// Start of the thread group's leader, ns of `CLOCK_BOOTTIME` (`task_struct.start_boottime`).
+    pub start: u64,
+    /// Thread group id in the initial pid namespace.
+    pub pid: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// Who a process is to us: [`Fork::flags`], [`Exec::flags`], [`Exit::flags`].
+pub mod role {
+    /// Its executable is a server's.
+    pub const SERVER: u32 = 1;
+    /// It is the leader of its session.
+    pub const LEADER: u32 = 2;
+    /// It has exited, its parent may not have reaped it.
+    pub const EXITED: u32 = 4;
+}
+
+/// See [`Kind::Fork`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Fork {
+    /// Time and kind.
+    pub header: Header,
+    /// Session of the parent, inherited by the child; 0 for a server outside any session.
+    pub session: u64,
+    /// Who forked.
+    pub parent: Proc,
+    /// The new process.
+    pub child: Proc,
+    /// [`role`] of the child.
+    pub flags: u32,
+    /// Real user id of the child.
+    pub uid: u32,
+    /// `comm` of the child.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// See [`Kind::Exec`] and [`Kind::Process`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Exec {
+    /// Time and kind.
+    pub header: Header,
+    /// Its session; 0 for a server outside any session.
+    pub session: u64,
+    /// The process.
+    pub proc: Proc,
+    /// Its parent's pid.
+    pub parent: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// [`role`] after the exec.
+    pub flags: u32,
+    /// Bytes of `argv` that are used.
+    pub argv_len: u32,
+    /// Bytes that the argument vector has in the process; more than `argv_len` when cut.
+    pub argv_full: u32,
+    /// Always 0.
+    pub pad: u32,
+    /// `comm`.
+    pub comm: [u8; COMM_LEN],
+    /// Base name of the executable file, not of what was asked for.
+    pub exe: [u8; EXE_LEN],
+    /// Arguments, each ended by a NUL.
+    pub argv: [u8; ARGV_LEN],
+}
+
+/// See [`Kind::Exit`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Exit {
+    /// Time and kind.
+    pub header: Header,
+    /// Its session; 0 for a server outside any session.
+    pub session: u64,
+    /// The process.
+    pub proc: Proc,
+    /// Status in the form of wait(2).
+    pub status: u32,
+    /// [`role`].
+    pub flags: u32,
+    /// For a leader: its streams at this moment.
+    pub streams: [StreamNow; STREAMS],
+}
+
+/// A stream at one moment.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StreamNow {
+    /// Bytes in the kernel object.
+    pub unread: u64,
+    /// Bytes written so far.
+    pub written: u64,
+    /// Bytes read so far.
+    pub read: u64,
+}
+
+/// What a stream is made of: [`StreamEnds::transport`].
+pub mod transport {
+    /// Not observed: closed, a file, a device.
+    pub const NONE: u32 = 0;
+    /// A pipe.
+    pub const PIPE: u32 = 1;
+    /// A unix socketpair.
+    pub const UNIX: u32 = 2;
+    /// A pty.
+    pub const PTY: u32 = 3;
+    /// A TCP socket: never a stream, but what a server's sessions go over.
+    pub const TCP: u32 = 4;
+}
+
+/// One stream of a starting session.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StreamEnds {
+    /// Inode number of the kernel object; 0 when there is none.
+    pub object: u64,
+    /// A [`transport`].
+    pub transport: u32,
+    /// Capacity in bytes.
+    pub capacity: u32,
+}
+
+/// See [`Kind::SessionStart`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SessionStart {
+    /// Time and kind.
+    pub header: Header,
+    /// The session's id: see [`session_id`].
+    pub session: u64,
+    /// First process of the session; pid 0 when it had exited before the tracer began.
+    pub leader: Proc,
+    /// The process that made the streams and keeps their server ends.
+    pub server: Proc,
+    /// Real user id of the leader.
+    pub uid: u32,
+    /// 1 when the session began before the tracer.
+    pub preexisting: u32,
+    /// stdin, stdout, stderr.
+    pub streams: [StreamEnds; STREAMS],
+    /// The connection, all zero when it is not known.
+    pub conn: ConnId,
+    /// Base name of the server's executable.
+    pub exe: [u8; EXE_LEN],
+}
+
+/// A TCP connection.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct ConnId {
+    /// Address of the kernel's `struct sock`: unique among live ones.
+    pub sock: u64,
+    /// `AF_INET` or `AF_INET6`; 0 when not known.
+    pub family: u32,
+    /// Port on the server, host byte order.
+    pub local_port: u16,
+    /// Port on the client, host byte order.
+    pub peer_port: u16,
+    /// The server's address; IPv4 in the first four bytes.
+    pub local: [u8; 16],
+    /// The client's address; IPv4 in the first four bytes.
+    pub peer: [u8; 16],
+}
+
+/// How far the news of a death has come: [`Chld::stage`].
+pub mod chld {
+    /// SIGCHLD was generated (`signal_generate`), the server may not have noticed.
+    pub const GENERATED: u32 = 1;
+    /// SIGCHLD was delivered to the server (`signal_deliver`).
+    pub const DELIVERED: u32 = 2;
+    /// The server reaped the leader (wait(2) gave its pid).
+    pub const REAPED: u32 = 3;
+}
+
+/// See [`Kind::Chld`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Chld {
+    /// Time and kind.
+    pub header: Header,
+    /// The session whose leader died.
+    pub session: u64,
+    /// The server's pid.
+    pub server: u32,
+    /// A stage of [`chld`].
+    pub stage: u32,
+    /// The session's streams at this moment.
+    pub streams: [StreamNow; STREAMS],
+}
+
+/// See [`Kind::Signal`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Signal {
+    /// Time and kind.
+    pub header: Header,
+    /// Session of the target; 0 for a server outside any session.
+    pub session: u64,
+    /// Who gets it.
+    pub target: Proc,
+    /// Signal number.
+    pub signal: u32,
+    /// Pid of the sender; the target itself for a fault.
+    pub sender: u32,
+    /// `comm` of the sender.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// What happened to a stream: [`Stream::edge`].
+pub mod edge {
+    /// First bytes were written.
+    pub const FIRST_WRITE: u32 = 1;
+    /// First bytes were read.
+    pub const FIRST_READ: u32 = 2;
+    /// The reader was told end-of-file (a read of 0 bytes).
+    pub const EOF: u32 = 3;
+    /// The last write end was released.
+    pub const WRITERS_GONE: u32 = 4;
+    /// The server's own end was released (closed, or its process ended).
+    pub const SERVER_CLOSE: u32 = 5;
+    /// The last session end was released: for stdin what `unread` tells was not wanted.
+    pub const SESSION_CLOSE: u32 = 6;
+    /// A write failed because no reader is left; `bytes` is what it tried to write.
+    pub const EPIPE: u32 = 7;
+    /// User space read the counters.
+    pub const SAMPLE: u32 = 8;
+}
+
+/// See [`Kind::Stream`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Stream {
+    /// Time and kind.
+    pub header: Header,
+    /// The session.
+    pub session: u64,
+    /// Inode number of the object.
+    pub object: u64,
+    /// 0, 1, 2: stdin, stdout, stderr.
+    pub slot: u32,
+    /// What happened: an [`edge`].
+    pub edge: u32,
+    /// Pid of who did it.
+    pub pid: u32,
+    /// 1 when it did so by ending.
+    pub exiting: u32,
+    /// Bytes in the object, read from the object itself; for samples written minus read.
+    pub unread: u64,
+    /// Bytes of the operation, where it has any.
+    pub bytes: u64,
+    /// Open files that may read, this one included.
+    pub readers: u32,
+    /// Open files that may write, this one included.
+    pub writers: u32,
+    /// References to the open file that is being closed, where that is seen: descriptors that
+    /// other processes inherited keep it open.
+    pub refs: u32,
+    /// Always 0.
+    pub pad: u32,
+    /// Everything counted so far.
+    pub counters: Counters,
+}
+
+/// Sums of a stream's reads and writes.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Counters {
+    /// Bytes written.
+    pub written: u64,
+    /// Bytes read.
+    pub read: u64,
+    /// Successful writes.
+    pub writes: u64,
+    /// Reads that gave bytes.
+    pub reads: u64,
+    /// First write, ns of `CLOCK_BOOTTIME`; 0 for never. So the next three.
+    pub first_write: u64,
+    /// Last write.
+    pub last_write: u64,
+    /// First read.
+    pub first_read: u64,
+    /// Last read that gave bytes.
+    pub last_read: u64,
+    /// Since when a writer has been waiting for room; 0 when none has since the last read.
+    pub blocked_since: u64,
+    /// Most bytes seen in the object after a write.
+    pub high_water: u64,
+}
+
+/// See [`Kind::Conn`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Conn {
+    /// Time and kind.
+    pub header: Header,
+    /// Which.
+    pub conn: ConnId,
+    /// State before (`TCP_*` of include/net/tcp_states.h).
+    pub old: u32,
+    /// State after.
+    pub new: u32,
+    /// Error of the socket (`sk_err`), a positive errno; 0 for none.
+    pub error: u32,
+    /// Bytes sent that the peer has not acknowledged, and bytes not yet sent.
+    pub unacked: u32,
+}
+
+/// See [`Kind::Start`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Start {
+    /// Time and kind.
+    pub header: Header,
+    /// Wall clock minus `CLOCK_BOOTTIME`, ns.
+    pub wall_offset: u64,
+    /// How long a leader must be dead before its holders are told, ns.
+    pub grace: u64,
+    /// Pid of the tracer.
+    pub pid: u32,
+    /// A [`backend`].
+    pub backend: u32,
+    /// Host name.
+    pub host: [u8; 64],
+    /// Kernel release.
+    pub kernel: [u8; 64],
+    /// Base names of server executables, each ended by a NUL.
+    pub servers: [u8; 512],
+    /// The boot's id (/proc/sys/kernel/random/boot_id).
+    pub boot: [u8; 40],
+}
+
+/// How stream operations are observed: [`Start::backend`].
+pub mod backend {
+    /// fentry and fexit on the pipe functions.
+    pub const FENTRY: u32 = 1;
+    /// kprobes and kretprobes on the pipe functions.
+    pub const KPROBE: u32 = 2;
+    /// Entry and exit of system calls.
+    pub const SYSCALL: u32 = 3;
+}
+
+/// See [`Kind::Tick`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Tick {
+    /// Time and kind.
+    pub header: Header,
+}
+
+/// Where evidence was lost: index of [`Loss::counts`] and of the kernel side's loss counters.
+pub mod loss {
+    /// The ring buffer was full.
+    pub const RING: u32 = 0;
+    /// The table of processes was full.
+    pub const TASKS: u32 = 1;
+    /// The table of streams was full.
+    pub const STREAMS: u32 = 2;
+    /// The table of sessions was full.
+    pub const SESSIONS: u32 = 3;
+    /// The table of system calls under way was full.
+    pub const CALLS: u32 = 4;
+    /// How many there are.
+    pub const KINDS: usize = 5;
+}
+
+/// See [`Kind::Loss`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Loss {
+    /// Time and kind.
+    pub header: Header,
+    /// New losses by [`loss`] kind since the last such record.
+    pub counts: [u64; loss::KINDS],
+}
+
+/// See [`Kind::User`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct User {
+    /// Time and kind.
+    pub header: Header,
+    /// User id.
+    pub uid: u32,
+    /// Always 0.
+    pub pad: u32,
+    /// Login name, cut at 64 bytes.
+    pub name: [u8; 64],
+}
+
+/// See [`Kind::ScanBegin`] and [`Kind::ScanEnd`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Scan {
+    /// Time and kind.
+    pub header: Header,
+    /// 1 at the end of a scan that could not see everything.
+    pub partial: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// See [`Kind::Holder`]. The kernel side writes it to the iterator's output.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Holder {
+    /// Time and kind.
+    pub header: Header,
+    /// The session that the stream belongs to; 0 for an object that is not (yet) tracked.
+    pub session: u64,
+    /// Address of the kernel object.
+    pub key: u64,
+    /// Inode number of the object.
+    pub object: u64,
+    /// The process.
+    pub proc: Proc,
+    /// Its parent's pid.
+    pub parent: u32,
+    /// Its pid in its own namespace.
+    pub ns_pid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Descriptor number.
+    pub fd: u32,
+    /// 0, 1, 2: stdin, stdout, stderr.
+    pub slot: u32,
+    /// `FMODE_READ` 1, `FMODE_WRITE` 2.
+    pub mode: u32,
+    /// Bytes in the object.
+    pub unread: u64,
+    /// Address of the open file (`struct file`).
+    pub file: u64,
+    /// Capacity in bytes.
+    pub capacity: u32,
+    /// A [`transport`].
+    pub transport: u32,
+    /// `comm`.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// A session's id: the leader's start in ms since boot and its pid, which together are not reused
+/// before the next boot (pids are below 2^22, `PID_MAX_LIMIT` of include/linux/threads.h).
+#[must_use]
+pub const fn session_id(leader: Proc) -> u64 {
+    (leader.start / 1_000_000) << 22 | leader.pid as u64
+}
+
+/// The pid in a [`session_id`].
+#[must_use]
+pub const fn session_pid(session: u64) -> u32 {
+    (session & 0x3f_ffff) as u32
+}
+
+macro_rules! impl_body {
+    ($($body:ident),+) => { $(
+        const _: () = assert!(size_of::<$body>() % 8 == 0 && align_of::<$body>() == 8);
+        impl Body for $body {}
+    )+ };
+}
+
+/// A struct that is a record: begins with a [`Header`], a multiple of 8 bytes, no padding.
+pub trait Body: IntoBytes + FromBytes + Immutable + KnownLayout {}
+impl_body!(
+    Fork, Exec, Exit, SessionStart, Chld, Signal, Stream, Conn, Start, Tick, Loss, User, Scan, Holder
+);
+
+const _: () = {
+    assert!(size_of::<Header>() == 16);
+    assert!(core::mem::offset_of!(Exec, argv) == 112);
+    assert!(size_of::<Stream>() == 160);
+    assert!(size_of::<Counters>() == 80);
+};

@@ -1,0 +1,234 @@
+//! Fork, exec, exit: who belongs to which session.
+//!
+//! A process is tracked when its executable is a server's, or an ancestor's was. A server's child
+//! leads a session once it has ends of its server's streams as stdin, stdout and stderr; that is
+//! seen at its exec, or, when it never execs (internal-sftp), at its first read, write or fork.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated::bpf_probe_read_user,
+    macros::map,
+    maps::HashMap,
+    programs::BtfTracePointContext,
+};
+use aya_log_ebpf::debug;
+use tracer_ebpf::{
+    ARGV_LEN, EXE_LEN, Exec, Exit, Fork, Kind, STREAMS, Session, SessionStart, Task as Entry, loss, role,
+    session_id, transport,
+};
+
+use crate::{
+    emit::{emit, lost},
+    kernel::{Task, current_tgid},
+    pipe,
+    tcp,
+};
+
+/// Base names of server executables.
+#[map]
+static SERVERS: HashMap<[u8; EXE_LEN], u32> = HashMap::with_max_entries(256, 0);
+
+/// Tracked processes by pid.
+#[map]
+static TASKS: HashMap<u32, Entry> = HashMap::with_max_entries(65_536, 0);
+
+/// Sessions by id.
+#[map]
+pub static SESSIONS: HashMap<u64, Session> = HashMap::with_max_entries(32_768, 0);
+
+#[inline(always)]
+pub fn tracked(pid: u32) -> Option<&'static mut Entry> {
+    // SAFETY: entries are plain data; each field is written by one program at a time, and a stale
+    // read only delays what the next event finds.
+    TASKS.get_ptr_mut(pid).map(|entry| unsafe { &mut *entry })
+}
+
+#[inline(always)]
+pub fn session(id: u64) -> Option<&'static Session> {
+    // SAFETY: written once, before its id is given to anyone.
+    unsafe { SESSIONS.get(id) }
+}
+
+fn keep(pid: u32, entry: &Entry, flags: u64) {
+    if TASKS.insert(pid, entry, flags).is_err() && flags != u64::from(BPF_NOEXIST) {
+        lost(loss::TASKS);
+    }
+}
+
+#[inline(always)]
+pub fn fork(parent: Task, child: Task) {
+    let pid = child.tgid();
+    if child.tid() != pid {
+        return;
+    }
+    let from = parent.tgid();
+    let Some(entry) = tracked(from) else { return };
+    if entry.flags & (role::SERVER | role::LEADER) == role::SERVER {
+        bind();
+    }
+    let flags = entry.flags & role::SERVER;
+    let session = entry.session;
+    let proc = child.proc();
+    keep(pid, &Entry { session, start: proc.start, flags, pad: 0 }, u64::from(BPF_ANY));
+    emit(Kind::Fork, |r: &mut Fork| {
+        r.session = session;
+        r.parent = parent.proc();
+        r.child = proc;
+        r.flags = flags;
+        r.uid = child.uid();
+        r.comm = child.comm();
+    });
+}
+
+#[inline(always)]
+pub fn exec(ctx: &BtfTracePointContext, task: Task) {
+    let mut exe = [0; EXE_LEN];
+    task.exe(&mut exe);
+    // SAFETY: never written by programs.
+    let server = unsafe { SERVERS.get(&exe) }.is_some();
+    let pid = task.tgid();
+    match tracked(pid) {
+        None if server => {
+            let entry = Entry { session: 0, start: task.proc().start, flags: role::SERVER, pad: 0 };
+            keep(pid, &entry, u64::from(BPF_ANY));
+        }
+        None => return,
+        Some(entry) => {
+            if entry.flags & (role::SERVER | role::LEADER) == role::SERVER {
+                bind();
+            }
+            if server {
+                entry.flags |= role::SERVER;
+            } else {
+                entry.flags &= !role::SERVER;
+                if entry.session == 0 {
+                    // A server's helper (AuthorizedKeysCommand, a PAM module's), not a session.
+                    let _ = TASKS.remove(pid);
+                    return;
+                }
+            }
+        }
+    }
+    let Some(entry) = tracked(pid) else { return };
+    debug!(ctx, "exec pid {} session {} flags {}", pid, entry.session, entry.flags);
+    let (start, end) = task.args();
+    emit(Kind::Exec, |r: &mut Exec| {
+        r.session = entry.session;
+        r.proc = task.proc();
+        r.parent = task.parent().tgid();
+        r.uid = task.uid();
+        r.flags = entry.flags;
+        r.comm = task.comm();
+        r.exe = exe;
+        r.argv_full = end.wrapping_sub(start) as u32;
+        // The environment follows the arguments and is nobody's business.
+        let len = r.argv_full.min(ARGV_LEN as u32);
+        // SAFETY: the helper checks the source, `len` is within the destination. The arguments
+        // were written by this very exec, so their pages are there.
+        if unsafe { bpf_probe_read_user(r.argv.as_mut_ptr().cast(), len, start as *const c_void) } == 0 {
+            r.argv_len = len;
+        }
+    });
+}
+
+#[inline(always)]
+pub fn exit(task: Task) {
+    let pid = current_tgid();
+    let Some(entry) = tracked(pid) else { return };
+    if !task.group_dead() || entry.flags & role::EXITED != 0 {
+        return;
+    }
+    if entry.flags & (role::SERVER | role::LEADER) == role::SERVER {
+        bind();
+    }
+    entry.flags |= role::EXITED;
+    let (id, flags) = (entry.session, entry.flags);
+    emit(Kind::Exit, |r: &mut Exit| {
+        r.session = id;
+        r.proc = task.proc();
+        r.status = task.exit_code();
+        r.flags = flags;
+        if flags & role::LEADER != 0
+            && let Some(session) = session(id)
+        {
+            pipe::now(session, &mut r.streams);
+        }
+    });
+}
+
+/// The process is gone for good: reaped, and no one can ask for it any more.
+#[inline(always)]
+pub fn free(task: Task) {
+    let pid = task.tgid();
+    if task.tid() == pid
+        && let Some(entry) = tracked(pid)
+        // A newcomer may have the pid already: this comes an RCU grace period late.
+        && entry.start == task.proc().start
+    {
+        let _ = TASKS.remove(pid);
+    }
+}
+
+/// Makes the current process, a server's child, the leader of a session if it has ends of its
+/// server's streams as stdin, stdout and stderr. A global function: checked once by the verifier,
+/// called from many places.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn bind() -> u64 {
+    let task = Task::current();
+    let proc = task.proc();
+    let Some(entry) = tracked(proc.pid) else { return 0 };
+    let fds = task.fds();
+    // Only a session has its *stdin* from the server; a server's helper has /dev/null there.
+    let Some(stdin) = fds.file(0).pipe() else { return 0 };
+    let Some(first) = pipe::stream(stdin.0) else { return 0 };
+    if first.session != 0 || first.server == proc.pid {
+        return 0;
+    }
+    let id = session_id(proc);
+    let mut streams = [0u64; STREAMS];
+    for slot in 0..STREAMS {
+        if let Some(pipe) = fds.file(slot as u32).pipe()
+            && let Some(stream) = pipe::stream(pipe.0)
+            && stream.server == first.server
+            && stream.object == fds.file(slot as u32).ino()
+            && (stream.session == 0 || stream.session == id)
+        {
+            streams[slot] = pipe.0;
+            if stream.session == 0 {
+                stream.slot = slot as u32;
+                stream.session = id;
+            }
+        }
+    }
+    let server = first.server;
+    if SESSIONS.insert(id, Session { streams, leader: proc.pid, server }, u64::from(BPF_ANY)).is_err() {
+        lost(loss::SESSIONS);
+    }
+    entry.session = id;
+    entry.flags = role::LEADER;
+
+    let parent = task.parent();
+    emit(Kind::SessionStart, |r: &mut SessionStart| {
+        r.session = id;
+        r.leader = proc;
+        r.uid = task.uid();
+        r.server.pid = server;
+        for slot in 0..STREAMS {
+            if streams[slot] != 0 {
+                let pipe = crate::kernel::Pipe(streams[slot]);
+                r.streams[slot].transport = transport::PIPE;
+                r.streams[slot].object = fds.file(slot as u32).ino();
+                r.streams[slot].capacity = pipe.capacity();
+            }
+        }
+        if parent.tgid() == server {
+            r.server = parent.proc();
+            parent.exe(&mut r.exe);
+            tcp::connection(parent, &mut r.conn);
+        }
+    });
+    id
+}

@@ -1,0 +1,203 @@
+//! Entry points only: an attach point, its arguments, one call.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the only way to an atomic addition on this target")]
+
+mod emit;
+mod holders;
+mod kernel;
+mod lineage;
+mod pipe;
+mod signal;
+mod syscalls;
+mod tcp;
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+
+    macros::{btf_tracepoint, fentry, fexit},
+    programs::{BtfTracePointContext, FEntryContext, FExitContext},
+};
+use kernel::{File, Sock, Task, field, read};
+
+/// The kernel refuses GPL-only helpers to other licences; "Dual MIT/GPL" is the string it knows
+/// (include/linux/license.h) for a permissive licence that is compatible.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[btf_tracepoint(function = "sched_process_fork")]
+fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    lineage::fork(Task(ctx.arg(0)), Task(ctx.arg(1)));
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_exec")]
+fn process_exec(ctx: BtfTracePointContext) -> i32 {
+    lineage::exec(&ctx, Task(ctx.arg(0)));
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_exit")]
+fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    lineage::exit(Task(ctx.arg(0)));
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_free")]
+fn process_free(ctx: BtfTracePointContext) -> i32 {
+    lineage::free(Task(ctx.arg(0)));
+    0
+}
+
+#[btf_tracepoint(function = "signal_generate")]
+fn signal_generate(ctx: BtfTracePointContext) -> i32 {
+    signal::generated(ctx.arg(0), Task(ctx.arg(2)));
+    0
+}
+
+#[btf_tracepoint(function = "signal_deliver")]
+fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
+    signal::delivered(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    tcp::state(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+// Backend fentry.
+
+#[fexit(function = "create_pipe_files")]
+fn pipe_create(ctx: FExitContext) -> i32 {
+    let (files, result): (u64, i32) = (ctx.arg(0), ctx.arg(2));
+    if result == 0 {
+        pipe::created(File(read(files, 0)), File(read(files, 8)));
+    }
+    0
+}
+
+#[fentry(function = "pipe_write")]
+fn pipe_write_enter(ctx: FEntryContext) -> i32 {
+    let file = File(field!(ctx.arg(0), kiocb_file: u64));
+    pipe::write_enter(file.as_pipe().0, field!(ctx.arg(1), iter_count: u64));
+    0
+}
+
+#[fexit(function = "pipe_write")]
+fn pipe_write_exit(ctx: FExitContext) -> i32 {
+    let file = File(field!(ctx.arg(0), kiocb_file: u64));
+    let left = field!(ctx.arg(1), iter_count: u64);
+    pipe::write_exit(file.as_pipe().0, ctx.arg(2), left);
+    0
+}
+
+#[fexit(function = "pipe_read")]
+fn pipe_read_exit(ctx: FExitContext) -> i32 {
+    let file = File(field!(ctx.arg(0), kiocb_file: u64));
+    pipe::read_exit(file.as_pipe().0, ctx.arg(2));
+    0
+}
+
+#[fentry(function = "pipe_release")]
+fn pipe_release(ctx: FEntryContext) -> i32 {
+    pipe::release(File(ctx.arg(1)));
+    0
+}
+
+#[fentry(function = "free_pipe_info")]
+fn pipe_free(ctx: FEntryContext) -> i32 {
+    pipe::freed(ctx.arg(0));
+    0
+}
+
+// Backend syscall.
+
+#[btf_tracepoint(function = "sys_enter")]
+fn sys_enter(ctx: BtfTracePointContext) -> i32 {
+    syscalls::enter(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    syscalls::exit(ctx.arg(1));
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_exit")]
+fn process_exit_files(ctx: BtfTracePointContext) -> i32 {
+    syscalls::process_exit(Task(ctx.arg(0)));
+    0
+}
+
+/// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
+#[repr(C)]
+struct TaskFile {
+    meta: *const IterMeta,
+    task: *const c_void,
+    fd: u32,
+    file: *const c_void,
+}
+
+/// `struct bpf_iter_meta` (include/linux/bpf.h).
+#[repr(C)]
+struct IterMeta {
+    seq: *mut c_void,
+}
+
+/// aya has no macro for iterators.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+fn task_file(ctx: *const TaskFile) -> i32 {
+    // SAFETY: the kernel gives a valid context. Its pointers are read once, volatile, because the
+    // verifier knows a null-checked pointer only in the register that was checked.
+    let (meta, task, fd, file) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*ctx).meta),
+            core::ptr::read_volatile(&raw const (*ctx).task),
+            core::ptr::read_volatile(&raw const (*ctx).fd),
+            core::ptr::read_volatile(&raw const (*ctx).file),
+        )
+    };
+    if task.is_null() || file.is_null() {
+        return 0;
+    }
+    // SAFETY: a valid pointer of the context.
+    let seq = unsafe { core::ptr::read_volatile(&raw const (*meta).seq) };
+    holders::descriptor(seq, Task(task as u64), fd, File(file as u64));
+    0
+}
+
+/// `struct bpf_iter__task` (kernel/bpf/task_iter.c).
+#[repr(C)]
+struct EachTask {
+    meta: *const IterMeta,
+    task: *const c_void,
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+fn task(ctx: *const EachTask) -> i32 {
+    // SAFETY: as above.
+    let (meta, task) = unsafe {
+        (core::ptr::read_volatile(&raw const (*ctx).meta), core::ptr::read_volatile(&raw const (*ctx).task))
+    };
+    if task.is_null() {
+        return 0;
+    }
+    // SAFETY: a valid pointer of the context.
+    let seq = unsafe { core::ptr::read_volatile(&raw const (*meta).seq) };
+    holders::process(seq, Task(task as u64));
+    0
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: never reached: the verifier accepts no program that could get here.
+    unsafe { core::hint::unreachable_unchecked() }
+}

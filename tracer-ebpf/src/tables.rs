@@ -1,0 +1,70 @@
+//! Values of the kernel side's tables, for user space to seed and sample.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Counters, STREAMS};
+
+/// What is known of a process, by pid, from its fork or exec to the moment it is freed.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Task {
+    /// Its session; 0 for a server outside any session.
+    pub session: u64,
+    /// Start of the process, ns of `CLOCK_BOOTTIME`: tells it from a later one of the same pid.
+    pub start: u64,
+    /// [`role`](crate::role).
+    pub flags: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// A session, by id.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Session {
+    /// Addresses of its streams' objects, 0 for none: keys of the stream table.
+    pub streams: [u64; STREAMS],
+    /// Pid of its leader.
+    pub leader: u32,
+    /// Pid of its server.
+    pub server: u32,
+}
+
+/// A stream, by the address of its kernel object. It begins when a server makes the object and
+/// belongs to a session once a child of that server has it as stdin, stdout or stderr.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StreamState {
+    /// Its session; 0 while it has none.
+    pub session: u64,
+    /// Inode number: tells the object from a later one at the same address.
+    pub object: u64,
+    /// Address of the open file that reads from the object as it was made.
+    pub reader: u64,
+    /// Address of the open file that writes to the object as it was made.
+    pub writer: u64,
+    /// Pid of the server that made it.
+    pub server: u32,
+    /// 0, 1, 2: stdin, stdout, stderr.
+    pub slot: u32,
+    /// [`told`].
+    pub told: u32,
+    /// Writes that failed for want of a reader.
+    pub epipes: u32,
+    /// Sums.
+    pub counters: Counters,
+}
+
+/// Edges that are told once, bits of [`StreamState::told`].
+pub mod told {
+    /// First write.
+    pub const FIRST_WRITE: u32 = 1;
+    /// First read.
+    pub const FIRST_READ: u32 = 2;
+    /// End-of-file.
+    pub const EOF: u32 = 4;
+    /// The server's end is gone: the object may be freed at any time.
+    pub const SERVER_CLOSED: u32 = 8;
+    /// A failed write.
+    pub const EPIPE: u32 = 16;
+}

@@ -1,0 +1,265 @@
+//! Where fields are in the running kernel, from its BTF.
+//!
+//! aya parses BTF too but tells no member offsets. The format is
+//! Documentation/bpf/btf.rst of the kernel: a header, type records in a row, a table of strings.
+
+use std::collections::{HashMap, HashSet};
+
+/// Why BTF could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BtfError {
+    /// Not BTF, or cut off.
+    #[error("not BTF, or damaged, at byte {0}")]
+    Malformed(usize),
+    /// The kernel has no such struct or union.
+    #[error("the kernel has no struct `{0}`")]
+    NoStruct(String),
+    /// The struct has no such member.
+    #[error("struct `{of}` has no member `{member}`")]
+    NoMember {
+        /// The struct.
+        of: String,
+        /// The member's path.
+        member: String,
+    },
+    /// Two structs of that name disagree.
+    #[error("the kernel has several structs `{0}` that disagree")]
+    Ambiguous(String),
+    /// The member is a bit field or past 4 GiB.
+    #[error("member `{0}` is not at a whole byte")]
+    NotBytes(String),
+}
+
+#[derive(Clone, Copy)]
+struct Member {
+    name: u32,
+    ty: u32,
+    bits: u32,
+}
+
+enum Type {
+    /// Struct or union.
+    Composite { size: u32, members: Vec<Member> },
+    /// typedef, const, volatile, restrict, type tag: stands for another.
+    Alias(u32),
+    Other,
+}
+
+/// The types of one kernel.
+pub struct Btf {
+    types: Vec<Type>,
+    composites: HashMap<String, Vec<u32>>,
+    functions: HashSet<String>,
+    strings: Vec<u8>,
+}
+
+const MAGIC: u16 = 0xeb9f;
+/// Anonymous members nest a few deep at most; a cycle is a damaged file.
+const MAX_DEPTH: u32 = 16;
+
+const PTR: u32 = 2;
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+const TYPEDEF: u32 = 8;
+const VOLATILE: u32 = 9;
+const CONST: u32 = 10;
+const RESTRICT: u32 = 11;
+const FUNC: u32 = 12;
+const TYPE_TAG: u32 = 18;
+
+struct Bytes<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Bytes<'_> {
+    fn u32(&mut self) -> Result<u32, BtfError> {
+        let end = self.at.checked_add(4).ok_or(BtfError::Malformed(self.at))?;
+        let word = self.bytes.get(self.at..end).ok_or(BtfError::Malformed(self.at))?;
+        self.at = end;
+        Ok(u32::from_le_bytes(word.try_into().map_err(|_| BtfError::Malformed(self.at))?))
+    }
+
+    fn skip(&mut self, count: u32, each: u32) -> Result<(), BtfError> {
+        let len = count as usize * each as usize;
+        self.at = self.at.checked_add(len).filter(|end| *end <= self.bytes.len()).ok_or(BtfError::Malformed(self.at))?;
+        Ok(())
+    }
+}
+
+impl Btf {
+    /// Parses a whole BTF blob such as `/sys/kernel/btf/vmlinux`.
+    ///
+    /// # Errors
+    /// When the bytes are not well-formed BTF of this machine's byte order.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
+        let mut head = Bytes { bytes, at: 0 };
+        if head.u32()? & 0xffff != u32::from(MAGIC) {
+            return Err(BtfError::Malformed(0));
+        }
+        let header_len = head.u32()? as usize;
+        let [type_off, type_len, str_off, str_len] = [head.u32()?, head.u32()?, head.u32()?, head.u32()?];
+        let section = |off: u32, len: u32| {
+            let start = header_len.checked_add(off as usize)?;
+            bytes.get(start..start.checked_add(len as usize)?)
+        };
+        let types = section(type_off, type_len).ok_or(BtfError::Malformed(8))?;
+        let strings = section(str_off, str_len).ok_or(BtfError::Malformed(16))?;
+        let mut btf = Self {
+            types: vec![Type::Other],
+            composites: HashMap::new(),
+            functions: HashSet::new(),
+            strings: strings.to_vec(),
+        };
+        let mut at = Bytes { bytes: types, at: 0 };
+        while at.at < types.len() {
+            btf.read_type(&mut at)?;
+        }
+        Ok(btf)
+    }
+
+    fn read_type(&mut self, at: &mut Bytes<'_>) -> Result<(), BtfError> {
+        let (name, info, size_or_type) = (at.u32()?, at.u32()?, at.u32()?);
+        let (count, kind, kind_flag) = (info & 0xffff, info >> 24 & 0x1f, info >> 31 == 1);
+        let id = self.types.len() as u32;
+        let ty = match kind {
+            STRUCT | UNION => {
+                let mut members = Vec::with_capacity(count as usize);
+                for _ in 0..count {
+                    let (name, ty, offset) = (at.u32()?, at.u32()?, at.u32()?);
+                    // With the flag, the upper byte is the width of a bit field.
+                    let bits = if kind_flag { offset & 0x00ff_ffff } else { offset };
+                    members.push(Member { name, ty, bits });
+                }
+                self.composites.entry(self.string(name).to_owned()).or_default().push(id);
+                Type::Composite { size: size_or_type, members }
+            }
+            TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG => Type::Alias(size_or_type),
+            FUNC => {
+                let name = self.string(name).to_owned();
+                self.functions.insert(name);
+                Type::Other
+            }
+            // int, array, enum, function prototype, var, section, declaration tag, enum64.
+            1 => at.skip(1, 4).map(|()| Type::Other)?,
+            3 => at.skip(3, 4).map(|()| Type::Other)?,
+            6 => at.skip(count, 8).map(|()| Type::Other)?,
+            13 => at.skip(count, 8).map(|()| Type::Other)?,
+            14 | 17 => at.skip(1, 4).map(|()| Type::Other)?,
+            15 | 19 => at.skip(count, 12).map(|()| Type::Other)?,
+            // Forward declaration, float.
+            PTR | 7 | 16 => Type::Other,
+            _ => return Err(BtfError::Malformed(at.at)),
+        };
+        self.types.push(ty);
+        Ok(())
+    }
+
+    fn string(&self, offset: u32) -> &str {
+        let rest = self.strings.get(offset as usize..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == 0).unwrap_or(0);
+        std::str::from_utf8(&rest[..end]).unwrap_or_default()
+    }
+
+    /// Whether the kernel has a function that programs can attach to by this name.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        self.functions.contains(name)
+    }
+
+    /// Size in bytes of a struct.
+    ///
+    /// # Errors
+    /// When there is none of that name or several disagree.
+    pub fn size_of(&self, of: &str) -> Result<u32, BtfError> {
+        self.agreed(of, |id| match &self.types[id as usize] {
+            Type::Composite { size, .. } => Ok(*size),
+            _ => Err(BtfError::NoStruct(of.to_owned())),
+        })
+    }
+
+    /// Offset in bytes of a member; dots in `path` descend into members, anonymous ones are seen
+    /// through.
+    ///
+    /// # Errors
+    /// When the struct or the member does not exist, is ambiguous or not at a whole byte.
+    pub fn offset_of(&self, of: &str, path: &str) -> Result<u32, BtfError> {
+        let bits = self.agreed(of, |id| {
+            let (mut id, mut bits) = (id, 0u32);
+            for part in path.split('.') {
+                let member = self.find(id, part, 0).ok_or_else(|| BtfError::NoMember {
+                    of: of.to_owned(),
+                    member: path.to_owned(),
+                })?;
+                bits = bits.checked_add(member.bits).ok_or_else(|| BtfError::NotBytes(path.to_owned()))?;
+                id = member.ty;
+            }
+            Ok(bits)
+        })?;
+        if bits % 8 == 0 { Ok(bits / 8) } else { Err(BtfError::NotBytes(path.to_owned())) }
+    }
+
+    /// Asks every struct of a name; a definition that lacks what is asked for does not count.
+    fn agreed(&self, of: &str, ask: impl Fn(u32) -> Result<u32, BtfError>) -> Result<u32, BtfError> {
+        let ids = self.composites.get(of).ok_or_else(|| BtfError::NoStruct(of.to_owned()))?;
+        let mut answer = None;
+        let mut refusal = None;
+        for id in ids {
+            match ask(*id) {
+                Ok(value) if answer.is_some_and(|other| other != value) => {
+                    return Err(BtfError::Ambiguous(of.to_owned()));
+                }
+                Ok(value) => answer = Some(value),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        answer.ok_or_else(|| refusal.unwrap_or_else(|| BtfError::NoStruct(of.to_owned())))
+    }
+
+    fn find(&self, id: u32, name: &str, depth: u32) -> Option<Member> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        match self.types.get(id as usize)? {
+            Type::Alias(other) => self.find(*other, name, depth + 1),
+            Type::Other => None,
+            Type::Composite { members, .. } => members.iter().find_map(|member| {
+                if self.string(member.name) == name {
+                    return Some(*member);
+                }
+                if member.name != 0 && !self.string(member.name).is_empty() {
+                    return None;
+                }
+                let inner = self.find(member.ty, name, depth + 1)?;
+                Some(Member { bits: inner.bits.checked_add(member.bits)?, ..inner })
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_read_from_bytes_that_are_not_btf() {
+        assert!(matches!(Btf::parse(b"not BTF at all, whatever it is"), Err(BtfError::Malformed(0))));
+        assert!(Btf::parse(&[]).is_err());
+    }
+
+    #[test]
+    fn this_kernel_has_what_its_headers_promise() {
+        let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else { return };
+        let btf = Btf::parse(&bytes).expect("the kernel's own BTF");
+        // Stable since the beginning: the first member, and an anonymous union's member.
+        assert_eq!(btf.offset_of("list_head", "next").expect("next"), 0);
+        assert_eq!(btf.offset_of("list_head", "prev").expect("prev"), 8);
+        assert_eq!(btf.offset_of("kernel_siginfo", "si_errno").expect("in an anonymous struct"), 4);
+        assert_eq!(btf.size_of("list_head").expect("size"), 16);
+        assert!(matches!(btf.offset_of("list_head", "nope"), Err(BtfError::NoMember { .. })));
+        assert!(matches!(btf.size_of("no_such_struct"), Err(BtfError::NoStruct(_))));
+        for cut in [1, 5, 24, 25, bytes.len() / 2, bytes.len() - 1] {
+            assert!(Btf::parse(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+}

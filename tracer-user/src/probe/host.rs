@@ -1,0 +1,101 @@
+//! The machine: clocks, kernel, privileges.
+
+use std::{fs, path::Path};
+
+use procfs::process::Process;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// ns of `CLOCK_BOOTTIME`, the clock of every record.
+#[must_use]
+pub fn boottime() -> u64 {
+    nanos(clock_gettime(ClockId::Boottime))
+}
+
+fn nanos(time: Timespec) -> u64 {
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Kernel lockdown (kernel_lockdown(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lockdown {
+    /// Off, or not built in.
+    None,
+    /// Integrity: tracing works.
+    Integrity,
+    /// Confidentiality: programs may not read kernel memory, nothing here works.
+    Confidentiality,
+}
+
+/// What the machine says of itself.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Host name.
+    pub name: String,
+    /// Kernel release, as `uname -r`.
+    pub kernel: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot: String,
+    /// Wall clock minus `CLOCK_BOOTTIME`, ns.
+    pub wall_offset: u64,
+    /// Lockdown mode.
+    pub lockdown: Lockdown,
+    /// Bytes of BTF; `None` without.
+    pub btf: Option<u64>,
+    /// Effective capabilities, one bit each (capabilities(7)).
+    pub capabilities: u64,
+}
+
+/// Where the kernel tells its types.
+pub const BTF: &str = "/sys/kernel/btf/vmlinux";
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+/// Capabilities worth naming to a user, with what each is for.
+pub const NEEDED: &[(&str, u32, &str)] = &[
+    ("CAP_BPF", CAP_BPF, "load programs and maps"),
+    ("CAP_PERFMON", CAP_PERFMON, "attach tracing programs"),
+    ("CAP_SYS_PTRACE", CAP_SYS_PTRACE, "read /proc of processes that began before the tracer"),
+];
+
+impl Host {
+    /// Asks the kernel.
+    #[must_use]
+    pub fn read() -> Self {
+        let uname = rustix::system::uname();
+        let lockdown = match fs::read_to_string("/sys/kernel/security/lockdown") {
+            Ok(text) if text.contains("[confidentiality]") => Lockdown::Confidentiality,
+            Ok(text) if text.contains("[integrity]") => Lockdown::Integrity,
+            _ => Lockdown::None,
+        };
+        Self {
+            name: uname.nodename().to_string_lossy().into_owned(),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+            wall_offset: nanos(clock_gettime(ClockId::Realtime)).saturating_sub(boottime()),
+            lockdown,
+            btf: fs::metadata(Path::new(BTF)).ok().map(|meta| meta.len()),
+            capabilities: Process::myself().and_then(|me| me.status()).map_or(0, |status| status.capeff),
+        }
+    }
+
+    /// Whether a capability is held, CAP_SYS_ADMIN standing for those split off it in 5.8.
+    #[must_use]
+    pub const fn has(&self, capability: u32) -> bool {
+        let split = capability == CAP_BPF || capability == CAP_PERFMON;
+        self.capabilities >> capability & 1 == 1 || split && self.capabilities >> CAP_SYS_ADMIN & 1 == 1
+    }
+
+    /// Whether programs may be loaded and attached.
+    #[must_use]
+    pub const fn privileged(&self) -> bool {
+        self.has(CAP_BPF) && self.has(CAP_PERFMON)
+    }
+
+    /// Version of the kernel, major and minor.
+    #[must_use]
+    pub fn version(&self) -> (u32, u32) {
+        let mut parts = self.kernel.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+    }
+}

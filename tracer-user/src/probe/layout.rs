@@ -1,0 +1,86 @@
+//! Fills in the kernel side's [`Config`] for the running kernel.
+
+use tracer_ebpf::{Config, Layout, OPTIONAL, Sys};
+
+use super::btf::{Btf, BtfError};
+
+/// A field that this kernel does not have.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// `struct.member`.
+    pub field: String,
+    /// What it costs the user; `None` when nothing works without it.
+    pub cost: Option<&'static str>,
+    /// Why it could not be resolved.
+    pub reason: String,
+}
+
+/// Resolves every field; those that are missing are told, with what it costs.
+///
+/// # Errors
+/// When the size of a struct is not to be had; fields alone do not fail here.
+pub fn resolve(btf: &Btf) -> Result<(Config, Vec<Missing>), BtfError> {
+    let mut missing = Vec::new();
+    let mut offsets = Vec::with_capacity(Layout::MEMBERS.len());
+    for member in Layout::MEMBERS {
+        let mut last = None;
+        let found = member.paths.iter().find_map(|path| match btf.offset_of(member.of, path) {
+            Ok(offset) => Some(offset),
+            Err(error) => {
+                last = Some(error);
+                None
+            }
+        });
+        if found.is_none() {
+            missing.push(Missing {
+                field: format!("{}.{}", member.of, member.paths[0]),
+                cost: member.cost,
+                reason: last.map(|error| error.to_string()).unwrap_or_default(),
+            });
+        }
+        offsets.push(found.unwrap_or(OPTIONAL));
+    }
+    let mut layout = Layout::from_offsets(offsets);
+    if cfg!(target_arch = "aarch64") {
+        // pt_regs.regs is an array of x0, x1, …: all three paths found its beginning.
+        layout.regs_arg1 = layout.regs_arg1.saturating_add(8);
+        layout.regs_arg2 = layout.regs_arg2.saturating_add(16);
+    }
+    let config = Config {
+        layout,
+        pipe_buf_size: btf.size_of("pipe_buffer")?,
+        upid_size: btf.size_of("upid")?,
+        one_ref: u32::from(btf.offset_of("file", "f_ref.refcnt").is_err()),
+        page_size: rustix::param::page_size() as u32,
+        sys: system_calls(),
+    };
+    Ok((config, missing))
+}
+
+fn system_calls() -> Sys {
+    let nr = |nr: libc::c_long| u32::try_from(nr).unwrap_or(Sys::NONE);
+    Sys {
+        read: nr(libc::SYS_read),
+        readv: nr(libc::SYS_readv),
+        write: nr(libc::SYS_write),
+        writev: nr(libc::SYS_writev),
+        #[cfg(target_arch = "x86_64")]
+        pipe: nr(libc::SYS_pipe),
+        #[cfg(not(target_arch = "x86_64"))]
+        pipe: Sys::NONE,
+        pipe2: nr(libc::SYS_pipe2),
+        close: nr(libc::SYS_close),
+        close_range: nr(libc::SYS_close_range),
+        #[cfg(target_arch = "x86_64")]
+        dup2: nr(libc::SYS_dup2),
+        #[cfg(not(target_arch = "x86_64"))]
+        dup2: Sys::NONE,
+        dup3: nr(libc::SYS_dup3),
+        wait4: nr(libc::SYS_wait4),
+        waitid: nr(libc::SYS_waitid),
+        splice: nr(libc::SYS_splice),
+        tee: nr(libc::SYS_tee),
+        vmsplice: nr(libc::SYS_vmsplice),
+        sendfile: nr(libc::SYS_sendfile),
+    }
+}

@@ -1,0 +1,318 @@
+//! Loads and attaches the programs, choosing the best backend that this kernel allows.
+
+use std::{fmt, fs, io};
+
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader,
+    programs::{BtfTracePoint, FEntry, FExit, Iter, ProgramError},
+};
+use tracer_ebpf::{Config, EXE_LEN, backend};
+use zerocopy::IntoBytes;
+
+use super::{
+    btf::{Btf, BtfError},
+    host::{BTF, Host, Lockdown},
+    layout::{self, Missing},
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lastbyte.bpf.o"));
+
+/// How stream operations are observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Backend {
+    /// fentry and fexit on the pipe functions: exact and cheapest.
+    Fentry,
+    /// Entry and exit of system calls: where fentry is not allowed.
+    Syscall,
+}
+
+impl Backend {
+    /// In order of preference.
+    pub const ALL: [Self; 2] = [Self::Fentry, Self::Syscall];
+
+    /// Its number in the ABI.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Fentry => backend::FENTRY,
+            Self::Syscall => backend::SYSCALL,
+        }
+    }
+
+    const fn programs(self) -> &'static [Attach] {
+        match self {
+            Self::Fentry => FENTRY,
+            Self::Syscall => SYSCALL,
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fentry => "fentry",
+            Self::Syscall => "syscall",
+        })
+    }
+}
+
+enum Hook {
+    Tracepoint,
+    Fentry,
+    Fexit,
+}
+
+/// A program and the kernel functions that it may be attached to, newest kernel first.
+struct Attach {
+    program: &'static str,
+    hook: Hook,
+    to: &'static [&'static str],
+}
+
+const fn tracepoint(program: &'static str, to: &'static [&'static str]) -> Attach {
+    Attach { program, hook: Hook::Tracepoint, to }
+}
+
+const COMMON: &[Attach] = &[
+    tracepoint("process_free", &["sched_process_free"]),
+    tracepoint("process_exit", &["sched_process_exit"]),
+    tracepoint("process_fork", &["sched_process_fork"]),
+    tracepoint("process_exec", &["sched_process_exec"]),
+    tracepoint("signal_generate", &["signal_generate"]),
+    tracepoint("signal_deliver", &["signal_deliver"]),
+    tracepoint("inet_sock_set_state", &["inet_sock_set_state"]),
+];
+
+const FENTRY: &[Attach] = &[
+    Attach { program: "pipe_free", hook: Hook::Fentry, to: &["free_pipe_info"] },
+    Attach { program: "pipe_release", hook: Hook::Fentry, to: &["pipe_release"] },
+    Attach { program: "pipe_create", hook: Hook::Fexit, to: &["create_pipe_files"] },
+    // Split from the FIFO's in 6.15.
+    Attach { program: "pipe_read_exit", hook: Hook::Fexit, to: &["anon_pipe_read", "pipe_read"] },
+    Attach { program: "pipe_write_enter", hook: Hook::Fentry, to: &["anon_pipe_write", "pipe_write"] },
+    Attach { program: "pipe_write_exit", hook: Hook::Fexit, to: &["anon_pipe_write", "pipe_write"] },
+];
+
+const SYSCALL: &[Attach] = &[
+    tracepoint("process_exit_files", &["sched_process_exit"]),
+    tracepoint("sys_exit", &["sys_exit"]),
+    tracepoint("sys_enter", &["sys_enter"]),
+];
+
+const ITERATORS: &[(&str, &str)] = &[("task_file", "task_file"), ("task", "task")];
+
+/// What the user chose.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `None` takes the best that works.
+    pub backend: Option<Backend>,
+    /// Base names or paths of server executables, beside [`super::SERVERS`].
+    pub servers: Vec<String>,
+    /// Bytes of the ring buffer, a power of two and a multiple of a page.
+    pub ring_bytes: u32,
+    /// How long a leader must be dead before its holders are told, ns.
+    pub grace: u64,
+    /// Whether the programs' own debug messages are wanted.
+    pub verbose: bool,
+}
+
+/// Why tracing is not possible here.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Not enough privileges.
+    #[error("tracing needs root (or CAP_BPF and CAP_PERFMON): run it with sudo")]
+    NotPrivileged,
+    /// A kernel before the ring buffer.
+    #[error("kernel {0} is too old: 5.8 is the first with a BPF ring buffer, upgrade to 5.10 or later")]
+    OldKernel(String),
+    /// No type information.
+    #[error("{BTF}: {0}; the kernel must be built with CONFIG_DEBUG_INFO_BTF=y, as every distribution's is since 2021")]
+    NoBtf(io::Error),
+    /// Lockdown.
+    #[error("kernel lockdown is in confidentiality mode, which forbids reading kernel memory: boot with lockdown=integrity to trace")]
+    Lockdown,
+    /// Type information of a form that is not understood.
+    #[error("{BTF}: {0}")]
+    Btf(#[from] BtfError),
+    /// A needed field is missing.
+    #[error("this kernel lacks what every backend needs: {0}")]
+    Missing(String),
+    /// A server's name cannot be one.
+    #[error("server `{0}`: the base name of an executable has 1 to 31 bytes")]
+    ServerName(String),
+    /// The object or its maps.
+    #[error("loading the eBPF object: {0}")]
+    Object(String),
+    /// No backend works.
+    #[error("no backend works on this kernel: {0}")]
+    NoBackend(String),
+}
+
+/// The result of trying one backend.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Which.
+    pub backend: Backend,
+    /// Why it does not work; `None` when it does, or was not tried since a better one did.
+    pub refused: Option<String>,
+}
+
+/// Loaded and attached programs with their maps.
+pub struct Probes {
+    pub(super) ebpf: Ebpf,
+    /// The backend that is attached.
+    pub backend: Backend,
+    /// What was tried before it.
+    pub attempts: Vec<Attempt>,
+    /// `program -> kernel function or tracepoint`.
+    pub attached: Vec<String>,
+    /// Fields that this kernel does not have.
+    pub missing: Vec<Missing>,
+    /// Base names of server executables.
+    pub servers: Vec<String>,
+}
+
+impl Probes {
+    /// Checks what can be checked beforehand, loads, attaches.
+    ///
+    /// # Errors
+    /// Says what the machine lacks and what to do.
+    pub fn load(options: &Options, host: &Host) -> Result<Self, LoadError> {
+        if host.version() < (5, 8) {
+            return Err(LoadError::OldKernel(host.kernel.clone()));
+        }
+        if !host.privileged() {
+            return Err(LoadError::NotPrivileged);
+        }
+        if host.lockdown == Lockdown::Confidentiality {
+            return Err(LoadError::Lockdown);
+        }
+        let servers = server_names(&options.servers)?;
+        let btf = Btf::parse(&fs::read(BTF).map_err(LoadError::NoBtf)?)?;
+        let aya_btf = AyaBtf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
+        let (config, missing) = layout::resolve(&btf)?;
+        let fatal: Vec<_> = missing.iter().filter(|field| field.cost.is_none()).map(|field| format!("{} ({})", field.field, field.reason)).collect();
+        if !fatal.is_empty() {
+            return Err(LoadError::Missing(fatal.join(", ")));
+        }
+
+        let wanted = options.backend.map_or_else(|| Backend::ALL.to_vec(), |one| vec![one]);
+        let mut attempts = Vec::new();
+        for backend in wanted {
+            match attach(backend, options, &config, &btf, &aya_btf, &servers) {
+                Ok((ebpf, attached)) => {
+                    attempts.push(Attempt { backend, refused: None });
+                    return Ok(Self { ebpf, backend, attempts, attached, missing, servers });
+                }
+                Err(refused) => attempts.push(Attempt { backend, refused: Some(refused) }),
+            }
+        }
+        let reasons: Vec<_> = attempts.iter().map(|attempt| format!("{}: {}", attempt.backend, attempt.refused.as_deref().unwrap_or(""))).collect();
+        Err(LoadError::NoBackend(reasons.join("; ")))
+    }
+}
+
+fn server_names(more: &[String]) -> Result<Vec<String>, LoadError> {
+    let mut names: Vec<String> = super::SERVERS.iter().map(|name| (*name).to_owned()).collect();
+    for server in more {
+        let name = server.rsplit('/').next().unwrap_or_default();
+        if name.is_empty() || name.len() >= EXE_LEN {
+            return Err(LoadError::ServerName(server.clone()));
+        }
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn attach(
+    backend: Backend,
+    options: &Options,
+    config: &Config,
+    btf: &Btf,
+    aya_btf: &AyaBtf,
+    servers: &[String],
+) -> Result<(Ebpf, Vec<String>), String> {
+    let level: u8 = if options.verbose { log::Level::Debug as u8 } else { 0 };
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(aya_btf))
+        .override_global("CONFIG", config.as_bytes(), true)
+        .override_global(aya_log::LEVEL, &level, false)
+        .map_max_entries("RECORDS", options.ring_bytes)
+        .load(OBJECT)
+        .map_err(|error| object_error(&error))?;
+    super::tables::name_servers(&mut ebpf, servers).map_err(|error| error.to_string())?;
+
+    for (program, target) in ITERATORS {
+        let iter: &mut Iter = program_of(&mut ebpf, program)?;
+        iter.load(target, aya_btf).map_err(|error| refusal(program, target, &error))?;
+    }
+    let mut attached = Vec::new();
+    // Everything is loaded before anything is attached: a refusal leaves no half-seeing tracer.
+    let hooks = || backend.programs().iter().chain(COMMON);
+    for hook in hooks() {
+        let target = target(hook, btf)?;
+        match hook.hook {
+            Hook::Tracepoint => program_of::<BtfTracePoint>(&mut ebpf, hook.program)?.load(target, aya_btf),
+            Hook::Fentry => program_of::<FEntry>(&mut ebpf, hook.program)?.load(target, aya_btf),
+            Hook::Fexit => program_of::<FExit>(&mut ebpf, hook.program)?.load(target, aya_btf),
+        }
+        .map_err(|error| refusal(hook.program, target, &error))?;
+    }
+    for hook in hooks() {
+        let target = target(hook, btf)?;
+        match hook.hook {
+            Hook::Tracepoint => program_of::<BtfTracePoint>(&mut ebpf, hook.program)?.attach().map(drop),
+            Hook::Fentry => program_of::<FEntry>(&mut ebpf, hook.program)?.attach().map(drop),
+            Hook::Fexit => program_of::<FExit>(&mut ebpf, hook.program)?.attach().map(drop),
+        }
+        .map_err(|error| refusal(hook.program, target, &error))?;
+        attached.push(format!("{} -> {target}", hook.program));
+    }
+    Ok((ebpf, attached))
+}
+
+/// The attach point that this kernel has.
+fn target(hook: &Attach, btf: &Btf) -> Result<&'static str, String> {
+    if matches!(hook.hook, Hook::Tracepoint) {
+        return Ok(hook.to[0]);
+    }
+    let found = hook.to.iter().find(|name| btf.has_function(name));
+    found.copied().ok_or_else(|| format!("the kernel has no function {}", hook.to.join(" or ")))
+}
+
+pub(super) fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
+    program.try_into().map_err(|error: ProgramError| format!("{name}: {error}"))
+}
+
+/// One line for a person; what the verifier said goes to the log.
+fn refusal(program: &str, target: &str, error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            log::debug!("{program}: {verifier_log}");
+            let why = match io_error.raw_os_error() {
+                Some(libc::EPERM) => " (the kernel does not permit this kind of program)",
+                Some(libc::EACCES | libc::EINVAL) => " (refused by the verifier: run with -v for its log)",
+                _ => "",
+            };
+            format!("{program} on {target}: {io_error}{why}")
+        }
+        ProgramError::SyscallError(error) => format!("{program} on {target}: {}: {}", error.call, error.io_error),
+        other => format!("{program} on {target}: {other}"),
+    }
+}
+
+fn object_error(error: &EbpfError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}

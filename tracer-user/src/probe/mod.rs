@@ -1,0 +1,23 @@
+//! All contact with the kernel: BTF layout, loading, attaching, the ring, snapshots of /proc.
+//!
+//! Knows the record ABI and nothing of the model: what it learns goes down a [`Road`] as records.
+
+mod btf;
+mod host;
+mod layout;
+mod load;
+mod scan;
+mod snapshot;
+mod tables;
+mod tracer;
+
+pub use btf::{Btf, BtfError};
+pub use host::{Host, Lockdown, boottime};
+pub use layout::Missing;
+pub use load::{Attempt, Backend, LoadError, Options, Probes};
+pub use tracer::{Road, Tracer};
+
+/// Executables that are recognised as SSH servers unless the user names more: what Debian packages
+/// (openssh-server, dropbear-bin, tinysshd, libssh's and lsh's servers).
+pub const SERVERS: &[&str] =
+    &["sshd", "sshd-session", "sshd-auth", "dropbear", "dropbearmulti", "tinysshd", "lshd"];

@@ -1,0 +1,256 @@
+//! The source of all records: drains the ring, adds ticks, samples, scans and names.
+
+use std::{collections::HashSet, future::Future, os::fd::AsRawFd, pin::pin, time::Duration};
+
+use anyhow::Context as _;
+use aya::maps::{MapData, RingBuf};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::Instant,
+};
+use tracer_ebpf::{Kind, Loss, Record, Scan, Start, Stream, Tick, User, edge};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
+
+use super::{
+    Host, Options, Probes, boottime,
+    scan,
+    snapshot::{self, header},
+    tables::{self, Tables, fixed},
+};
+
+/// Where records go: a model, a recording, both.
+pub trait Road {
+    /// Takes one record.
+    ///
+    /// # Errors
+    /// Ends the tracing.
+    fn record(&mut self, record: &[u8]) -> anyhow::Result<()>;
+    /// When it next wants a [`Kind::Tick`], ns of `CLOCK_BOOTTIME`.
+    fn deadline(&self) -> Option<u64>;
+    /// Whether it wants to know all holders now.
+    fn wants_scan(&self) -> bool;
+    /// Sessions whose counters are worth a sample.
+    fn sampled(&self) -> Vec<u64>;
+    /// Sessions that are over since the last call.
+    fn over(&mut self) -> Vec<u64>;
+    /// Whether nothing more is wanted.
+    fn finished(&self) -> bool;
+}
+
+/// How often the counters of open streams are read.
+const SAMPLE: Duration = Duration::from_millis(250);
+/// How often left-overs of dead servers are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Attached probes and what reads from them.
+pub struct Tracer {
+    /// What is attached.
+    pub probes: Probes,
+    tables: Tables,
+    ring: AsyncFd<RingBuf<MapData>>,
+    log: Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>,
+    named: HashSet<u32>,
+    host: Host,
+    grace: u64,
+}
+
+impl Tracer {
+    /// Loads and attaches.
+    ///
+    /// # Errors
+    /// See [`super::LoadError`]; also when the tables of a fresh load cannot be used.
+    pub fn open(options: &Options) -> anyhow::Result<Self> {
+        let host = Host::read();
+        let mut probes = Probes::load(options, &host)?;
+        let ring = tables::ring(&mut probes.ebpf).context("the ring buffer")?;
+        let ring = readiness(ring).context("waiting for the ring buffer")?;
+        let log = if options.verbose {
+            let logger = aya_log::EbpfLogger::init(&mut probes.ebpf).context("the programs' log")?;
+            Some(readiness(logger).context("waiting for the programs' log")?)
+        } else {
+            None
+        };
+        let tables = Tables::take(&mut probes.ebpf).context("the kernel side's tables")?;
+        Ok(Self { probes, tables, ring, log, named: HashSet::new(), host, grace: options.grace })
+    }
+
+    /// Puts what is there already on the road, then everything that happens, until the road is
+    /// finished or `stop` is.
+    ///
+    /// # Errors
+    /// When the road refuses a record or the kernel a scan.
+    pub async fn run(&mut self, road: &mut impl Road, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        self.snapshot(road)?;
+        let mut stop = pin!(stop);
+        let mut sample_at = Instant::now() + SAMPLE;
+        let mut sweep_at = Instant::now() + SWEEP;
+        while !road.finished() {
+            let now = boottime();
+            let wake = road.deadline().map_or(sample_at, |deadline| {
+                sample_at.min(Instant::now() + Duration::from_nanos(deadline.saturating_sub(now)))
+            });
+            let stopping = tokio::select! {
+                biased;
+                () = &mut stop => true,
+                guard = self.ring.readable_mut() => {
+                    // Cleared before the ring is emptied: the kernel wakes us for the first record
+                    // after that (bpf_ringbuf_commit, kernel/bpf/ringbuf.c), so none is slept over.
+                    guard.context("waiting for the ring buffer")?.clear_ready();
+                    false
+                }
+                guard = readable(&mut self.log) => {
+                    guard?;
+                    false
+                }
+                () = tokio::time::sleep_until(wake) => false,
+            };
+            self.drain(road)?;
+            let now = Instant::now();
+            if now >= sample_at {
+                sample_at = now + SAMPLE;
+                self.sample(road)?;
+            }
+            if now >= sweep_at {
+                sweep_at = now + SWEEP;
+                self.tables.sweep();
+            }
+            if road.deadline().is_some_and(|deadline| deadline <= boottime()) {
+                tick(road, Kind::Tick)?;
+            }
+            self.serve(road)?;
+            if stopping {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties the ring and ends with a tick: the barrier that every record before it has passed.
+    fn drain(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+        let mut taken = 0;
+        let mut users = Vec::new();
+        while let Some(item) = self.ring.get_mut().next() {
+            if let Some(Record::SessionStart(start)) = Record::decode(&item) {
+                users.push(start.uid);
+            }
+            road.record(&item)?;
+            taken += 1;
+        }
+        for uid in users {
+            self.name(road, uid)?;
+        }
+        if taken != 0 {
+            self.losses(road)?;
+            tick(road, Kind::Tick)?;
+        }
+        Ok(())
+    }
+
+    /// What was lost is told before the tick that lets verdicts be given.
+    fn losses(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+        if let Some(counts) = self.tables.new_losses().context("reading the loss counters")? {
+            put(road, &Loss { header: header(Kind::Loss, boottime()), counts })?;
+        }
+        Ok(())
+    }
+
+    /// Does what the road asks for: scans for holders, and drops what is over.
+    fn serve(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+        if road.wants_scan() {
+            self.scan(road)?;
+            tick(road, Kind::Tick)?;
+        }
+        for session in road.over() {
+            self.tables.forget(session);
+        }
+        Ok(())
+    }
+
+    fn scan(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+        put(road, &Scan { header: header(Kind::ScanBegin, boottime()), partial: 0, pad: 0 })?;
+        for holder in scan::descriptors(&mut self.probes.ebpf)? {
+            put(road, &holder)?;
+        }
+        put(road, &Scan { header: header(Kind::ScanEnd, boottime()), partial: 0, pad: 0 })
+    }
+
+    fn sample(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+        let mut any = false;
+        for session in road.sampled() {
+            for state in self.tables.streams(session) {
+                let mut sample = Stream::new_zeroed();
+                sample.header = header(Kind::Stream, boottime());
+                sample.session = session;
+                sample.object = state.object;
+                sample.slot = state.slot;
+                sample.edge = edge::SAMPLE;
+                sample.unread = state.counters.written.saturating_sub(state.counters.read);
+                sample.counters = state.counters;
+                put(road, &sample)?;
+                any = true;
+            }
+        }
+        if any { tick(road, Kind::Tick) } else { Ok(()) }
+    }
+
+    fn snapshot(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+        let time = boottime();
+        let mut start = Start::new_zeroed();
+        start.header = header(Kind::Start, time);
+        start.wall_offset = self.host.wall_offset;
+        start.grace = self.grace;
+        start.pid = std::process::id();
+        start.backend = self.probes.backend.number();
+        start.host = fixed(&self.host.name);
+        start.kernel = fixed(&self.host.kernel);
+        start.boot = fixed(&self.host.boot);
+        let mut servers = self.probes.servers.join("\0");
+        servers.push('\0');
+        start.servers = fixed(&servers);
+        put(road, &start)?;
+        let names = self.probes.servers.clone();
+        let snapshot = snapshot::take(&mut self.probes.ebpf, &mut self.tables, &names, time).context("finding what was there before the tracer")?;
+        for session in &snapshot.sessions {
+            put(road, session)?;
+            self.name(road, session.uid)?;
+        }
+        for process in &snapshot.processes {
+            put(road, process)?;
+        }
+        tick(road, Kind::Ready)?;
+        self.serve(road)
+    }
+
+    /// Tells a user's name once.
+    fn name(&mut self, road: &mut impl Road, uid: u32) -> anyhow::Result<()> {
+        if !self.named.insert(uid) {
+            return Ok(());
+        }
+        let Some(user) = uzers::get_user_by_uid(uid) else { return Ok(()) };
+        let name = fixed(&user.name().to_string_lossy());
+        put(road, &User { header: header(Kind::User, boottime()), uid, pad: 0, name })
+    }
+}
+
+fn put(road: &mut impl Road, record: &(impl IntoBytes + Immutable)) -> anyhow::Result<()> {
+    road.record(record.as_bytes())
+}
+
+fn tick(road: &mut impl Road, kind: Kind) -> anyhow::Result<()> {
+    put(road, &Tick { header: header(kind, boottime()) })
+}
+
+/// Watches a descriptor for input.
+fn readiness<T: AsRawFd>(of: T) -> std::io::Result<AsyncFd<T>> {
+    // SAFETY: `of` owns its descriptor, which stays open and the same for as long as it lives.
+    unsafe { AsyncFd::register_with_interest(of, Interest::READABLE) }.map_err(|error| error.into_parts().1)
+}
+
+/// Passes on what the programs logged; never ready without `-v`.
+async fn readable(log: &mut Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>) -> anyhow::Result<()> {
+    let Some(log) = log else { return std::future::pending().await };
+    let mut guard = log.readable_mut().await.context("waiting for the programs' log")?;
+    guard.get_inner_mut().flush();
+    guard.clear_ready();
+    Ok(())
+}
