@@ -35,7 +35,7 @@ pub fn for_build() -> Result<()> {
 
 /// What `cargo xtask test` needs: servers and clients for the cases, QEMU, cargo-deny.
 pub fn for_tests() -> Result<()> {
-    debian::install(&[debian::BUILD, debian::CASES, debian::VM].concat())?;
+    debian::install(&[debian::BUILD, debian::CASES, debian::VM, debian::DENY].concat())?;
     rust::add_source()?;
     rust::add_static_target()?;
     linker::install()?;

@@ -28,6 +28,9 @@ pub const VM: &[&str] = &[
     "qemu-system-x86",
 ];
 
+/// cargo-deny fetches the advisory database with it.
+pub const DENY: &[&str] = &["git"];
+
 /// Installs those of `wanted` that are missing.
 pub fn install(wanted: &[&str]) -> Result<()> {
     if sh::which("dpkg-query").is_none() || sh::which("apt-get").is_none() {
