@@ -1,0 +1,141 @@
+//! Runs the case catalogue against a `lastbyte` binary; needs root.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use lastbyte_testkit::case::{Case, Dumps, Outcome, Set};
+use lastbyte_testkit::cases;
+use lastbyte_testkit::stage::Setting;
+use lastbyte_testkit::tracer::Tracer;
+use lastbyte_testkit::world::World;
+
+#[derive(Debug, Parser)]
+#[command(about = "Real SSH sessions with known outcomes, held against what lastbyte says")]
+struct Options {
+    /// The tracer under test
+    #[arg(long)]
+    lastbyte: Option<PathBuf>,
+    /// The test server
+    #[arg(long)]
+    eager: Option<PathBuf>,
+    /// Backend for every tracer that is started
+    #[arg(long)]
+    backend: Option<String>,
+    /// Print the cases and end
+    #[arg(long)]
+    list: bool,
+    /// Run these cases only, whatever their set
+    #[arg(long, num_args = 1..)]
+    only: Vec<String>,
+    /// Which cases to run
+    #[arg(long, value_enum, default_value_t = Set::Native)]
+    set: Set,
+    /// Run everything this many times
+    #[arg(long, default_value_t = 1)]
+    repeat: u32,
+    /// Print measurements and every problem
+    #[arg(long)]
+    verbose: bool,
+    /// Seconds to wait for anything; also stretches the scenarios' own times
+    #[arg(long, default_value_t = 30)]
+    patience: u64,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let options = Options::parse();
+    let chosen = choose(&options)?;
+    if options.list {
+        for case in chosen {
+            println!("{:5} {:10} {}", case.id, case.class, case.title);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let lastbyte = options
+        .lastbyte
+        .as_deref()
+        .context("--lastbyte PATH is missing")?;
+    let eager = options
+        .eager
+        .as_deref()
+        .context("--eager PATH is missing")?;
+    let patience = Duration::from_secs(options.patience);
+    let world = World::new(eager)?;
+    let tracer = Tracer::start(lastbyte, options.backend.as_deref(), &["watch"], patience)?;
+    let setting = Setting {
+        world: &world,
+        tracer: &tracer,
+        lastbyte,
+        backend: options.backend.as_deref(),
+        patience,
+    };
+    let mut dumps =
+        Dumps::new(std::env::temp_dir().join(format!("lbcases-failures-{}", std::process::id())));
+
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    'run: for _ in 0..options.repeat {
+        for case in &chosen {
+            if let Err(error) = tracer.check_alive() {
+                println!("{error:#}");
+                failed += 1;
+                break 'run;
+            }
+            let report = case.run(setting, &mut dumps);
+            let took = report.took.as_secs_f64();
+            match report.outcome {
+                Outcome::Passed(notes) => {
+                    passed += 1;
+                    let notes = if notes.is_empty() {
+                        String::new()
+                    } else {
+                        format!(": {}", notes.join("; "))
+                    };
+                    println!("ok   {:5} {} ({took:.2} s){notes}", case.id, case.title);
+                }
+                Outcome::Failed(problems) => {
+                    failed += 1;
+                    let shown = if options.verbose { problems.len() } else { 3 };
+                    let more = problems.len().saturating_sub(shown);
+                    let mut text = problems[..problems.len() - more].join("\n       ");
+                    if more > 0 {
+                        text.push_str(&format!("\n       and {more} more"));
+                    }
+                    println!(
+                        "FAIL {:5} {} ({took:.2} s)\n       {text}",
+                        case.id, case.title
+                    );
+                }
+                Outcome::Skipped(why) => {
+                    skipped += 1;
+                    println!("skip {:5} {}: {why}", case.id, case.title);
+                }
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if let Some(dir) = dumps.dir() {
+        println!("events of the failures: {}", dir.display());
+    }
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn choose(options: &Options) -> anyhow::Result<Vec<Case>> {
+    let all = cases::all();
+    for id in &options.only {
+        ensure!(
+            all.iter().any(|case| case.id == id),
+            "there is no case {id}; --list shows all"
+        );
+    }
+    let wanted = |case: &Case| match options.only[..] {
+        [] => case.sets.contains(&options.set),
+        _ => options.only.iter().any(|id| id == case.id),
+    };
+    Ok(all.into_iter().filter(wanted).collect())
+}

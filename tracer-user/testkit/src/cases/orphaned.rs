@@ -1,0 +1,342 @@
+//! Sessions that stay open because a left-over process holds an output stream.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use crate::case::{Case, Class, EVERYWHERE, NATIVE};
+use crate::client::Client;
+use crate::event::Event;
+use crate::expect::{Expect, Holders, Who};
+use crate::procs;
+use crate::stage::{Run, Stage, new_marker};
+use crate::tracer::Tracer;
+use crate::world::Server::OpenSsh;
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "O1",
+        title: "sleep & holds stdout and stderr",
+        class: Class::Orphaned,
+        sets: EVERYWHERE,
+        scenario: o1,
+    },
+    Case {
+        id: "O2",
+        title: "nohup and setsid do not let go",
+        class: Class::Orphaned,
+        sets: NATIVE,
+        scenario: o2,
+    },
+    Case {
+        id: "O3",
+        title: "stderr only",
+        class: Class::Orphaned,
+        sets: NATIVE,
+        scenario: o3,
+    },
+    Case {
+        id: "O4",
+        title: "a third descriptor only",
+        class: Class::Orphaned,
+        sets: NATIVE,
+        scenario: o4,
+    },
+    Case {
+        id: "O7",
+        title: "a grandchild whose parent is gone",
+        class: Class::Orphaned,
+        sets: NATIVE,
+        scenario: o7,
+    },
+    Case {
+        id: "O9",
+        title: "two holders, one after the other gone",
+        class: Class::Orphaned,
+        sets: NATIVE,
+        scenario: o9,
+    },
+    Case {
+        id: "O11",
+        title: "two sessions on one connection, one held",
+        class: Class::Orphaned,
+        sets: NATIVE,
+        scenario: o11,
+    },
+    Case {
+        id: "O14",
+        title: "the tracer comes after the hang",
+        class: Class::Orphaned,
+        sets: NATIVE,
+        scenario: o14,
+    },
+];
+
+/// A session that hung, what was found, and what was true at that moment.
+struct Hung {
+    run: Run,
+    leader: u32,
+    finding: Event,
+    truth: Holders,
+}
+
+impl Hung {
+    fn expect(&self) -> Expect {
+        self.run.clean().exits(0).held_by(self.truth.clone())
+    }
+
+    /// The one holder, if there is just one.
+    fn only(&self) -> anyhow::Result<u32> {
+        ensure!(self.truth.len() == 1, "the scenario made {:?}", self.truth);
+        self.truth.keys().next().copied().context("no holder")
+    }
+
+    /// Checks what the scenario itself has made.
+    fn holding(&self, fds: &[&[i32]]) -> anyhow::Result<()> {
+        let mut made: Vec<Vec<i32>> = self
+            .truth
+            .values()
+            .map(|set| set.iter().copied().collect())
+            .collect();
+        made.sort();
+        let mut wanted: Vec<Vec<i32>> = fds.iter().map(|set| set.to_vec()).collect();
+        wanted.sort();
+        ensure!(
+            made == wanted,
+            "the scenario made holders of {made:?}, not {wanted:?}"
+        );
+        Ok(())
+    }
+}
+
+/// Runs a command whose left-over holds the session open until it ends by itself. It must end in
+/// `;` or `&`: the leader's last act is to print its pid.
+fn hang(stage: &Stage<'_>, command: &str) -> anyhow::Result<Hung> {
+    let started = stage.start(OpenSsh, &format!("{command} echo $$"))?;
+    let finding = stage.finding("orphaned", &started.marker)?;
+    let truth = procs::holders(&started.marker);
+    let run = started.finish(stage.setting.patience)?.ended_with(0)?;
+    let leader = run
+        .arrived
+        .stdout_head
+        .trim()
+        .parse()
+        .context("the leader's pid")?;
+    Ok(Hung {
+        run,
+        leader,
+        finding,
+        truth,
+    })
+}
+
+fn o1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let hung = hang(stage, &format!("sleep {} &", stage.hold()))?;
+    hung.holding(&[&[1, 2]])?;
+    // The line arrives when the leader is about to exit: that is the clock.
+    let exit = hung
+        .run
+        .arrived
+        .first_stdout
+        .context("the line did not arrive")?;
+    let latency = hung.finding.at.saturating_duration_since(exit);
+    stage.notes.push(format!(
+        "flagged {:.3} s after the leader's exit, grace 1 s",
+        latency.as_secs_f64()
+    ));
+    let bound = Duration::from_secs(1) + stage.setting.patience / 30;
+    ensure!(
+        latency < bound,
+        "flagged {:.3} s after the leader's exit",
+        latency.as_secs_f64()
+    );
+    Ok(vec![hung.expect()])
+}
+
+fn o2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let nohup = hang(stage, &format!("nohup sleep {} &", stage.hold()))?;
+    nohup.holding(&[&[1, 2]])?;
+    let setsid = hang(stage, &format!("setsid sleep {} &", stage.hold()))?;
+    setsid.holding(&[&[1, 2]])?;
+    Ok(vec![nohup.expect(), setsid.expect()])
+}
+
+fn o3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let hung = hang(stage, &format!("sleep {} >/dev/null &", stage.hold()))?;
+    hung.holding(&[&[2]])?;
+    ensure!(
+        hung.finding.stream() == "stderr",
+        "held is {:?}, not stderr",
+        hung.finding.stream()
+    );
+    Ok(vec![hung.expect()])
+}
+
+fn o4(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let hung = hang(
+        stage,
+        &format!("exec 3>&1; sleep {} >/dev/null 2>&1 &", stage.hold()),
+    )?;
+    hung.holding(&[&[3]])?;
+    Ok(vec![hung.expect()])
+}
+
+fn o7(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let hung = hang(
+        stage,
+        &format!("setsid sh -c 'sleep {} & exit 0';", stage.hold()),
+    )?;
+    hung.holding(&[&[1, 2]])?;
+    let path = hung.finding.path_of(hung.only()?);
+    ensure!(
+        path.first() == Some(&hung.leader) && path.last() == Some(&hung.only()?) && path.len() >= 3,
+        "path is {path:?}, in truth from leader {} over a shell to {}",
+        hung.leader,
+        hung.only()?
+    );
+    Ok(vec![hung.expect()])
+}
+
+fn o9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let hold = stage.hold();
+    let hung = hang(
+        stage,
+        &format!("sleep {hold} & sleep {} >/dev/null &", hold + 1),
+    )?;
+    hung.holding(&[&[1, 2], &[2]])?;
+    Ok(vec![hung.expect()])
+}
+
+fn o11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let patience = stage.setting.patience;
+    let socket = stage.setting.world.dir().join("mux");
+    let control = format!("ControlPath={}", socket.display());
+    let target = stage.target(OpenSsh)?;
+    // The master sets the environment of every session that goes through it.
+    let shared = new_marker();
+    let mut master = target.ssh(&shared);
+    master.args(["-M", "-N", "-o", &control]);
+    let master = Client::start(master)?;
+    procs::poll(patience, "the multiplexing socket", || {
+        socket.exists().then_some(())
+    })?;
+    let through = |command: &str| {
+        stage.start_with(OpenSsh, command, |ssh| {
+            // First of two equal options wins, and options come before the host.
+            let arguments: Vec<_> = ssh.get_args().map(std::ffi::OsStr::to_owned).collect();
+            let mut with_control = std::process::Command::new("ssh");
+            with_control
+                .args(["-o", &control, "-o", "ControlMaster=no"])
+                .args(arguments);
+            with_control.stdin(std::process::Stdio::null());
+            with_control
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped());
+            *ssh = with_control;
+        })
+    };
+    let held = through(&format!("sleep {} &", stage.hold()))?;
+    let free = through("echo free")?.finish(patience)?.ended_with(0)?;
+    ensure!(
+        free.arrived.stdout_head == "free\n",
+        "got {:?}",
+        free.arrived.stdout_head
+    );
+    stage.finding("orphaned", &held.marker)?;
+    let truth = procs::holders(&shared);
+    ensure!(truth.len() == 1, "the scenario made {truth:?}");
+    let held = held.finish(patience)?.ended_with(0)?;
+    drop(master);
+    Ok(vec![
+        held.clean().exits(0).held_by(truth),
+        free.clean().exits(0),
+    ])
+}
+
+fn o14(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let setting = stage.setting;
+    // Twice the usual time: the second tracer has to start while the job holds on.
+    let started = stage.start(OpenSsh, &format!("sleep {} & echo $PPID", 2 * stage.hold()))?;
+    stage.finding("orphaned", &started.marker)?;
+
+    let late = Tracer::start(
+        setting.lastbyte,
+        setting.backend,
+        &["watch"],
+        setting.patience,
+    )?;
+    let finding = late.wait_for(
+        0,
+        setting.patience,
+        "the late tracer's `orphaned`",
+        |events| events.iter().find(|event| event.finds("orphaned")).cloned(),
+    )?;
+    let truth = procs::holders(&started.marker);
+    ensure!(
+        finding.holders() == truth,
+        "the late tracer names {:?}, in truth {truth:?}",
+        finding.holders()
+    );
+    let preexisting = late.since(0).iter().any(|event| {
+        event.is("session_opened") && event.value["preexisting"].as_bool() == Some(true)
+    });
+    ensure!(
+        preexisting,
+        "the late tracer does not say that the session began before it"
+    );
+    let server = started.client.stdout_head();
+    why(
+        stage,
+        server.trim().parse().context("the server's pid")?,
+        &truth,
+    )?;
+
+    let run = started.finish(setting.patience)?.ended_with(0)?;
+    let closed = late.wait_for(
+        0,
+        setting.patience,
+        "the late tracer's session_closed",
+        |events| {
+            events
+                .iter()
+                .find(|event| event.is("session_closed"))
+                .cloned()
+        },
+    )?;
+    ensure!(
+        closed.verdict() == "unknown",
+        "the late tracer judges {:?} without the history",
+        closed.verdict()
+    );
+    late.stop(setting.patience)?;
+    Ok(vec![
+        Expect::clean(Who::Marked(run.marker), OpenSsh)
+            .exits(0)
+            .held_by(truth),
+    ])
+}
+
+/// `lastbyte why` about the server's pid must name the same holders.
+fn why(stage: &Stage<'_>, server: u32, truth: &Holders) -> anyhow::Result<()> {
+    let output = std::process::Command::new(stage.setting.lastbyte)
+        .args(["why", &server.to_string(), "--json"])
+        .output()
+        .context("cannot run lastbyte why")?;
+    ensure!(
+        output.status.success(),
+        "why: {}",
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    let named: Vec<Holders> = text
+        .lines()
+        .filter_map(|line| Event::parse(line.to_owned()).ok())
+        .filter(|event| event.finds("orphaned"))
+        .map(|event| event.holders())
+        .collect();
+    ensure!(
+        named == [truth.clone()],
+        "why names {named:?}, in truth {truth:?}; it printed {text}"
+    );
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! Sessions that lose bytes, and how many.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::case::{Case, Class, EVERYWHERE, NATIVE};
+use crate::expect::{Bytes, Expect, Stream, Who};
+use crate::procs::{leader, poll, quiescent, server_end};
+use crate::stage::Stage;
+use crate::sys;
+use crate::world::{
+    BIG, Server,
+    Server::{Eager, EagerSocket, OpenSsh},
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "T0",
+        title: "eager server: cat of 4 MB",
+        class: Class::Truncated,
+        sets: EVERYWHERE,
+        scenario: t0,
+    },
+    Case {
+        id: "T0e",
+        title: "eager server: one line on stderr",
+        class: Class::Truncated,
+        sets: NATIVE,
+        scenario: t0e,
+    },
+    Case {
+        id: "T0s",
+        title: "eager server on unix sockets: cat of 4 MB",
+        class: Class::Truncated,
+        sets: &[],
+        scenario: t0s,
+    },
+    Case {
+        id: "T7a",
+        title: "the user's sshd terminated mid-cat",
+        class: Class::Truncated,
+        sets: NATIVE,
+        scenario: t7a,
+    },
+    Case {
+        id: "T7b",
+        title: "the user's sshd killed mid-cat",
+        class: Class::Truncated,
+        sets: NATIVE,
+        scenario: t7b,
+    },
+    Case {
+        id: "T7c",
+        title: "a stopped sshd killed with 5003 B unread",
+        class: Class::Truncated,
+        sets: NATIVE,
+        scenario: t7c,
+    },
+    Case {
+        id: "T9",
+        title: "the client killed mid-transfer",
+        class: Class::Truncated,
+        sets: NATIVE,
+        scenario: t9,
+    },
+];
+
+/// Names of the race.
+const EARLY: &[&str] = &["server_closed_early"];
+
+/// Runs `command`, which writes `size` bytes to `stream`, until `losses` runs have lost some.
+fn until_lost(
+    stage: &mut Stage<'_>,
+    server: Server,
+    command: &str,
+    (stream, size): (Stream, u64),
+    (losses, most): (usize, usize),
+) -> anyhow::Result<Vec<Expect>> {
+    let mut expects = Vec::new();
+    let mut lossy = 0;
+    while lossy < losses && expects.len() < most {
+        let run = stage.run(server, command)?.ended_with(0)?;
+        let arrived = match stream {
+            Stream::Stdout => run.arrived.stdout,
+            Stream::Stderr => run.arrived.stderr,
+        };
+        ensure!(arrived <= size, "{arrived} B arrived of {size}");
+        let mut expect = run
+            .clean()
+            .exits(0)
+            .counts(stream, Some(size), Some(arrived));
+        if arrived < size {
+            lossy += 1;
+            expect = expect.cut(stream, EARLY, Bytes::Exactly(size - arrived));
+        }
+        expects.push(expect);
+    }
+    ensure!(lossy > 0, "the server lost nothing in {most} runs");
+    stage
+        .notes
+        .push(format!("{lossy} of {} runs lost bytes", expects.len()));
+    Ok(expects)
+}
+
+fn t0(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let command = format!("cat {}", stage.setting.world.big().display());
+    until_lost(stage, Eager, &command, (Stream::Stdout, BIG), (5, 40))
+}
+
+fn t0e(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    until_lost(
+        stage,
+        Eager,
+        "echo only-line >&2",
+        (Stream::Stderr, 10),
+        (3, 200),
+    )
+}
+
+fn t0s(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let command = format!("cat {}", stage.setting.world.big().display());
+    until_lost(stage, EagerSocket, &command, (Stream::Stdout, BIG), (5, 40))
+}
+
+fn t7a(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    server_signalled(stage, libc::SIGTERM)
+}
+
+fn t7b(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    server_signalled(stage, libc::SIGKILL)
+}
+
+fn server_signalled(stage: &mut Stage<'_>, signal: i32) -> anyhow::Result<Vec<Expect>> {
+    let patience = stage.setting.patience;
+    let started = stage.start(OpenSsh, "head -c 256M /dev/zero")?;
+    let leader = leader(&started.marker, patience)?;
+    poll(patience, "the transfer to be under way", || {
+        (started.client.stdout_so_far() > 1 << 20).then_some(())
+    })?;
+    // With the client stopped, everything behind it fills up and comes to rest: the pipe last.
+    sys::kill(started.client.pid(), libc::SIGSTOP)?;
+    let end = server_end(leader.parent, leader.pid, 1)?;
+    let unread = quiescent(&end, patience, |bytes| bytes > 0)?;
+    sys::kill(leader.parent, signal)?;
+    sys::kill(started.client.pid(), libc::SIGCONT)?;
+    let run = started.finish(patience)?.ended_with(255)?;
+    stage.notes.push(format!("{unread} B unread"));
+    Ok(vec![
+        run.clean()
+            .cut(Stream::Stdout, &["server_killed"], Bytes::Exactly(unread))
+            .tolerate(&["stalled"]),
+    ])
+}
+
+fn t7c(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    const UNREAD: u64 = 5003;
+    let patience = stage.setting.patience;
+    let started = stage.start(
+        OpenSsh,
+        &format!("sleep 0.5; head -c {UNREAD} /dev/zero; sleep 2"),
+    )?;
+    let leader = leader(&started.marker, patience)?;
+    sys::kill(leader.parent, libc::SIGSTOP)?;
+    let end = server_end(leader.parent, leader.pid, 1)?;
+    let unread = quiescent(&end, patience, |bytes| bytes == UNREAD);
+    sys::kill(leader.parent, libc::SIGKILL)?;
+    unread?;
+    let run = started.finish(patience)?.ended_with(255)?;
+    Ok(vec![
+        run.clean()
+            .cut(Stream::Stdout, &["server_killed"], Bytes::Exactly(UNREAD))
+            .counts(Stream::Stdout, Some(UNREAD), Some(0))
+            .tolerate(&["stalled"]),
+    ])
+}
+
+fn t9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let patience = stage.setting.patience;
+    let started = stage.start(OpenSsh, "yes")?;
+    let marker = started.marker.clone();
+    poll(patience, "the transfer to be under way", || {
+        (started.client.stdout_so_far() > 4 << 20).then_some(())
+    })?;
+    // Give the server's sockets time to fill: a pipe that is empty at the end shows less.
+    sys::kill(started.client.pid(), libc::SIGSTOP)?;
+    sleep(Duration::from_millis(300));
+    sys::kill(started.client.pid(), libc::SIGKILL)?;
+    started.finish(patience)?;
+    Ok(vec![
+        Expect::clean(Who::Marked(marker), OpenSsh)
+            .tolerate(&["stalled"])
+            .cut(Stream::Stdout, &["client_gone"], Bytes::Within(1, 65536)),
+    ])
+}

@@ -1,0 +1,306 @@
+//! Compares what the tracer said with what is known.
+
+use std::collections::BTreeSet;
+
+use crate::event::Event;
+use crate::expect::{Expect, Holders, Who};
+use crate::world::{Server, USER};
+
+/// Says everything that is wrong with `events`, given that exactly the sessions of `expects` ran
+/// while they were printed. Nothing wrong: nothing said.
+#[must_use]
+pub fn window(events: &[Event], expects: &[Expect]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for event in events.iter().filter(|event| event.is("gap")) {
+        problems.push(format!("gap: {}", event.raw));
+    }
+    let sessions = sessions(events);
+    let mut unclaimed = sessions.clone();
+    let mut claim = |wanted: &dyn Fn(&str) -> bool| {
+        let at = unclaimed.iter().position(|id| wanted(id))?;
+        Some(unclaimed.remove(at))
+    };
+    // Marked ones first: what is left can then only belong to the unmarked ones.
+    let (marked, unmarked): (Vec<_>, Vec<_>) = expects
+        .iter()
+        .partition(|expect| matches!(expect.who, Who::Marked(_)));
+    for expect in marked.into_iter().chain(unmarked) {
+        let found = match &expect.who {
+            Who::Marked(marker) => {
+                claim(&|id| of(events, id).any(|event| event.command().contains(marker.as_str())))
+            }
+            Who::Unmarked => claim(&|_| true),
+        };
+        match found {
+            Some(id) => {
+                let own: Vec<&Event> = of(events, id).collect();
+                problems.extend(
+                    session(&own, expect)
+                        .into_iter()
+                        .map(|one| format!("{id}: {one}")),
+                );
+            }
+            None => problems.push(format!("no session for {:?}", expect.who)),
+        }
+    }
+    for id in unclaimed {
+        let command = of(events, id)
+            .map(Event::command)
+            .find(|command| !command.is_empty());
+        problems.push(format!(
+            "unexpected session {id}, command {:?}",
+            command.unwrap_or("")
+        ));
+    }
+    problems
+}
+
+/// Ids of all sessions that any event is about, in order of appearance.
+#[must_use]
+pub fn sessions(events: &[Event]) -> Vec<&str> {
+    let mut seen = BTreeSet::new();
+    events
+        .iter()
+        .filter_map(Event::session)
+        .filter(|id| seen.insert(*id))
+        .collect()
+}
+
+fn of<'a>(events: &'a [Event], id: &'a str) -> impl Iterator<Item = &'a Event> {
+    events
+        .iter()
+        .filter(move |event| event.session() == Some(id))
+}
+
+fn session(events: &[&Event], expect: &Expect) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !events.iter().any(|event| event.is("session_opened")) {
+        problems.push("events, but no session_opened".to_owned());
+    }
+    let closed: Vec<&&Event> = events
+        .iter()
+        .filter(|event| event.is("session_closed"))
+        .collect();
+    match closed[..] {
+        [last] => {
+            if let Some(after) = events
+                .iter()
+                .skip_while(|event| !event.is("session_closed"))
+                .nth(1)
+            {
+                problems.push(format!("after session_closed: {}", after.raw));
+            }
+            last_word(last, expect, &mut problems);
+        }
+        [] => problems.push("never closed".to_owned()),
+        _ => problems.push(format!("closed {} times", closed.len())),
+    }
+    truncated(events, expect, &mut problems);
+    orphaned(events, expect, &mut problems);
+    for event in events.iter().filter(|event| event.is("finding")) {
+        let kind = event.finding();
+        let judged = ["near_miss", "truncated", "orphaned"].contains(&kind);
+        if !judged && !expect.tolerated.contains(&kind) {
+            problems.push(format!("unexpected {kind}: {}", event.raw));
+        }
+    }
+    problems
+}
+
+fn last_word(event: &Event, expect: &Expect, problems: &mut Vec<String>) {
+    let lost = event
+        .streams()
+        .iter()
+        .any(|stream| stream.verdict == "truncated");
+    match event.verdict() {
+        "truncated" if lost => {}
+        "clean" | "near_miss" if !lost => {}
+        other => problems.push(format!(
+            "session verdict {other:?} does not follow from its streams"
+        )),
+    }
+    if event.value["gap"].as_bool() != Some(false) {
+        problems.push("gap on a session that was seen whole".to_owned());
+    }
+    for stream in event.streams() {
+        let cut = expect
+            .cuts
+            .iter()
+            .find(|cut| cut.stream.name() == stream.stream);
+        let fine = match (stream.verdict.as_str(), cut) {
+            ("clean" | "near_miss", Some(cut)) => !cut.certain,
+            ("clean" | "near_miss", None) => true,
+            ("truncated", Some(cut)) => cut.causes.contains(&stream.cause.as_str()),
+            _ => false,
+        };
+        if !fine {
+            problems.push(format!(
+                "{} is {} {}",
+                stream.stream, stream.verdict, stream.cause
+            ));
+        }
+    }
+    for ledger in &expect.ledgers {
+        let Some(stream) = event
+            .streams()
+            .into_iter()
+            .find(|one| one.stream == ledger.stream.name())
+        else {
+            problems.push(format!("the last word does not mention {}", ledger.stream));
+            continue;
+        };
+        if !stream.exact {
+            problems.push(format!("counts of {} are not exact", ledger.stream));
+        }
+        for (what, wanted, said) in [
+            ("written", ledger.written, stream.written),
+            ("read", ledger.read, stream.read),
+        ] {
+            if wanted.is_some() && said != wanted {
+                problems.push(format!(
+                    "{}: {what} {said:?}, in truth {wanted:?}",
+                    ledger.stream
+                ));
+            }
+        }
+    }
+    if let Some((key, value)) = expect.exit
+        && event
+            .value
+            .pointer(&format!("/session/leader/exit/{key}"))
+            .and_then(serde_json::Value::as_i64)
+            != Some(value)
+    {
+        let said = event.value.pointer("/session/leader/exit");
+        problems.push(format!("leader's exit is {said:?}, in truth {key} {value}"));
+    }
+    identity(event, expect.server, problems);
+}
+
+fn identity(event: &Event, server: Server, problems: &mut Vec<String>) {
+    let text = |pointer: &str| {
+        event
+            .value
+            .pointer(pointer)
+            .and_then(serde_json::Value::as_str)
+    };
+    if text("/session/user") != Some(USER) {
+        problems.push(format!(
+            "user is {:?}, in truth {USER}",
+            text("/session/user")
+        ));
+    }
+    let (names, peer_known): (&[&str], bool) = match server {
+        Server::OpenSsh | Server::OpenSshInternal => (&["sshd", "sshd-session"], true),
+        // One process serves all connections: which one a session belongs to need not be known.
+        Server::Eager | Server::Drain | Server::EagerSocket => (&["eager"], false),
+    };
+    let exe = text("/session/server/exe").unwrap_or("");
+    if !names.contains(&exe.rsplit('/').next().unwrap_or(exe)) {
+        problems.push(format!("server is {exe:?}, in truth one of {names:?}"));
+    }
+    let peer = text("/session/peer");
+    if peer_known && !peer.is_some_and(|peer| peer.starts_with("127.0.0.1:")) {
+        problems.push(format!("peer is {peer:?}, in truth 127.0.0.1"));
+    }
+}
+
+fn truncated(events: &[&Event], expect: &Expect, problems: &mut Vec<String>) {
+    let mut reported = BTreeSet::new();
+    for event in events.iter().filter(|event| event.finds("truncated")) {
+        let said = format!("{} {} {:?} B", event.stream(), event.cause(), event.bytes());
+        if event.state() != "open" {
+            problems.push(format!("truncated in state {:?}", event.state()));
+        }
+        if !reported.insert(event.stream()) {
+            problems.push(format!("a second loss on one stream: {said}"));
+        }
+        let Some(cut) = expect
+            .cuts
+            .iter()
+            .find(|cut| cut.stream.name() == event.stream())
+        else {
+            problems.push(format!("nothing was lost, yet reported: {said}"));
+            continue;
+        };
+        if !cut.causes.contains(&event.cause()) {
+            problems.push(format!(
+                "loss reported as {said}, in truth {:?}",
+                cut.causes
+            ));
+        }
+        let exact = event.value["exact"].as_bool().unwrap_or(false);
+        if !cut.bytes.agrees(event.bytes(), exact) {
+            problems.push(format!(
+                "loss reported as {said}, exact {exact}, in truth {:?}",
+                cut.bytes
+            ));
+        }
+    }
+    for cut in expect.cuts.iter().filter(|cut| cut.certain) {
+        if !reported.contains(cut.stream.name()) {
+            problems.push(format!(
+                "loss not reported: {} {:?} {:?}",
+                cut.stream, cut.causes, cut.bytes
+            ));
+        }
+    }
+}
+
+fn orphaned(events: &[&Event], expect: &Expect, problems: &mut Vec<String>) {
+    let findings: Vec<&&Event> = events
+        .iter()
+        .filter(|event| event.finds("orphaned"))
+        .collect();
+    let Some(truth) = &expect.holders else {
+        problems.extend(
+            findings
+                .iter()
+                .map(|event| format!("unexpected orphaned: {}", event.raw)),
+        );
+        return;
+    };
+    let Some((first, last)) = findings.first().zip(findings.last()) else {
+        problems.push(format!("not reported: held by {truth:?}"));
+        return;
+    };
+    if first.state() != "open" {
+        problems.push(format!("orphaned begins in state {:?}", first.state()));
+    }
+    if last.state() != "resolved" || !last.holders().is_empty() {
+        problems.push(format!(
+            "orphaned ends in state {:?} with {:?}",
+            last.state(),
+            last.holders()
+        ));
+    }
+    if !findings
+        .iter()
+        .any(|event| same_holders(&event.holders(), truth))
+    {
+        let said: Vec<Holders> = findings.iter().map(|event| event.holders()).collect();
+        problems.push(format!("holders reported as {said:?}, in truth {truth:?}"));
+    }
+    for event in findings {
+        for stranger in event
+            .holders()
+            .keys()
+            .filter(|pid| !truth.contains_key(pid))
+        {
+            problems.push(format!(
+                "pid {stranger} is called a holder, in truth {truth:?}"
+            ));
+        }
+    }
+}
+
+/// Equal, except that a copy of stdin's end (fd 0) may be named too.
+#[must_use]
+pub fn same_holders(said: &Holders, truth: &Holders) -> bool {
+    said.len() == truth.len()
+        && said.iter().all(|(pid, fds)| {
+            truth.get(pid).is_some_and(|true_fds| {
+                true_fds.is_subset(fds) && fds.difference(true_fds).all(|&fd| fd == 0)
+            })
+        })
+}

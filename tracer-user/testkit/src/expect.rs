@@ -1,0 +1,192 @@
+//! What must be said about a session, and by whom that is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::world::Server;
+
+/// An output stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// fd 1 of the leader.
+    Stdout,
+    /// fd 2 of the leader.
+    Stderr,
+}
+
+impl Stream {
+    /// Its name in the JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How many bytes a finding may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {
+    /// This many, and the finding must say that the count is exact.
+    Exactly(u64),
+    /// From the first to the second, both included.
+    Within(u64, u64),
+}
+
+impl Bytes {
+    /// Whether a finding's count agrees.
+    #[must_use]
+    pub fn agrees(self, bytes: Option<u64>, exact: bool) -> bool {
+        match (self, bytes) {
+            (_, None) => false,
+            (Self::Exactly(wanted), Some(bytes)) => exact && bytes == wanted,
+            (Self::Within(least, most), Some(bytes)) => (least..=most).contains(&bytes),
+        }
+    }
+}
+
+/// A loss that must be reported.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// Where.
+    pub stream: Stream,
+    /// Any of these names is right.
+    pub causes: &'static [&'static str],
+    /// How much.
+    pub bytes: Bytes,
+    /// Whether the loss is certain; otherwise it may just as well not be reported.
+    pub certain: bool,
+}
+
+/// Holders and their descriptors, as seen in /proc while the session hung.
+pub type Holders = BTreeMap<u32, BTreeSet<i32>>;
+
+/// Bytes on a stream, known from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Ledger {
+    /// Where.
+    pub stream: Stream,
+    /// Bytes that the session wrote.
+    pub written: Option<u64>,
+    /// Bytes that reached the client, hence were read by the server.
+    pub read: Option<u64>,
+}
+
+/// Which session is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The one whose command contains this text.
+    Marked(String),
+    /// The next one that no marker names (subsystems carry none).
+    Unmarked,
+}
+
+/// Everything that may and must be said about one session.
+#[derive(Clone, Debug)]
+pub struct Expect {
+    /// Which session.
+    pub who: Who,
+    /// Where it ran.
+    pub server: Server,
+    /// Losses; nothing else may be reported lost.
+    pub cuts: Vec<Cut>,
+    /// Holders that must be reported, and nobody else.
+    pub holders: Option<Holders>,
+    /// Live findings other than `orphaned` that may be reported.
+    pub tolerated: &'static [&'static str],
+    /// The leader's exit: `{"code":n}` or `{"signal":n}`.
+    pub exit: Option<(&'static str, i64)>,
+    /// Byte counts that must be found in the last word.
+    pub ledgers: Vec<Ledger>,
+}
+
+impl Expect {
+    /// A session about which nothing may be reported.
+    #[must_use]
+    pub fn clean(who: Who, server: Server) -> Self {
+        Self {
+            who,
+            server,
+            cuts: Vec::new(),
+            holders: None,
+            tolerated: &[],
+            exit: None,
+            ledgers: Vec::new(),
+        }
+    }
+
+    /// Adds a certain loss.
+    #[must_use]
+    pub fn cut(mut self, stream: Stream, causes: &'static [&'static str], bytes: Bytes) -> Self {
+        self.cuts.push(Cut {
+            stream,
+            causes,
+            bytes,
+            certain: true,
+        });
+        self
+    }
+
+    /// Adds a loss that need not happen.
+    #[must_use]
+    pub fn may_cut(
+        mut self,
+        stream: Stream,
+        causes: &'static [&'static str],
+        bytes: Bytes,
+    ) -> Self {
+        self.cuts.push(Cut {
+            stream,
+            causes,
+            bytes,
+            certain: false,
+        });
+        self
+    }
+
+    /// Sets the holders.
+    #[must_use]
+    pub fn held_by(mut self, holders: Holders) -> Self {
+        self.holders = Some(holders);
+        self
+    }
+
+    /// Allows live findings of these kinds.
+    #[must_use]
+    pub fn tolerate(mut self, kinds: &'static [&'static str]) -> Self {
+        self.tolerated = kinds;
+        self
+    }
+
+    /// Sets the leader's exit code.
+    #[must_use]
+    pub fn exits(mut self, code: i64) -> Self {
+        self.exit = Some(("code", code));
+        self
+    }
+
+    /// Sets the signal that ended the leader.
+    #[must_use]
+    pub fn signalled(mut self, signal: i64) -> Self {
+        self.exit = Some(("signal", signal));
+        self
+    }
+
+    /// Adds byte counts.
+    #[must_use]
+    pub fn counts(mut self, stream: Stream, written: Option<u64>, read: Option<u64>) -> Self {
+        self.ledgers.push(Ledger {
+            stream,
+            written,
+            read,
+        });
+        self
+    }
+}

@@ -1,0 +1,150 @@
+//! A real OpenSSH server on a loopback port, with keys and configuration of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::procs::Owned;
+
+/// What serves the `sftp` subsystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sftp {
+    /// The program `sftp-server`.
+    External,
+    /// sshd itself, in a forked child that never execs.
+    Internal,
+}
+
+/// A running sshd; ends with its owner, as far as the listener goes.
+#[derive(Debug)]
+pub struct Sshd {
+    _listener: Owned,
+    /// TCP port on 127.0.0.1.
+    pub port: u16,
+}
+
+/// Places where distributions put the external sftp server.
+const SFTP_SERVERS: &[&str] = &[
+    "/usr/lib/openssh/sftp-server",
+    "/usr/libexec/openssh/sftp-server",
+    "/usr/lib/ssh/sftp-server",
+];
+
+impl Sshd {
+    /// Starts sshd with the files in `keys` (see [`crate::world`]) and `extra` configuration lines.
+    ///
+    /// # Errors
+    /// When sshd cannot be started or refuses its configuration.
+    pub fn start(dir: &Path, name: &str, sftp: Sftp, extra: &[&str]) -> anyhow::Result<Self> {
+        // sshd insists on this directory for privilege separation.
+        fs::create_dir_all("/run/sshd").context("cannot make /run/sshd")?;
+        let port = free_port()?;
+        let mut text = format!(
+            "ListenAddress 127.0.0.1:{port}\n\
+             HostKey {dir}/host\n\
+             AuthorizedKeysFile {dir}/user.pub\n\
+             PidFile none\n\
+             UsePAM no\n\
+             StrictModes no\n\
+             MaxStartups 1000:30:1000\n\
+             MaxSessions 100\n\
+             AcceptEnv LB_*\n\
+             X11Forwarding yes\n\
+             PrintMotd no\n",
+            dir = dir.display(),
+        );
+        let subsystem = match sftp {
+            Sftp::Internal => Some("internal-sftp"),
+            Sftp::External => SFTP_SERVERS
+                .iter()
+                .copied()
+                .find(|path| Path::new(path).exists()),
+        };
+        if let Some(subsystem) = subsystem {
+            text.push_str(&format!(
+                "Subsystem sftp {subsystem}
+"
+            ));
+        }
+        for line in extra {
+            text.push_str(line);
+            text.push('\n');
+        }
+        let config = dir.join(format!("{name}.conf"));
+        fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
+        let mut listener = Owned(
+            Command::new(sshd_path()?)
+                .args(["-D", "-e", "-f"])
+                .arg(&config)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .context("cannot start sshd")?,
+        );
+        let stderr = listener.0.stderr.take().context("sshd has no stderr")?;
+        let log = fs::File::create(dir.join(format!("{name}.log")))?;
+        await_line(stderr, log, "Server listening on").with_context(|| format!("sshd {name}"))?;
+        Ok(Self {
+            _listener: listener,
+            port,
+        })
+    }
+}
+
+fn sshd_path() -> anyhow::Result<&'static str> {
+    // sshd re-executes itself and therefore wants an absolute path.
+    ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+        .context("sshd is not installed")
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
+    Ok(probe.local_addr()?.port())
+}
+
+/// Waits for a line that contains `wanted` and returns it; copies everything to `log` for as long
+/// as there is output.
+///
+/// # Errors
+/// When the output ends, or 20 s pass, without that line.
+pub(crate) fn await_line(
+    from: impl std::io::Read + Send + 'static,
+    mut log: impl std::io::Write + Send + 'static,
+    wanted: &'static str,
+) -> anyhow::Result<String> {
+    let (found, answer) = mpsc::channel();
+    thread::spawn(move || {
+        let mut seen = String::new();
+        let mut found = Some(found);
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            // A full disk must not stop the server from being read.
+            drop(writeln!(log, "{line}"));
+            let Some(waiting) = &found else { continue };
+            if line.contains(wanted) {
+                drop(waiting.send(Ok(line)));
+                found = None;
+            } else {
+                seen.push_str(&line);
+                seen.push('\n');
+            }
+        }
+        if let Some(waiting) = found {
+            drop(waiting.send(Err(seen)));
+        }
+    });
+    match answer.recv_timeout(Duration::from_secs(20)) {
+        Ok(Ok(line)) => Ok(line),
+        Ok(Err(seen)) => bail!("ended before `{wanted}`; it said: {}", seen.trim_end()),
+        Err(_) => bail!("no `{wanted}` within 20 s"),
+    }
+}

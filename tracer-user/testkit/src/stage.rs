@@ -1,0 +1,219 @@
+//! What a scenario works with: servers, clients, the tracer's output so far.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::client::{Arrived, Client, Target};
+use crate::event::Event;
+use crate::expect::{Expect, Who};
+use crate::tracer::Tracer;
+use crate::world::{Server, World};
+
+/// A case that cannot run here, and why.
+#[derive(Debug)]
+pub struct Skipped(pub String);
+
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
+
+/// What all cases of a run share.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// Directory, files, servers.
+    pub world: &'a World,
+    /// The tracer that watches the whole run.
+    pub tracer: &'a Tracer,
+    /// The `lastbyte` binary, for cases that start one of their own.
+    pub lastbyte: &'a Path,
+    /// `--backend` of every tracer.
+    pub backend: Option<&'a str>,
+    /// How long to wait for anything before calling it missing.
+    pub patience: Duration,
+}
+
+/// One case under way.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    /// What all cases share.
+    pub setting: Setting<'a>,
+    /// Where the case's events begin in the tracer's output.
+    pub mark: usize,
+    /// Measurements to be printed behind the case's result.
+    pub notes: Vec<String>,
+}
+
+/// Numbers the sessions of this process.
+static SESSIONS: AtomicU32 = AtomicU32::new(0);
+
+/// A marker that no other session has, and none begins with.
+#[must_use]
+pub fn new_marker() -> String {
+    let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
+    format!("lb-{:07}-{number:06}", std::process::id())
+}
+
+impl<'a> Stage<'a> {
+    /// Begins a case: its events are those from now on.
+    #[must_use]
+    pub fn new(setting: Setting<'a>) -> Self {
+        Self {
+            setting,
+            mark: setting.tracer.mark(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// How to reach a server.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn target(&self, server: Server) -> anyhow::Result<Target> {
+        self.setting.world.target(server)
+    }
+
+    /// Seconds for which a scenario's background job holds on: long enough for the grace time and
+    /// for looking at it, also on slow machines.
+    #[must_use]
+    pub fn hold(&self) -> u64 {
+        (self.setting.patience.as_secs() / 10).max(3)
+    }
+
+    /// Starts `ssh` with a command.
+    ///
+    /// # Errors
+    /// When the server or the client cannot be started.
+    pub fn start(&self, server: Server, command: &str) -> anyhow::Result<Started> {
+        self.start_with(server, command, |_| {})
+    }
+
+    /// As [`Self::start`], after `change` has had its way with the client.
+    ///
+    /// # Errors
+    /// When the server or the client cannot be started.
+    pub fn start_with(
+        &self,
+        server: Server,
+        command: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Started> {
+        let marker = new_marker();
+        let mut ssh = self.target(server)?.ssh(&marker);
+        ssh.arg(format!(": {marker}; {command}"));
+        change(&mut ssh);
+        Ok(Started {
+            client: Client::start(ssh)?,
+            marker,
+            server,
+        })
+    }
+
+    /// Runs `ssh` with a command to its end.
+    ///
+    /// # Errors
+    /// When something cannot be started or does not end.
+    pub fn run(&self, server: Server, command: &str) -> anyhow::Result<Run> {
+        self.start(server, command)?.finish(self.setting.patience)
+    }
+
+    /// Waits for a finding of this kind about the session with this marker.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub fn finding(&self, kind: &str, marker: &str) -> anyhow::Result<Event> {
+        let what = format!("a finding `{kind}` about {marker}");
+        self.setting
+            .tracer
+            .wait_for(self.mark, self.setting.patience, &what, |events| {
+                let mut wanted = events.iter().filter(|event| event.finds(kind));
+                wanted
+                    .find(|event| event.command().contains(marker))
+                    .cloned()
+            })
+    }
+
+    /// Waits until at least `count` sessions have been seen and none is open any more.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub fn settle(&self, count: usize) -> anyhow::Result<()> {
+        let what = format!("the end of {count} sessions");
+        self.setting
+            .tracer
+            .wait_for(self.mark, self.setting.patience, &what, |events| {
+                let opened = events
+                    .iter()
+                    .filter(|event| event.is("session_opened"))
+                    .count();
+                let closed = events
+                    .iter()
+                    .filter(|event| event.is("session_closed"))
+                    .count();
+                (opened >= count && closed >= opened).then_some(())
+            })
+    }
+}
+
+/// A session whose client runs.
+#[derive(Debug)]
+pub struct Started {
+    /// The client.
+    pub client: Client,
+    /// The session's marker.
+    pub marker: String,
+    /// Where it runs.
+    pub server: Server,
+}
+
+impl Started {
+    /// Waits for the client's end.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn finish(self, patience: Duration) -> anyhow::Result<Run> {
+        Ok(Run {
+            arrived: self.client.finish(patience)?,
+            marker: self.marker,
+            server: self.server,
+        })
+    }
+}
+
+/// A session whose client has ended.
+#[derive(Debug)]
+pub struct Run {
+    /// What the client got.
+    pub arrived: Arrived,
+    /// The session's marker.
+    pub marker: String,
+    /// Where it ran.
+    pub server: Server,
+}
+
+impl Run {
+    /// The session with this marker, and nothing wrong with it.
+    #[must_use]
+    pub fn clean(&self) -> Expect {
+        Expect::clean(Who::Marked(self.marker.clone()), self.server)
+    }
+
+    /// Checks the client's exit status.
+    ///
+    /// # Errors
+    /// When it is another: then the scenario itself went wrong.
+    pub fn ended_with(self, code: i32) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            self.arrived.status.code() == Some(code),
+            "the client ended with {}, not {code}; stderr: {}",
+            self.arrived.status,
+            self.arrived.stderr_head.trim_end()
+        );
+        Ok(self)
+    }
+}

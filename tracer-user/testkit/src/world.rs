@@ -1,0 +1,242 @@
+//! Everything a run needs besides the tracer: a directory, keys, a user, files and servers.
+
+use std::cell::OnceCell;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use crate::client::Target;
+use crate::procs::Owned;
+use crate::sshd::{Sftp, Sshd, await_line};
+
+/// The user that sessions log in as: a server treats uid 0 differently.
+pub const USER: &str = "lbtest";
+
+/// Bytes in [`World::big`].
+pub const BIG: u64 = 4 << 20;
+
+/// Which server a session goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Server {
+    /// OpenSSH with the external sftp server.
+    OpenSsh,
+    /// OpenSSH with `internal-sftp`.
+    OpenSshInternal,
+    /// The test server, closing early, on pipes.
+    Eager,
+    /// The test server, reading to the end, on pipes.
+    Drain,
+    /// The test server, closing early, on unix sockets.
+    EagerSocket,
+}
+
+/// One of the test server's processes.
+#[derive(Debug)]
+struct EagerHost {
+    _process: Owned,
+    port: u16,
+}
+
+/// The directory with everything in it; servers start when first asked for.
+#[derive(Debug)]
+pub struct World {
+    dir: PathBuf,
+    eager_binary: PathBuf,
+    uid: u32,
+    gid: u32,
+    openssh: OnceCell<Sshd>,
+    internal: OnceCell<Sshd>,
+    eager: OnceCell<EagerHost>,
+    drain: OnceCell<EagerHost>,
+    socket: OnceCell<EagerHost>,
+}
+
+impl World {
+    /// Makes the directory, the keys, the user if he does not exist, and the files.
+    ///
+    /// # Errors
+    /// When one of these cannot be made; the caller must be root.
+    pub fn new(eager_binary: &Path) -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("lbcases-{}", std::process::id()));
+        fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        // The test user reads the files and runs the eager server from here.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+        for name in ["host", "user"] {
+            run(Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(dir.join(name)))?;
+        }
+        let (uid, gid) = ensure_user()?;
+        let binary = dir.join("eager");
+        fs::copy(eager_binary, &binary)
+            .with_context(|| format!("cannot copy {}", eager_binary.display()))?;
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
+        // Not zeroes: a copy with holes in it must not compare equal.
+        let big: Vec<u8> = (0..BIG / 8)
+            .flat_map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes())
+            .collect();
+        fs::write(dir.join("big"), big)?;
+        Ok(Self {
+            dir,
+            eager_binary: binary,
+            uid,
+            gid,
+            openssh: OnceCell::new(),
+            internal: OnceCell::new(),
+            eager: OnceCell::new(),
+            drain: OnceCell::new(),
+            socket: OnceCell::new(),
+        })
+    }
+
+    /// The throw-away directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A file of [`BIG`] bytes that the test user can read.
+    #[must_use]
+    pub fn big(&self) -> PathBuf {
+        self.dir.join("big")
+    }
+
+    /// Numeric ids of the test user: uid, gid.
+    #[must_use]
+    pub fn ids(&self) -> (u32, u32) {
+        (self.uid, self.gid)
+    }
+
+    /// How to reach a server; starts it if need be.
+    ///
+    /// # Errors
+    /// When the server cannot be started.
+    pub fn target(&self, server: Server) -> anyhow::Result<Target> {
+        let port = match server {
+            Server::OpenSsh => {
+                once(&self.openssh, || {
+                    Sshd::start(&self.dir, "sshd", Sftp::External, &[])
+                })?
+                .port
+            }
+            Server::OpenSshInternal => {
+                once(&self.internal, || {
+                    Sshd::start(&self.dir, "sshd-internal", Sftp::Internal, &[])
+                })?
+                .port
+            }
+            Server::Eager => once(&self.eager, || self.start_eager("eager", "pipe"))?.port,
+            Server::Drain => once(&self.drain, || self.start_eager("drain", "pipe"))?.port,
+            Server::EagerSocket => {
+                once(&self.socket, || self.start_eager("eager", "socketpair"))?.port
+            }
+        };
+        Ok(Target {
+            port,
+            user: USER.to_owned(),
+            key: self.dir.join("user"),
+        })
+    }
+
+    fn start_eager(&self, mode: &str, streams: &str) -> anyhow::Result<EagerHost> {
+        let mut process = Owned(
+            Command::new(&self.eager_binary)
+                .args(["--mode", mode, "--streams", streams, "--port", "0"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .current_dir("/")
+                .uid(self.uid)
+                .gid(self.gid)
+                .spawn()
+                .context("cannot start the eager server")?,
+        );
+        let stdout = process.0.stdout.take().context("eager has no stdout")?;
+        let line = await_line(stdout, std::io::sink(), "listening ").context("eager server")?;
+        let port = line
+            .rsplit_once(':')
+            .context("eager printed no port")?
+            .1
+            .parse()?;
+        Ok(EagerHost {
+            _process: process,
+            port,
+        })
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Left behind it would only take space; there is nobody to tell.
+        drop(fs::remove_dir_all(&self.dir));
+    }
+}
+
+fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<&T> {
+    if cell.get().is_none() {
+        let made = make()?;
+        return Ok(cell.get_or_init(|| made));
+    }
+    cell.get().context("just filled")
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    Ok(())
+}
+
+/// Uid and gid of the test user, who is made if missing.
+fn ensure_user() -> anyhow::Result<(u32, u32)> {
+    if let Some(ids) = find_user()? {
+        return Ok(ids);
+    }
+    // `*`, not `!`: without PAM sshd takes the latter for a locked account.
+    run(Command::new("useradd").args(["-m", "-s", "/bin/bash", "-p", "*", USER]))
+        .or_else(|_| append_user())?;
+    find_user()?.with_context(|| format!("user {USER} is not in /etc/passwd"))
+}
+
+/// For systems too small to have useradd.
+fn append_user() -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let append = |path: &str, line: &str| -> anyhow::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(path)
+            .with_context(|| path.to_owned())?;
+        Ok(writeln!(file, "{line}")?)
+    };
+    append("/etc/group", &format!("{USER}:x:7770:"))?;
+    append(
+        "/etc/passwd",
+        &format!("{USER}:x:7770:7770::/home/{USER}:/bin/bash"),
+    )?;
+    append("/etc/shadow", &format!("{USER}:*:19000:0:99999:7:::"))?;
+    let home = format!("/home/{USER}");
+    fs::create_dir_all(&home)?;
+    std::os::unix::fs::chown(home, Some(7770), Some(7770))?;
+    Ok(())
+}
+
+fn find_user() -> anyhow::Result<Option<(u32, u32)>> {
+    let passwd = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+    for line in passwd.lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        if let [USER, _, uid, gid, ..] = fields[..] {
+            return Ok(Some((uid.parse()?, gid.parse()?)));
+        }
+    }
+    Ok(None)
+}
