@@ -183,6 +183,12 @@ impl Fds {
 pub struct File(pub u64);
 
 impl File {
+    /// Whether it is not a file but an error (`IS_ERR`, include/linux/err.h).
+    #[inline(always)]
+    pub fn is_error(self) -> bool {
+        self.0 > u64::MAX - 4096
+    }
+
     #[inline(always)]
     pub fn mode(self) -> u32 {
         field!(self.0, file_mode: u32)

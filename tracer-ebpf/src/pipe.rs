@@ -25,18 +25,27 @@ pub fn stream(pipe: u64) -> Option<&'static mut StreamState> {
     STREAM_TABLE.get_ptr_mut(pipe).map(|state| unsafe { &mut *state })
 }
 
-/// The same, bound to a session if it can be.
+/// The same for the current process's read or write. A child of the server that uses its server's
+/// pipe may be a leader that never execs; what the server itself does before that counts as well.
 #[inline(always)]
-fn bound(pipe: u64) -> Option<&'static mut StreamState> {
+fn used(pipe: u64) -> Option<&'static mut StreamState> {
     let state = stream(pipe)?;
     if state.session == 0 {
         let pid = current_tgid();
-        if pid == state.server || tracked(pid)?.flags & (role::SERVER | role::LEADER) != role::SERVER {
-            return None;
+        if pid != state.server && tracked(pid)?.flags & (role::SERVER | role::LEADER) == role::SERVER {
+            bind();
         }
-        bind();
     }
-    (state.session != 0).then_some(state)
+    Some(state)
+}
+
+/// A file was cloned: a pipe is made of a write end and its clone, the read end.
+#[inline(always)]
+pub fn cloned(writer: File, reader: File) {
+    // Tracked processes are few: asked before the file is looked at.
+    if tracked(current_tgid()).is_some() && !reader.is_error() && writer.pipe().is_some() {
+        created(reader, writer);
+    }
 }
 
 /// A process made a pipe with these ends.
@@ -48,13 +57,13 @@ pub fn created(reader: File, writer: File) {
         return;
     }
     let state = StreamState {
-        object: reader.ino(),
+        object: writer.ino(),
         reader: reader.0,
         writer: writer.0,
         server: pid,
         ..StreamState::default()
     };
-    if STREAM_TABLE.insert(reader.as_pipe().0, state, u64::from(BPF_ANY)).is_err() {
+    if STREAM_TABLE.insert(writer.as_pipe().0, state, u64::from(BPF_ANY)).is_err() {
         lost(loss::STREAMS);
     }
 }
@@ -70,7 +79,7 @@ pub fn freed(pipe: u64) {
 /// A write of `len` bytes begins.
 #[inline(always)]
 pub fn write_enter(pipe: u64, len: u64) {
-    let Some(state) = bound(pipe) else { return };
+    let Some(state) = used(pipe) else { return };
     let room = u64::from(Pipe(pipe).room()) * u64::from(crate::kernel::constant!(page_size));
     if len > room && state.counters.blocked_since == 0 {
         state.counters.blocked_since = clock();
@@ -80,7 +89,7 @@ pub fn write_enter(pipe: u64, len: u64) {
 /// A write ended with `result`: bytes or a negative errno; it was asked to write `len`.
 #[inline(always)]
 pub fn write_exit(pipe: u64, result: i64, len: u64) {
-    let Some(state) = bound(pipe) else { return };
+    let Some(state) = used(pipe) else { return };
     if result > 0 {
         let time = clock();
         let counters = &mut state.counters;
@@ -92,17 +101,13 @@ pub fn write_exit(pipe: u64, result: i64, len: u64) {
         if level > counters.high_water {
             counters.high_water = level;
         }
-        if state.told & told::FIRST_WRITE == 0 {
-            state.told |= told::FIRST_WRITE;
-            state.counters.first_write = time;
-            tell(edge::FIRST_WRITE, state, Pipe(pipe), |r| r.bytes = result as u64);
+        if counters.first_write == 0 {
+            counters.first_write = time;
         }
+        once(told::FIRST_WRITE, edge::FIRST_WRITE, state, pipe, result as u64);
     } else if result == EPIPE {
         state.epipes += 1;
-        if state.told & told::EPIPE == 0 {
-            state.told |= told::EPIPE;
-            tell(edge::EPIPE, state, Pipe(pipe), |r| r.bytes = len);
-        }
+        once(told::EPIPE, edge::EPIPE, state, pipe, len);
     }
 }
 
@@ -112,7 +117,7 @@ pub fn read_exit(pipe: u64, result: i64) {
     if result < 0 {
         return;
     }
-    let Some(state) = bound(pipe) else { return };
+    let Some(state) = used(pipe) else { return };
     if result > 0 {
         let time = clock();
         let counters = &mut state.counters;
@@ -120,14 +125,12 @@ pub fn read_exit(pipe: u64, result: i64) {
         add(&mut counters.reads, 1);
         counters.last_read = time;
         counters.blocked_since = 0;
-        if state.told & told::FIRST_READ == 0 {
-            state.told |= told::FIRST_READ;
-            state.counters.first_read = time;
-            tell(edge::FIRST_READ, state, Pipe(pipe), |r| r.bytes = result as u64);
+        if counters.first_read == 0 {
+            counters.first_read = time;
         }
-    } else if state.told & told::EOF == 0 && Pipe(pipe).writers() == 0 {
-        state.told |= told::EOF;
-        tell(edge::EOF, state, Pipe(pipe), |_| ());
+        once(told::FIRST_READ, edge::FIRST_READ, state, pipe, result as u64);
+    } else if Pipe(pipe).writers() == 0 {
+        once(told::EOF, edge::EOF, state, pipe, 0);
     }
 }
 
@@ -190,6 +193,15 @@ pub fn now(session: &Session, out: &mut [StreamNow; STREAMS]) {
             out[slot].written = state.counters.written;
             out[slot].read = state.counters.read;
         }
+    }
+}
+
+/// Tells an edge of a session's stream the first time it is passed.
+#[inline(always)]
+fn once(bit: u32, edge: u32, state: &mut StreamState, pipe: u64, bytes: u64) {
+    if state.told & bit == 0 && state.session != 0 {
+        state.told |= bit;
+        tell(edge, state, Pipe(pipe), |r| r.bytes = bytes);
     }
 }
 

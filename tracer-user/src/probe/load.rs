@@ -86,7 +86,7 @@ const COMMON: &[Attach] = &[
 const FENTRY: &[Attach] = &[
     Attach { program: "pipe_free", hook: Hook::Fentry, to: &["free_pipe_info"] },
     Attach { program: "pipe_release", hook: Hook::Fentry, to: &["pipe_release"] },
-    Attach { program: "pipe_create", hook: Hook::Fexit, to: &["create_pipe_files"] },
+    Attach { program: "pipe_create", hook: Hook::Fexit, to: &["alloc_file_clone"] },
     // Split from the FIFO's in 6.15.
     Attach { program: "pipe_read_exit", hook: Hook::Fexit, to: &["anon_pipe_read", "pipe_read"] },
     Attach { program: "pipe_write_enter", hook: Hook::Fentry, to: &["anon_pipe_write", "pipe_write"] },
