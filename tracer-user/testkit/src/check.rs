@@ -34,10 +34,14 @@ pub fn window(events: &[Event], expects: &[Expect]) -> Vec<String> {
         match found {
             Some(id) => {
                 let own: Vec<&Event> = of(events, id).collect();
+                let label = match &expect.who {
+                    Who::Marked(marker) => marker.as_str(),
+                    Who::Unmarked => "unmarked",
+                };
                 problems.extend(
                     session(&own, expect)
                         .into_iter()
-                        .map(|one| format!("{id}: {one}")),
+                        .map(|one| format!("{label} ({id}): {one}")),
                 );
             }
             None => problems.push(format!("no session for {:?}", expect.who)),
@@ -304,3 +308,6 @@ pub fn same_holders(said: &Holders, truth: &Holders) -> bool {
             })
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ pub mod eager;
 pub mod event;
 pub mod expect;
 pub mod procs;
+pub mod random;
 pub mod sshd;
 pub mod stage;
 pub mod sys;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::procs::Owned;
+use crate::sys;
 
 /// What serves the `sftp` subsystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,16 +80,15 @@ impl Sshd {
         }
         let config = dir.join(format!("{name}.conf"));
         fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
-        let mut listener = Owned(
-            Command::new(sshd_path()?)
-                .args(["-D", "-e", "-f"])
-                .arg(&config)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .context("cannot start sshd")?,
-        );
+        let mut command = Command::new(sshd_path()?);
+        command
+            .args(["-D", "-e", "-f"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let child = sys::end_with_parent(&mut command).spawn();
+        let mut listener = Owned(child.context("cannot start sshd")?);
         let stderr = listener.0.stderr.take().context("sshd has no stderr")?;
         let log = fs::File::create(dir.join(format!("{name}.log")))?;
         await_line(stderr, log, "Server listening on").with_context(|| format!("sshd {name}"))?;

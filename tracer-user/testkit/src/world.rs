@@ -1,17 +1,18 @@
 //! Everything a run needs besides the tracer: a directory, keys, a user, files and servers.
 
-use std::cell::OnceCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context, bail};
 
 use crate::client::Target;
 use crate::procs::Owned;
 use crate::sshd::{Sftp, Sshd, await_line};
+use crate::sys;
 
 /// The user that sessions log in as: a server treats uid 0 differently.
 pub const USER: &str = "lbtest";
@@ -48,11 +49,11 @@ pub struct World {
     eager_binary: PathBuf,
     uid: u32,
     gid: u32,
-    openssh: OnceCell<Sshd>,
-    internal: OnceCell<Sshd>,
-    eager: OnceCell<EagerHost>,
-    drain: OnceCell<EagerHost>,
-    socket: OnceCell<EagerHost>,
+    openssh: OnceLock<Sshd>,
+    internal: OnceLock<Sshd>,
+    eager: OnceLock<EagerHost>,
+    drain: OnceLock<EagerHost>,
+    socket: OnceLock<EagerHost>,
 }
 
 impl World {
@@ -85,11 +86,11 @@ impl World {
             eager_binary: binary,
             uid,
             gid,
-            openssh: OnceCell::new(),
-            internal: OnceCell::new(),
-            eager: OnceCell::new(),
-            drain: OnceCell::new(),
-            socket: OnceCell::new(),
+            openssh: OnceLock::new(),
+            internal: OnceLock::new(),
+            eager: OnceLock::new(),
+            drain: OnceLock::new(),
+            socket: OnceLock::new(),
         })
     }
 
@@ -103,6 +104,17 @@ impl World {
     #[must_use]
     pub fn big(&self) -> PathBuf {
         self.dir.join("big")
+    }
+
+    /// A fifo that the test user can open: who opens it waits until the other side does.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn fifo(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.dir.join(name);
+        sys::make_fifo(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+        Ok(path)
     }
 
     /// Numeric ids of the test user: uid, gid.
@@ -143,17 +155,16 @@ impl World {
     }
 
     fn start_eager(&self, mode: &str, streams: &str) -> anyhow::Result<EagerHost> {
-        let mut process = Owned(
-            Command::new(&self.eager_binary)
-                .args(["--mode", mode, "--streams", streams, "--port", "0"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .current_dir("/")
-                .uid(self.uid)
-                .gid(self.gid)
-                .spawn()
-                .context("cannot start the eager server")?,
-        );
+        let mut command = Command::new(&self.eager_binary);
+        command
+            .args(["--mode", mode, "--streams", streams, "--port", "0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .current_dir("/")
+            .uid(self.uid)
+            .gid(self.gid);
+        let child = sys::end_with_parent(&mut command).spawn();
+        let mut process = Owned(child.context("cannot start the eager server")?);
         let stdout = process.0.stdout.take().context("eager has no stdout")?;
         let line = await_line(stdout, std::io::sink(), "listening ").context("eager server")?;
         let port = line
@@ -175,7 +186,7 @@ impl Drop for World {
     }
 }
 
-fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<&T> {
+fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<&T> {
     if cell.get().is_none() {
         let made = make()?;
         return Ok(cell.get_or_init(|| made));

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
 use lastbyte_testkit::case::{Case, Dumps, Outcome, Set};
 use lastbyte_testkit::cases;
-use lastbyte_testkit::stage::Setting;
+use lastbyte_testkit::random::{self, Draw};
+use lastbyte_testkit::stage::{Setting, Stage};
 use lastbyte_testkit::tracer::Tracer;
 use lastbyte_testkit::world::World;
 
@@ -36,9 +37,18 @@ struct Options {
     /// Run everything this many times
     #[arg(long, default_value_t = 1)]
     repeat: u32,
-    /// Print measurements and every problem
+    /// Print every problem instead of the first few
     #[arg(long)]
     verbose: bool,
+    /// Run this many sessions drawn at random instead of the cases
+    #[arg(long)]
+    random: Option<u64>,
+    /// Determines the random sessions; printed, and made from the clock without this
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Random sessions under way at the same time
+    #[arg(long, default_value_t = 4)]
+    jobs: usize,
     /// Seconds to wait for anything; also stretches the scenarios' own times
     #[arg(long, default_value_t = 30)]
     patience: u64,
@@ -71,13 +81,24 @@ fn main() -> anyhow::Result<ExitCode> {
         backend: options.backend.as_deref(),
         patience,
     };
-    let mut dumps =
+    let dumps =
         Dumps::new(std::env::temp_dir().join(format!("lbcases-failures-{}", std::process::id())));
+    let passed = match options.random {
+        Some(sessions) => run_random(&options, sessions, setting, dumps)?,
+        None => run_cases(&options, &chosen, setting, dumps),
+    };
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
 
+fn run_cases(options: &Options, chosen: &[Case], setting: Setting<'_>, mut dumps: Dumps) -> bool {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     'run: for _ in 0..options.repeat {
-        for case in &chosen {
-            if let Err(error) = tracer.check_alive() {
+        for case in chosen {
+            if let Err(error) = setting.tracer.check_alive() {
                 println!("{error:#}");
                 failed += 1;
                 break 'run;
@@ -87,25 +108,16 @@ fn main() -> anyhow::Result<ExitCode> {
             match report.outcome {
                 Outcome::Passed(notes) => {
                     passed += 1;
-                    let notes = if notes.is_empty() {
-                        String::new()
-                    } else {
-                        format!(": {}", notes.join("; "))
+                    let notes = match notes[..] {
+                        [] => String::new(),
+                        _ => format!(": {}", notes.join("; ")),
                     };
                     println!("ok   {:5} {} ({took:.2} s){notes}", case.id, case.title);
                 }
                 Outcome::Failed(problems) => {
                     failed += 1;
-                    let shown = if options.verbose { problems.len() } else { 3 };
-                    let more = problems.len().saturating_sub(shown);
-                    let mut text = problems[..problems.len() - more].join("\n       ");
-                    if more > 0 {
-                        text.push_str(&format!("\n       and {more} more"));
-                    }
-                    println!(
-                        "FAIL {:5} {} ({took:.2} s)\n       {text}",
-                        case.id, case.title
-                    );
+                    println!("FAIL {:5} {} ({took:.2} s)", case.id, case.title);
+                    print_problems(&problems, options.verbose);
                 }
                 Outcome::Skipped(why) => {
                     skipped += 1;
@@ -118,11 +130,61 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(dir) = dumps.dir() {
         println!("events of the failures: {}", dir.display());
     }
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
+    failed == 0
+}
+
+fn run_random(
+    options: &Options,
+    sessions: u64,
+    setting: Setting<'_>,
+    mut dumps: Dumps,
+) -> anyhow::Result<bool> {
+    let seed = match options.seed {
+        Some(seed) => seed,
+        None => SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)?
+            .as_secs(),
+    };
+    println!("{sessions} random sessions, seed {seed}");
+    let stage = Stage::new(setting);
+    let result = random::run(
+        Draw {
+            sessions,
+            seed,
+            jobs: options.jobs,
+        },
+        setting,
+    )?;
+    println!("{result}");
+    if !result.problems.is_empty() {
+        dumps.keep("random", &result.problems, &stage);
+        print_problems(&result.problems, options.verbose);
+        println!(
+            "run them again with --random {sessions} --seed {seed} --jobs {}",
+            options.jobs
+        );
+    }
+    if let Some(dir) = dumps.dir() {
+        println!("events: {}", dir.display());
+    }
+    Ok(result.problems.is_empty())
+}
+
+/// Problems shown without `--verbose`.
+const FEW: usize = 3;
+
+fn print_problems(problems: &[String], all: bool) {
+    let shown = if all {
+        problems.len()
     } else {
-        ExitCode::FAILURE
-    })
+        problems.len().min(FEW)
+    };
+    for problem in &problems[..shown] {
+        println!("       {problem}");
+    }
+    if shown < problems.len() {
+        println!("       and {} more", problems.len() - shown);
+    }
 }
 
 fn choose(options: &Options) -> anyhow::Result<Vec<Case>> {

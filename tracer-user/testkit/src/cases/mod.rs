@@ -5,7 +5,7 @@ mod copies;
 mod orphaned;
 mod quiet;
 mod recording;
-mod truncated;
+pub(crate) mod truncated;
 
 use crate::case::Case;
 

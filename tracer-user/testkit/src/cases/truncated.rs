@@ -1,14 +1,11 @@
 //! Sessions that lose bytes, and how many.
 
-use std::thread::sleep;
-use std::time::Duration;
-
 use anyhow::ensure;
 
 use crate::case::{Case, Class, EVERYWHERE, NATIVE};
 use crate::expect::{Bytes, Expect, Stream, Who};
 use crate::procs::{leader, poll, quiescent, server_end};
-use crate::stage::Stage;
+use crate::stage::{Stage, new_marker};
 use crate::sys;
 use crate::world::{
     BIG, Server,
@@ -155,42 +152,64 @@ fn server_signalled(stage: &mut Stage<'_>, signal: i32) -> anyhow::Result<Vec<Ex
 }
 
 fn t7c(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    const UNREAD: u64 = 5003;
+    Ok(vec![killed_with(stage, 5003)?])
+}
+
+/// Kills a stopped sshd after the command has written `unread` bytes, at most a pipe's capacity.
+///
+/// # Errors
+/// When the scenario does not work out.
+pub(crate) fn killed_with(stage: &Stage<'_>, unread: u64) -> anyhow::Result<Expect> {
     let patience = stage.setting.patience;
-    let started = stage.start(
-        OpenSsh,
-        &format!("sleep 0.5; head -c {UNREAD} /dev/zero; sleep 2"),
-    )?;
+    let gate = stage.setting.world.fifo(&new_marker())?;
+    let command = format!(
+        "cat {}; head -c {unread} /dev/zero; sleep 2",
+        gate.display()
+    );
+    let started = stage.start(OpenSsh, &command)?;
     let leader = leader(&started.marker, patience)?;
-    sys::kill(leader.parent, libc::SIGSTOP)?;
     let end = server_end(leader.parent, leader.pid, 1)?;
-    let unread = quiescent(&end, patience, |bytes| bytes == UNREAD);
+    sys::kill(leader.parent, libc::SIGSTOP)?;
+    // Opening the gate lets `cat` go on, closing it at once ends it.
+    drop(std::fs::File::create(&gate)?);
+    let stood_still = quiescent(&end, patience, |bytes| bytes == unread);
     sys::kill(leader.parent, libc::SIGKILL)?;
-    unread?;
+    stood_still?;
     let run = started.finish(patience)?.ended_with(255)?;
-    Ok(vec![
-        run.clean()
-            .cut(Stream::Stdout, &["server_killed"], Bytes::Exactly(UNREAD))
-            .counts(Stream::Stdout, Some(UNREAD), Some(0))
-            .tolerate(&["stalled"]),
-    ])
+    std::fs::remove_file(&gate)?;
+    Ok(run
+        .clean()
+        .cut(Stream::Stdout, &["server_killed"], Bytes::Exactly(unread))
+        .counts(Stream::Stdout, Some(unread), Some(0))
+        .tolerate(&["stalled"]))
 }
 
 fn t9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    Ok(vec![client_killed(stage)?])
+}
+
+/// Kills the client while the command writes without end.
+///
+/// # Errors
+/// When the scenario does not work out.
+pub(crate) fn client_killed(stage: &Stage<'_>) -> anyhow::Result<Expect> {
     let patience = stage.setting.patience;
     let started = stage.start(OpenSsh, "yes")?;
     let marker = started.marker.clone();
+    let leader = leader(&marker, patience)?;
     poll(patience, "the transfer to be under way", || {
         (started.client.stdout_so_far() > 4 << 20).then_some(())
     })?;
-    // Give the server's sockets time to fill: a pipe that is empty at the end shows less.
+    // A stopped client lets everything on the way fill up, the pipe last.
     sys::kill(started.client.pid(), libc::SIGSTOP)?;
-    sleep(Duration::from_millis(300));
+    quiescent(
+        &server_end(leader.parent, leader.pid, 1)?,
+        patience,
+        |bytes| bytes > 0,
+    )?;
     sys::kill(started.client.pid(), libc::SIGKILL)?;
     started.finish(patience)?;
-    Ok(vec![
-        Expect::clean(Who::Marked(marker), OpenSsh)
-            .tolerate(&["stalled"])
-            .cut(Stream::Stdout, &["client_gone"], Bytes::Within(1, 65536)),
-    ])
+    Ok(Expect::clean(Who::Marked(marker), OpenSsh)
+        .tolerate(&["stalled"])
+        .cut(Stream::Stdout, &["client_gone"], Bytes::Within(1, 65536)))
 }

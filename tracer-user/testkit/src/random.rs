@@ -1,0 +1,421 @@
+//! Sessions drawn at random, several at once, each with its ground truth.
+//!
+//! Session number `n` of a seed is the same in every run, whatever ran beside it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context, ensure};
+
+use crate::cases::truncated::{client_killed, killed_with};
+use crate::check;
+use crate::expect::{Bytes, Expect, Stream, Who};
+use crate::procs;
+use crate::stage::{Run, Setting, Stage};
+use crate::world::Server::{self, Drain, Eager, OpenSsh};
+
+/// How many sessions, which ones, and how many at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// Number of sessions.
+    pub sessions: u64,
+    /// Determines all of them.
+    pub seed: u64,
+    /// Sessions under way at the same time.
+    pub jobs: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Result {
+    /// Everything that is wrong, with the session it is about.
+    pub problems: Vec<String>,
+    /// Sessions about which nothing had to be reported.
+    pub clean: usize,
+    /// Sessions that lost bytes.
+    pub truncated: usize,
+    /// Bytes they lost, where the number is known.
+    pub lost: u64,
+    /// Sessions that hung.
+    pub orphaned: usize,
+}
+
+impl fmt::Display for Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} clean, {} truncated ({} B), {} orphaned, {} problems",
+            self.clean,
+            self.truncated,
+            self.lost,
+            self.orphaned,
+            self.problems.len()
+        )
+    }
+}
+
+/// Runs the sessions and compares what was said about them with what is true.
+///
+/// # Errors
+/// When a server cannot be started. What goes wrong in a session is a problem in the result.
+pub fn run(draw: Draw, setting: Setting<'_>) -> anyhow::Result<Result> {
+    for server in [OpenSsh, Eager, Drain] {
+        setting.world.target(server)?;
+    }
+    let whole = Stage::new(setting);
+    let next = AtomicU64::new(0);
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..draw.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= draw.sessions || setting.tracer.check_alive().is_err() {
+                        return;
+                    }
+                    let plan = Plan::new(draw.seed, number);
+                    let outcome = plan.execute(&Stage::new(setting));
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((plan, outcome));
+                }
+            });
+        }
+    });
+
+    let mut result = Result::default();
+    let (mut expects, mut plans) = (Vec::new(), Vec::new());
+    for (plan, outcome) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match outcome {
+            Ok(expect) => {
+                result.count(&expect);
+                if let Who::Marked(marker) = &expect.who {
+                    plans.push((marker.clone(), plan));
+                }
+                expects.push(expect);
+            }
+            Err(error) => result
+                .problems
+                .push(format!("scenario of {plan}: {error:#}")),
+        }
+    }
+    if let Err(error) = whole.settle(expects.len()) {
+        result.problems.push(format!("{error:#}"));
+    }
+    for problem in check::window(&setting.tracer.since(whole.mark), &expects) {
+        let about = plans
+            .iter()
+            .find(|(marker, _)| problem.contains(marker.as_str()));
+        result.problems.push(match about {
+            Some((_, plan)) => format!("{problem}\n       {plan}"),
+            None => problem,
+        });
+    }
+    result.problems.extend(setting.tracer.garbage());
+    Ok(result)
+}
+
+impl Result {
+    fn count(&mut self, expect: &Expect) {
+        if expect.holders.is_some() {
+            self.orphaned += 1;
+        } else if expect.cuts.is_empty() {
+            self.clean += 1;
+        } else {
+            self.truncated += 1;
+        }
+        for cut in &expect.cuts {
+            if let Bytes::Exactly(bytes) = cut.bytes {
+                self.lost += bytes;
+            }
+        }
+    }
+}
+
+/// How the leader ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Code(u8),
+    Killed,
+}
+
+/// Which outputs a job keeps.
+#[derive(Clone, Copy, Debug)]
+enum Keeps {
+    Stdout,
+    Stderr,
+    Both,
+}
+
+#[derive(Debug)]
+enum Shape {
+    /// Bytes on both outputs, in this order, with pauses in milliseconds before each.
+    Output {
+        stdout: u64,
+        stderr: u64,
+        pauses: [u64; 2],
+        end: End,
+    },
+    /// Output, and a job that writes some more a little later, well within the grace time.
+    Late { stdout: u64, later: u64 },
+    /// Output, and jobs that hold on for some tenths of a second and write nothing.
+    Held {
+        stdout: u64,
+        jobs: Vec<(Keeps, u64)>,
+    },
+    /// The server is killed with bytes unread.
+    ServerKilled { unread: u64 },
+    /// The client is killed.
+    ClientKilled,
+}
+
+/// One session to be.
+#[derive(Debug)]
+struct Plan {
+    number: u64,
+    server: Server,
+    shape: Shape,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "session {} on {:?}: {:?}",
+            self.number, self.server, self.shape
+        )
+    }
+}
+
+impl Plan {
+    fn new(seed: u64, number: u64) -> Self {
+        let mut rng = Rng::new(seed, number);
+        let server = rng.pick(&[OpenSsh, OpenSsh, Eager, Eager, Drain]);
+        let shape = match (rng.below(100), server) {
+            (0..5, OpenSsh) => Shape::ClientKilled,
+            (5..12, OpenSsh) => Shape::ServerKilled {
+                unread: 1 + rng.below(65536),
+            },
+            (12..27, _) => Shape::Held {
+                stdout: rng.size(),
+                jobs: rng.jobs(),
+            },
+            // An eager server would cut the late writer off; that is another matter.
+            (27..37, OpenSsh | Drain) => Shape::Late {
+                stdout: rng.size(),
+                later: rng.size(),
+            },
+            _ => Shape::Output {
+                stdout: rng.size(),
+                stderr: if rng.below(3) == 0 { rng.size() } else { 0 },
+                pauses: [rng.pause(), rng.pause()],
+                end: if rng.below(8) == 0 {
+                    End::Killed
+                } else {
+                    End::Code(rng.pick(&[0, 0, 0, 1, 77]))
+                },
+            },
+        };
+        Self {
+            number,
+            server,
+            shape,
+        }
+    }
+
+    fn execute(&self, stage: &Stage<'_>) -> anyhow::Result<Expect> {
+        match &self.shape {
+            Shape::Output {
+                stdout,
+                stderr,
+                pauses,
+                end,
+            } => {
+                let last = match end {
+                    End::Code(code) => format!("exit {code}"),
+                    End::Killed => "kill -9 $$".to_owned(),
+                };
+                let command = format!(
+                    "{}{}{}{}{last}",
+                    pause(pauses[0]),
+                    output(*stdout, ""),
+                    pause(pauses[1]),
+                    output(*stderr, " >&2")
+                );
+                let run = stage.run(self.server, &command)?;
+                let expect = match end {
+                    End::Code(code) => run.clean().exits(i64::from(*code)),
+                    End::Killed => run.clean().signalled(9),
+                };
+                let expect = self.arrived(expect, &run, Stream::Stdout, *stdout)?;
+                self.arrived(expect, &run, Stream::Stderr, *stderr)
+            }
+            Shape::Late { stdout, later } => {
+                let command = format!(
+                    "(sleep 0.2; {}true) & {}true",
+                    output(*later, ""),
+                    output(*stdout, "")
+                );
+                let run = stage.run(self.server, &command)?;
+                self.arrived(run.clean(), &run, Stream::Stdout, stdout + later)
+            }
+            Shape::Held { stdout, jobs } => {
+                let mut command = String::new();
+                for (keeps, tenths) in jobs {
+                    let redirect = match keeps {
+                        Keeps::Stdout => "2>/dev/null",
+                        Keeps::Stderr => ">/dev/null",
+                        Keeps::Both => "",
+                    };
+                    command.push_str(&format!(
+                        "sleep {}.{} {redirect} & ",
+                        tenths / 10,
+                        tenths % 10
+                    ));
+                }
+                command.push_str(&output(*stdout, ""));
+                command.push_str("exit 0");
+                if self.server == Eager {
+                    // It closes at once, so nothing hangs; who writes nothing loses nothing.
+                    let run = stage.run(self.server, &command)?;
+                    return self.arrived(run.clean().exits(0), &run, Stream::Stdout, *stdout);
+                }
+                let started = stage.start(self.server, &command)?;
+                stage.finding("orphaned", &started.marker)?;
+                let truth = procs::holders(&started.marker);
+                ensure!(
+                    !truth.is_empty(),
+                    "the jobs ended before they were looked at"
+                );
+                let run = started.finish(stage.setting.patience)?;
+                let expect = run.clean().exits(0).held_by(truth);
+                self.arrived(expect, &run, Stream::Stdout, *stdout)
+            }
+            Shape::ServerKilled { unread } => killed_with(stage, *unread),
+            Shape::ClientKilled => client_killed(stage),
+        }
+        .with_context(|| format!("session {}", self.number))
+    }
+
+    /// Adds what the client's count says about a stream of `written` bytes.
+    fn arrived(
+        &self,
+        expect: Expect,
+        run: &Run,
+        stream: Stream,
+        written: u64,
+    ) -> anyhow::Result<Expect> {
+        let arrived = match stream {
+            Stream::Stdout => run.arrived.stdout,
+            Stream::Stderr => run.arrived.stderr,
+        };
+        ensure!(arrived <= written, "{arrived} B arrived of {written}");
+        let expect = expect.counts(stream, Some(written), Some(arrived));
+        if arrived == written {
+            return Ok(expect);
+        }
+        ensure!(
+            self.server == Eager,
+            "{arrived} of {written} B of {stream} arrived, with no reason for a loss"
+        );
+        let causes: &[&str] = match self.shape {
+            // Closed with bytes unread and with writers alive: both are true.
+            Shape::Held { .. } => &["server_closed_early", "writer_cut"],
+            _ => &["server_closed_early"],
+        };
+        Ok(expect.cut(stream, causes, Bytes::Exactly(written - arrived)))
+    }
+}
+
+fn output(bytes: u64, to: &str) -> String {
+    match bytes {
+        0 => String::new(),
+        _ => format!("head -c {bytes} /dev/zero{to}; "),
+    }
+}
+
+fn pause(milliseconds: u64) -> String {
+    match milliseconds {
+        0 => String::new(),
+        _ => format!("sleep 0.{milliseconds:03}; "),
+    }
+}
+
+/// SplitMix64: small, and the same everywhere.
+#[derive(Debug)]
+struct Rng(u64);
+
+impl Rng {
+    fn new(seed: u64, number: u64) -> Self {
+        let mut rng = Self(seed ^ number.wrapping_mul(0xA24B_AED4_963E_E407));
+        // Neighbouring numbers must not begin alike.
+        rng.next();
+        rng
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.below(from.len() as u64)).unwrap_or(0)]
+    }
+
+    /// Bytes: nothing, a line, around a pipe's capacity, or up to 8 MiB.
+    fn size(&mut self) -> u64 {
+        match self.below(5) {
+            0 => 0,
+            1 => 1 + self.below(200),
+            2 => 65536 - 50 + self.below(100),
+            _ => self.below(8 << 20),
+        }
+    }
+
+    /// Milliseconds.
+    fn pause(&mut self) -> u64 {
+        if self.below(3) == 0 {
+            1 + self.below(300)
+        } else {
+            0
+        }
+    }
+
+    /// Jobs that all outlast the grace time and the look at them, in tenths of a second.
+    fn jobs(&mut self) -> Vec<(Keeps, u64)> {
+        let count = 1 + self.below(3);
+        (0..count)
+            .map(|_| {
+                (
+                    self.pick(&[Keeps::Stdout, Keeps::Stderr, Keeps::Both]),
+                    25 + self.below(15),
+                )
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Plan;
+
+    #[test]
+    fn a_seed_always_gives_the_same_sessions() {
+        let draw = |seed| {
+            (0..50)
+                .map(|number| Plan::new(seed, number).to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+    }
+}
