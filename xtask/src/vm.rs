@@ -4,6 +4,7 @@ mod apt;
 mod boot;
 mod image;
 mod kernel;
+mod log;
 mod matrix;
 mod slot;
 

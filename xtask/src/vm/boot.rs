@@ -53,6 +53,7 @@ pub fn run(machine: &Machine<'_>, mut line: impl FnMut(&str)) -> Result<Ended> {
             Attempt::Ended(ended) => return Ok(ended),
             Attempt::DiedBeforeInit(how) if attempt < ATTEMPTS => {
                 println!("vm: {}: {how} before init; starting it again", machine.name);
+                keep_console(machine.console, attempt)?;
             }
             Attempt::DiedBeforeInit(how) => {
                 bail!(
@@ -176,6 +177,12 @@ fn lines_of(stdout: ChildStdout) -> Receiver<String> {
         }
     });
     receiver
+}
+
+/// Moves the console of a failed attempt out of the next one's way.
+fn keep_console(console: &Path, attempt: u32) -> Result<()> {
+    let kept = console.with_extension(format!("attempt-{attempt}.log"));
+    fs::rename(console, &kept).with_context(|| format!("cannot create {}", kept.display()))
 }
 
 fn how_it_died(console: &Path, qemu: &mut Child) -> String {

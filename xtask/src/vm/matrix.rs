@@ -2,8 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    fs::{self, File},
-    io::Write as _,
+    fs,
     time::{Duration, Instant},
 };
 
@@ -14,6 +13,7 @@ use super::{
     boot::{self, Ended, Machine},
     image::{self, GUEST_BIN},
     kernel::Kernel,
+    log::{FILE, Log},
     slot::{self, Slot},
 };
 use crate::{
@@ -106,9 +106,7 @@ fn run(
 
     let logs = paths::vm().join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
-    let report_path = logs.join(format!("{name}.log"));
-    let mut report = File::create(&report_path)
-        .with_context(|| format!("cannot create {}", report_path.display()))?;
+    let mut log = Log::create(&logs, name)?;
 
     println!("vm: booting {name}");
     let machine = Machine {
@@ -119,28 +117,39 @@ fn run(
         timeout,
     };
     let ended = boot::run(&machine, |line| {
-        println!("{line}");
-        // The log is a copy of what is on the screen: losing it is no reason to stop.
-        let _ = writeln!(report, "{line}");
-        on_line(line);
+        if log.take(line) {
+            println!("{line}");
+            on_line(line);
+        }
     });
     // 170 MB that the next run makes anew.
     let _ = fs::remove_file(&initramfs);
     ended
 }
 
+/// Runs the cases, then sends what they kept of their failures as files to the host.
 fn script(backend: Backend, only: &[String]) -> String {
-    let mut script = format!(
-        "exec {GUEST_BIN}/cases --lastbyte {GUEST_BIN}/lastbyte --eager {GUEST_BIN}/eager \
-         --set vm-core --backend {}",
-        backend.name()
-    );
+    let mut chosen = String::new();
     for case in only {
         let quoted = case.replace('\'', r"'\''");
         // Writing to a String cannot fail.
-        let _ = write!(script, " --only '{quoted}'");
+        let _ = write!(chosen, " --only '{quoted}'");
     }
-    script
+    format!(
+        r#"{GUEST_BIN}/cases --lastbyte {GUEST_BIN}/lastbyte --eager {GUEST_BIN}/eager \
+    --set vm-core --backend {backend}{chosen}
+status=$?
+for file in /tmp/lbcases-failures-*/*; do
+    [ -f "$file" ] || continue
+    echo "{FILE}${{file##*/}}"
+    cat "$file"
+    echo
+    echo "{FILE}-"
+done
+exit $status
+"#,
+        backend = backend.name(),
+    )
 }
 
 /// The cases of one VM, counted from the lines that the runner prints.
