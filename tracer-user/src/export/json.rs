@@ -1,0 +1,347 @@
+//! JSON lines: the contract that the README documents.
+
+use serde::Serialize;
+
+use super::Clock;
+use crate::model::{
+    Closed, ExitStatus, Finding, Gap, HolderView, Opened, Origin, Process, SessionView, Started,
+    StreamNews, StreamReport, Update, Verdict, Visible,
+};
+
+/// Version of the contract.
+const SCHEMA: u32 = 1;
+
+/// The line that an update makes, if it makes one.
+pub(super) fn line(update: &Update, clock: &Clock, host: &str) -> Option<String> {
+    let time = clock.rfc3339(update.time()?);
+    let body = Body::of(update, clock)?;
+    let line = Line {
+        body,
+        schema: SCHEMA,
+        time,
+        host,
+    };
+    // Strings, numbers, lists of them: nothing that could fail.
+    serde_json::to_string(&line).ok()
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    body: Body<'a>,
+    schema: u32,
+    time: String,
+    host: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Body<'a> {
+    Started {
+        backend: &'a str,
+        kernel: &'a str,
+        tracer_pid: u32,
+        servers: Vec<&'a str>,
+        grace_ns: u64,
+    },
+    SessionOpened {
+        session: Session<'a>,
+        preexisting: bool,
+    },
+    Finding {
+        state: &'a str,
+        kind: &'a str,
+        session: Session<'a>,
+        stream: Option<&'a str>,
+        bytes: u64,
+        exact: bool,
+        cause: Option<&'a str>,
+        holders: Vec<Holder<'a>>,
+        margin_ns: Option<i64>,
+        message: &'a str,
+        fix: Option<&'a str>,
+    },
+    SessionClosed {
+        session: Session<'a>,
+        verdict: &'a str,
+        gap: bool,
+        gap_reasons: Vec<&'a str>,
+        opened: String,
+        streams: Vec<Stream<'a>>,
+    },
+    Gap {
+        reason: &'a str,
+        lost: u64,
+        message: &'a str,
+    },
+    ProcessExec {
+        session: Session<'a>,
+        process: Proc<'a>,
+        argv: Vec<&'a str>,
+    },
+    ProcessExit {
+        session: Session<'a>,
+        process: Proc<'a>,
+        exit: Option<Exit>,
+    },
+    StreamEof {
+        session: Session<'a>,
+        #[serde(flatten)]
+        news: News<'a>,
+    },
+    Sample {
+        session: Session<'a>,
+        #[serde(flatten)]
+        news: News<'a>,
+    },
+}
+
+#[derive(Serialize)]
+struct Session<'a> {
+    id: String,
+    user: Option<&'a str>,
+    uid: Option<u32>,
+    peer: Option<String>,
+    local: Option<String>,
+    server: Server<'a>,
+    command: Option<&'a str>,
+    leader: Leader,
+}
+
+#[derive(Serialize)]
+struct Server<'a> {
+    exe: Option<&'a str>,
+    pid: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Leader {
+    pid: Option<u32>,
+    exit: Option<Exit>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Exit {
+    Code(u8),
+    Signal(u8),
+}
+
+#[derive(Serialize)]
+struct Holder<'a> {
+    pid: u32,
+    ns_pid: u32,
+    start: String,
+    uid: u32,
+    comm: &'a str,
+    argv: Vec<&'a str>,
+    fds: &'a [u32],
+    streams: Vec<&'a str>,
+    path: Vec<String>,
+    /// Null when not known.
+    inherited: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Stream<'a> {
+    stream: &'a str,
+    object: String,
+    verdict: &'a str,
+    cause: Option<&'a str>,
+    /// Bytes lost; null unless truncated.
+    bytes: Option<u64>,
+    written: u64,
+    read: u64,
+    unread: u64,
+    exact: bool,
+    margin_ns: Option<i64>,
+    note: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Proc<'a> {
+    pid: u32,
+    start: String,
+    comm: &'a str,
+}
+
+#[derive(Serialize)]
+struct News<'a> {
+    stream: &'a str,
+    written: u64,
+    read: u64,
+    unread: u64,
+}
+
+impl<'a> Body<'a> {
+    fn of(update: &'a Update, clock: &Clock) -> Option<Self> {
+        Some(match update {
+            Update::Started(it) => Self::started(it),
+            Update::SessionOpened(it) => Self::opened(it),
+            Update::Finding(it) => Self::finding(it, clock),
+            Update::SessionClosed(it) => Self::closed(it, clock),
+            Update::Gap(it) => Self::gap(it),
+            Update::ProcessExec(it) => Self::ProcessExec {
+                session: session(&it.session),
+                process: process(it, clock),
+                argv: texts(&it.argv),
+            },
+            Update::ProcessExit(it) => Self::ProcessExit {
+                session: session(&it.session),
+                process: process(it, clock),
+                exit: it.exit.map(exit),
+            },
+            Update::StreamEof(it) => Self::StreamEof {
+                session: session(&it.session),
+                news: news(it),
+            },
+            Update::Sample(it) => Self::Sample {
+                session: session(&it.session),
+                news: news(it),
+            },
+            Update::Forget { .. } => return None,
+        })
+    }
+
+    fn started(it: &'a Started) -> Self {
+        Self::Started {
+            backend: it.backend,
+            kernel: &it.kernel,
+            tracer_pid: it.tracer_pid,
+            servers: texts(&it.servers),
+            grace_ns: it.grace,
+        }
+    }
+
+    fn opened(it: &'a Opened) -> Self {
+        Self::SessionOpened {
+            session: session(&it.session),
+            preexisting: it.session.preexisting,
+        }
+    }
+
+    fn finding(it: &'a Finding, clock: &Clock) -> Self {
+        Self::Finding {
+            state: it.state.name(),
+            kind: it.kind.name(),
+            session: session(&it.session),
+            stream: it.stream.map(|slot| slot.name()),
+            bytes: it.bytes,
+            exact: it.exact,
+            cause: it.cause.map(|cause| cause.name()),
+            holders: it.holders.iter().map(|it| holder(it, clock)).collect(),
+            margin_ns: it.margin_ns,
+            message: &it.message,
+            fix: it.fix.as_deref(),
+        }
+    }
+
+    fn closed(it: &'a Closed, clock: &Clock) -> Self {
+        Self::SessionClosed {
+            session: session(&it.session),
+            verdict: it.verdict.name(),
+            gap: !it.gaps.is_empty(),
+            gap_reasons: it.gaps.iter().map(|reason| reason.name()).collect(),
+            opened: clock.rfc3339(it.session.opened),
+            streams: it.streams.iter().map(stream).collect(),
+        }
+    }
+
+    fn gap(it: &'a Gap) -> Self {
+        Self::Gap {
+            reason: it.reason.name(),
+            lost: it.lost,
+            message: &it.message,
+        }
+    }
+}
+
+fn session(it: &SessionView) -> Session<'_> {
+    Session {
+        id: it.id.to_string(),
+        user: it.user.as_deref(),
+        uid: it.uid,
+        peer: it.peer.map(|address| address.to_string()),
+        local: it.local.map(|address| address.to_string()),
+        server: Server {
+            exe: Some(it.server_exe.as_str()).filter(|exe| !exe.is_empty()),
+            pid: known(it.server_pid),
+        },
+        command: it.command.as_deref(),
+        leader: Leader {
+            pid: known(it.leader_pid),
+            exit: it.exit.map(exit),
+        },
+    }
+}
+
+fn stream(it: &StreamReport) -> Stream<'_> {
+    let cut = match it.verdict {
+        Verdict::Truncated(cut) => Some(cut),
+        Verdict::Clean | Verdict::NearMiss { .. } | Verdict::Unknown => None,
+    };
+    Stream {
+        stream: it.slot.name(),
+        object: format!("{}:[{}]", it.transport, it.object),
+        verdict: it.verdict.name(),
+        cause: cut.map(|cut| cut.cause.name()),
+        bytes: cut.map(|cut| cut.bytes),
+        written: it.written,
+        read: it.read,
+        unread: it.unread,
+        exact: it.exact,
+        margin_ns: it.margin_ns,
+        note: it.note.as_deref(),
+    }
+}
+
+fn holder<'a>(it: &'a HolderView, clock: &Clock) -> Holder<'a> {
+    Holder {
+        pid: it.pid,
+        ns_pid: it.ns_pid,
+        start: clock.rfc3339(it.start),
+        uid: it.uid,
+        comm: &it.comm,
+        argv: texts(&it.argv),
+        fds: &it.fds,
+        streams: it.streams.iter().map(|slot| slot.name()).collect(),
+        path: it.path.iter().map(ToString::to_string).collect(),
+        inherited: match it.origin {
+            Origin::Inherited => Some(true),
+            Origin::Received => Some(false),
+            Origin::Unknown => None,
+        },
+    }
+}
+
+fn process<'a>(it: &'a Process, clock: &Clock) -> Proc<'a> {
+    Proc {
+        pid: it.pid,
+        start: clock.rfc3339(it.start),
+        comm: &it.comm,
+    }
+}
+
+fn news(it: &StreamNews) -> News<'_> {
+    News {
+        stream: it.slot.name(),
+        written: it.written,
+        read: it.read,
+        unread: it.unread,
+    }
+}
+
+fn exit(it: ExitStatus) -> Exit {
+    match it {
+        ExitStatus::Code(code) => Exit::Code(code),
+        ExitStatus::Signal(signal) => Exit::Signal(signal),
+    }
+}
+
+fn known(pid: u32) -> Option<u32> {
+    (pid != 0).then_some(pid)
+}
+
+fn texts(words: &[Visible]) -> Vec<&str> {
+    words.iter().map(Visible::as_str).collect()
+}

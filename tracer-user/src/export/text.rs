@@ -1,0 +1,207 @@
+//! Lines for people.
+
+use super::Clock;
+use crate::model::{
+    Closed, Finding, HolderView, Kind, Origin, Process, SessionView, Started, State, StreamNews,
+    StreamReport, Update, Verdict,
+    message::{command, duration, ended, held, user, who},
+};
+
+/// Appends the lines that an update makes.
+pub(super) fn lines(update: &Update, clock: &Clock, out: &mut Vec<String>) {
+    let Some(time) = update.time() else { return };
+    let at = clock.time_of_day(time);
+    match update {
+        Update::Started(it) => out.push(started(&at, it)),
+        Update::SessionOpened(it) => out.push(format!(
+            "{at} opened    {} {}",
+            from(&it.session),
+            command(&it.session)
+        )),
+        Update::Finding(it) => finding(&at, it, out),
+        Update::SessionClosed(it) => closed(&at, it, out),
+        Update::Gap(it) => out.push(format!("{at} GAP       {}", it.message)),
+        Update::ProcessExec(it) => out.push(format!(
+            "{at} exec      {}: {} pid {}{}",
+            who(&it.session),
+            it.comm,
+            it.pid,
+            arguments(it)
+        )),
+        Update::ProcessExit(it) => out.push(format!(
+            "{at} exit      {}: {} pid {} {}",
+            who(&it.session),
+            it.comm,
+            it.pid,
+            it.exit.map(ended).unwrap_or_default()
+        )),
+        Update::StreamEof(it) => out.push(format!("{at} eof       {}", news(it))),
+        Update::Sample(it) => out.push(format!("{at} sample    {}", news(it))),
+        Update::Forget { .. } => {}
+    }
+}
+
+fn started(at: &str, it: &Started) -> String {
+    let servers = it
+        .servers
+        .iter()
+        .map(|name| name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
+    format!(
+        "{at} started   {} on Linux {}, backend {}; watching {servers}; times are UTC",
+        it.host, it.kernel, it.backend
+    )
+}
+
+fn finding(at: &str, it: &Finding, out: &mut Vec<String>) {
+    let label = match (it.state, it.kind) {
+        (State::Resolved, Kind::Orphaned) => "released",
+        (State::Resolved, _) => "resolved",
+        (State::Open | State::Updated, Kind::Orphaned) => "ORPHANED",
+        (State::Open | State::Updated, Kind::Truncated) => "TRUNCATED",
+        (State::Open | State::Updated, Kind::Stalled) => "STALLED",
+        (State::Open | State::Updated, Kind::Waiting) => "WAITING",
+        (State::Open | State::Updated, Kind::NearMiss) => "near miss",
+    };
+    out.push(format!("{at} {label:<9} {}", it.message));
+    let indent = " ".repeat(at.len() + 11);
+    out.extend(
+        it.holders
+            .iter()
+            .map(|it| format!("{indent}holder {}", holder(it))),
+    );
+    if let Some(fix) = &it.fix {
+        out.push(format!("{indent}fix: {fix}"));
+    }
+}
+
+fn holder(it: &HolderView) -> String {
+    let inside = if it.ns_pid == it.pid {
+        String::new()
+    } else {
+        format!(" (pid {} in its namespace)", it.ns_pid)
+    };
+    let path = it
+        .path
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" → ");
+    let how = match it.origin {
+        Origin::Inherited => format!("path {path}"),
+        Origin::Received => "received, not inherited".to_owned(),
+        Origin::Unknown => "path not known".to_owned(),
+    };
+    format!("{}[{}]{inside} {} {how}", it.comm, it.pid, held(it))
+}
+
+fn closed(at: &str, it: &Closed, out: &mut Vec<String>) {
+    let session = &it.session;
+    let end = match (session.exit, session.exited) {
+        (Some(exit), Some(time)) if !session.preexisting => {
+            format!(
+                "{} after {}",
+                ended(exit),
+                duration(time.saturating_sub(session.opened))
+            )
+        }
+        (Some(exit), _) => ended(exit),
+        (None, _) => "end not seen".to_owned(),
+    };
+    let streams = it
+        .streams
+        .iter()
+        .filter_map(stream)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let streams = if streams.is_empty() {
+        streams
+    } else {
+        format!(" ({streams})")
+    };
+    let verdict = match it.verdict {
+        Verdict::NearMiss { .. } => "clean, a near miss",
+        other => other.name(),
+    };
+    let gaps = it
+        .gaps
+        .iter()
+        .map(|reason| reason.name())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let gaps = if gaps.is_empty() {
+        gaps
+    } else {
+        format!(", gap: {gaps}")
+    };
+    out.push(format!(
+        "{at} closed    {} {} {end}: {verdict}{streams}{gaps}",
+        from(session),
+        command(session)
+    ));
+}
+
+/// What there is to say about a stream that something happened on.
+fn stream(it: &StreamReport) -> Option<String> {
+    if it.written == 0
+        && it.read == 0
+        && it.unread == 0
+        && matches!(it.verdict, Verdict::Clean | Verdict::Unknown)
+    {
+        return None;
+    }
+    let seen = it.written.max(it.read);
+    Some(match it.verdict {
+        Verdict::Truncated(cut) => {
+            let least = if cut.exact { "" } else { "at least " };
+            format!(
+                "{} {seen} B, {least}{} B lost: {}",
+                it.slot,
+                cut.bytes,
+                cut.cause.name()
+            )
+        }
+        Verdict::NearMiss { .. } => match it.margin_ns {
+            Some(ns) if ns > 0 => format!(
+                "{} {seen} B, margin {}",
+                it.slot,
+                duration(ns.unsigned_abs())
+            ),
+            _ => format!("{} {seen} B", it.slot),
+        },
+        Verdict::Clean | Verdict::Unknown => format!("{} {seen} B", it.slot),
+    })
+}
+
+fn from(session: &SessionView) -> String {
+    let pid = if session.leader_pid == 0 {
+        session.id.pid()
+    } else {
+        session.leader_pid
+    };
+    match session.peer {
+        Some(peer) => format!("session {pid} {} from {}", user(session), peer.ip()),
+        None => format!("session {pid} {}", user(session)),
+    }
+}
+
+fn arguments(it: &Process) -> String {
+    let words: Vec<&str> = it.argv.iter().map(|word| word.as_str()).collect();
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", words.join(" "))
+    }
+}
+
+fn news(it: &StreamNews) -> String {
+    format!(
+        "{}: {} written {} B, read {} B, unread {} B",
+        who(&it.session),
+        it.slot,
+        it.written,
+        it.read,
+        it.unread
+    )
+}

@@ -1,0 +1,159 @@
+//! Text that traced processes chose is hostile: it may hold terminal escape sequences, newlines,
+//! marks that reverse the reading order, bytes that are no UTF-8. Here it becomes text that shows
+//! what it is and does nothing.
+
+use std::fmt::{self, Write};
+
+/// Text that is safe to show: no control characters, nothing invisible, nothing that changes the
+/// direction of reading. What was replaced shows as `\n`, `\t`, `\r`, `\u{1b}` or, for bytes that
+/// are not UTF-8, `\xff`. A backslash stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Visible(Box<str>);
+
+impl Visible {
+    /// Makes `bytes` visible.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut out = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                push(&mut out, c);
+            }
+            for byte in chunk.invalid() {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+        Self(out.into_boxed_str())
+    }
+
+    /// The same of a field that ends at its first NUL.
+    #[must_use]
+    pub fn field(bytes: &[u8]) -> Self {
+        Self::new(until_nul(bytes))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for Visible {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Visible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What comes before the first NUL.
+pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
+    &bytes[..end]
+}
+
+fn push(out: &mut String, c: char) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c if hides(c) => {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+        }
+        c => out.push(c),
+    }
+}
+
+/// Whether a character acts on the terminal or on the reader instead of being seen.
+fn hides(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}'                    // soft hyphen
+            | '\u{61c}'                 // Arabic letter mark
+            | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' // Hangul fillers
+            | '\u{180e}'                // Mongolian vowel separator
+            | '\u{200b}'..='\u{200f}'   // zero width, left-to-right and right-to-left marks
+            | '\u{2028}'..='\u{202e}'   // line and paragraph separator, bidi embedding
+            | '\u{2060}'..='\u{206f}'   // word joiner, bidi isolates, deprecated format characters
+            | '\u{fe00}'..='\u{fe0f}'   // variation selectors
+            | '\u{feff}'                // byte order mark
+            | '\u{fff9}'..='\u{fffb}'   // interlinear annotation
+            | '\u{1d173}'..='\u{1d17a}' // musical format characters
+            | '\u{e0000}'..='\u{e0fff}' // tags, more variation selectors
+        )
+}
+
+/// One word in the shell's writing.
+pub(super) fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// A command line in the shell's writing; `…` stands for what was cut.
+pub(super) fn shell_line<'a>(words: impl Iterator<Item = &'a Visible>, cut: bool) -> String {
+    let mut line = words
+        .map(|word| shell_word(word))
+        .collect::<Vec<_>>()
+        .join(" ");
+    if cut {
+        line.push_str(" …");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_acts_on_a_terminal_is_shown_instead() {
+        let shown = |bytes: &[u8]| Visible::new(bytes).as_str().to_owned();
+        assert_eq!(shown(b"\x1b[2J\x07"), "\\u{1b}[2J\\u{7}");
+        assert_eq!(shown(b"two\nlines\tand\r"), "two\\nlines\\tand\\r");
+        assert_eq!(shown("\u{9b}31m".as_bytes()), "\\u{9b}31m");
+        assert_eq!(
+            shown("a\u{202e}b\u{2066}c\u{200f}".as_bytes()),
+            "a\\u{202e}b\\u{2066}c\\u{200f}"
+        );
+        assert_eq!(shown(b"caf\xe9 \xff\xfe"), "caf\\xe9 \\xff\\xfe");
+        assert_eq!(shown("naïve 日本 🦀".as_bytes()), "naïve 日本 🦀");
+        assert_eq!(shown(b"printf 'a\\n'"), "printf 'a\\n'");
+    }
+
+    #[test]
+    fn a_field_ends_at_its_nul() {
+        assert_eq!(Visible::field(b"sleep\0\0\0junk").as_str(), "sleep");
+        assert_eq!(
+            Visible::field(b"sixteen-bytes-xx").as_str(),
+            "sixteen-bytes-xx"
+        );
+    }
+
+    #[test]
+    fn words_are_quoted_for_the_shell_where_needed() {
+        assert_eq!(shell_word("--level=3"), "--level=3");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+        let words = [
+            Visible::new(b"bash"),
+            Visible::new(b"-c"),
+            Visible::new(b"sleep 20 &"),
+        ];
+        assert_eq!(shell_line(words.iter(), false), "bash -c 'sleep 20 &'");
+        assert_eq!(shell_line(words[..1].iter(), true), "bash …");
+    }
+}

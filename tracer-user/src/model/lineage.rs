@@ -1,0 +1,329 @@
+//! The process tree of a session: how a holder descends from the leader.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tracer_ebpf::{COMM_LEN, Proc};
+
+use super::{
+    escape::{Visible, until_nul},
+    view::{Origin, Step},
+};
+
+/// Most processes kept of one session; a fork bomb's rest is not told apart.
+const MAX_NODES: usize = 4096;
+/// Most dead processes kept that only link one child to its ancestors.
+const MAX_LINKS: usize = 32;
+
+/// Arguments as they came, each ended by a NUL.
+#[derive(Debug)]
+pub(super) struct Argv {
+    bytes: Box<[u8]>,
+    /// The process has more than was kept.
+    pub cut: bool,
+}
+
+impl Argv {
+    pub fn new(bytes: &[u8], cut: bool) -> Self {
+        Self {
+            bytes: bytes.into(),
+            cut,
+        }
+    }
+
+    pub fn of(record: &tracer_ebpf::Exec) -> Self {
+        let len = (record.argv_len as usize).min(record.argv.len());
+        Self::new(&record.argv[..len], record.argv_full > record.argv_len)
+    }
+
+    /// One text an argument.
+    pub fn words(&self) -> Vec<Visible> {
+        let bytes = self.bytes.strip_suffix(b"\0").unwrap_or(&self.bytes);
+        if self.bytes.is_empty() {
+            return Vec::new();
+        }
+        bytes.split(|byte| *byte == 0).map(Visible::new).collect()
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    parent: Option<Proc>,
+    comm: [u8; COMM_LEN],
+    /// The parent's until it executes something; `None` when dead or not known.
+    argv: Option<Arc<Argv>>,
+    execed: bool,
+    alive: bool,
+    children: u32,
+}
+
+/// The living processes of a session and their ancestors.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    nodes: HashMap<Proc, Node>,
+    leader: Proc,
+    living: usize,
+    overflowed: bool,
+}
+
+impl Tree {
+    pub fn new(leader: Proc, comm: [u8; COMM_LEN]) -> Self {
+        let mut tree = Self {
+            leader,
+            ..Self::default()
+        };
+        if leader.pid != 0 {
+            tree.insert(leader, None, comm, None, false);
+        }
+        tree
+    }
+
+    /// Members that have not exited.
+    pub fn living(&self) -> usize {
+        self.living
+    }
+
+    pub fn is_member(&self, proc: Proc) -> bool {
+        self.nodes.contains_key(&proc)
+    }
+
+    /// Its name, as far as known.
+    pub fn comm(&self, proc: Proc) -> &[u8] {
+        self.nodes
+            .get(&proc)
+            .map_or(&[], |node| until_nul(&node.comm))
+    }
+
+    pub fn fork(&mut self, parent: Proc, child: Proc, comm: [u8; COMM_LEN]) {
+        if self.nodes.contains_key(&child) {
+            return;
+        }
+        let (parent, argv) = match self.nodes.get(&parent) {
+            Some(node) => (Some(parent), node.argv.clone()),
+            None => (None, None),
+        };
+        self.insert(child, parent, comm, argv, false);
+    }
+
+    /// A process executed something, or is found to exist. `parent` is a pid.
+    pub fn exec(&mut self, proc: Proc, parent: u32, comm: [u8; COMM_LEN], argv: Arc<Argv>) {
+        if !self.nodes.contains_key(&proc) {
+            // By pid alone, so only a living one can be meant.
+            let by_pid =
+                |(proc, node): (&Proc, &Node)| (proc.pid == parent && node.alive).then_some(*proc);
+            let parent = self.nodes.iter().find_map(by_pid);
+            self.insert(proc, parent, comm, None, true);
+        }
+        if let Some(node) = self.nodes.get_mut(&proc) {
+            node.comm = comm;
+            node.argv = Some(argv);
+            node.execed = true;
+        }
+    }
+
+    pub fn exit(&mut self, proc: Proc) {
+        let Some(node) = self.nodes.get_mut(&proc).filter(|node| node.alive) else {
+            return;
+        };
+        node.alive = false;
+        node.argv = None;
+        self.living -= 1;
+        self.prune(proc);
+    }
+
+    /// From the leader to `proc`, as far as known; and how it came by its copies.
+    pub fn path(&self, proc: Proc, gap: bool) -> (Vec<Step>, Origin) {
+        let mut steps = Vec::new();
+        let mut top = proc;
+        let mut at = Some(proc);
+        while let Some(proc) = at
+            && let Some(node) = self.nodes.get(&proc)
+            // Guards against records that would make a circle.
+            && steps.len() <= self.nodes.len()
+        {
+            steps.push(Step {
+                comm: Visible::field(&node.comm),
+                pid: proc.pid,
+            });
+            top = proc;
+            at = node.parent;
+        }
+        steps.reverse();
+        let origin = if !steps.is_empty() && top == self.leader {
+            Origin::Inherited
+        } else if gap || !steps.is_empty() || self.overflowed || self.leader.pid == 0 {
+            Origin::Unknown
+        } else {
+            Origin::Received
+        };
+        (steps, origin)
+    }
+
+    /// Arguments of a living member, and whether they are its own.
+    pub fn argv(&self, proc: Proc) -> Option<(&Argv, bool)> {
+        let node = self.nodes.get(&proc)?;
+        Some((node.argv.as_deref()?, node.execed))
+    }
+
+    fn insert(
+        &mut self,
+        proc: Proc,
+        parent: Option<Proc>,
+        comm: [u8; COMM_LEN],
+        argv: Option<Arc<Argv>>,
+        execed: bool,
+    ) {
+        if self.nodes.len() >= MAX_NODES || parent == Some(proc) {
+            self.overflowed = true;
+            return;
+        }
+        if let Some(parent) = parent.and_then(|parent| self.nodes.get_mut(&parent)) {
+            parent.children += 1;
+        }
+        self.nodes.insert(
+            proc,
+            Node {
+                parent,
+                comm,
+                argv,
+                execed,
+                alive: true,
+                children: 0,
+            },
+        );
+        self.living += 1;
+    }
+
+    /// Drops the dead that no living one descends from, and thins out chains of the dead.
+    fn prune(&mut self, from: Proc) {
+        let mut at = from;
+        loop {
+            let Some(node) = self.nodes.get(&at) else {
+                return;
+            };
+            if node.alive || at == self.leader {
+                return;
+            }
+            match node.children {
+                0 => {
+                    let parent = node.parent;
+                    self.nodes.remove(&at);
+                    let Some(parent) = parent else { return };
+                    if let Some(node) = self.nodes.get_mut(&parent) {
+                        node.children = node.children.saturating_sub(1);
+                    }
+                    at = parent;
+                }
+                1 if self.nodes.len() - self.living > MAX_LINKS => return self.unlink(at),
+                _ => return,
+            }
+        }
+    }
+
+    /// Takes a dead process with one child out of the chain.
+    fn unlink(&mut self, at: Proc) {
+        let Some(parent) = self.nodes.get(&at).map(|node| node.parent) else {
+            return;
+        };
+        if let Some(child) = self.nodes.values_mut().find(|node| node.parent == Some(at)) {
+            child.parent = parent;
+            self.nodes.remove(&at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proc(pid: u32) -> Proc {
+        Proc {
+            start: u64::from(pid) * 10,
+            pid,
+            pad: 0,
+        }
+    }
+
+    fn comm(name: &str) -> [u8; COMM_LEN] {
+        let mut comm = [0; COMM_LEN];
+        comm[..name.len()].copy_from_slice(name.as_bytes());
+        comm
+    }
+
+    fn path(tree: &Tree, pid: u32) -> Vec<String> {
+        tree.path(proc(pid), false)
+            .0
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn a_daemon_keeps_its_path_when_its_ancestors_die() {
+        let mut tree = Tree::new(proc(1), comm("bash"));
+        tree.fork(proc(1), proc(2), comm("bash"));
+        tree.fork(proc(2), proc(3), comm("bash"));
+        tree.exec(
+            proc(3),
+            2,
+            comm("java"),
+            Arc::new(Argv::new(b"java\0-jar\0x\0", false)),
+        );
+        tree.exit(proc(1));
+        tree.exit(proc(2));
+        assert_eq!(path(&tree, 3), ["bash 1", "bash 2", "java 3"]);
+        assert_eq!(tree.living(), 1);
+        let (argv, own) = tree.argv(proc(3)).unwrap();
+        assert!(own);
+        assert_eq!(argv.words().len(), 3);
+        tree.exit(proc(3));
+        assert_eq!(tree.nodes.len(), 1, "only the leader stays");
+    }
+
+    #[test]
+    fn a_stranger_has_no_path() {
+        let tree = Tree::new(proc(1), comm("bash"));
+        assert_eq!(tree.path(proc(99), false), (vec![], Origin::Received));
+        assert_eq!(tree.path(proc(99), true).1, Origin::Unknown);
+        let newcomer = Proc {
+            start: 77,
+            ..proc(1)
+        };
+        assert_eq!(
+            tree.path(newcomer, false).1,
+            Origin::Received,
+            "same pid, other process"
+        );
+    }
+
+    #[test]
+    fn an_endless_chain_of_forks_stays_small() {
+        let mut tree = Tree::new(proc(1), comm("hydra"));
+        for pid in 1..10_000 {
+            tree.fork(proc(pid), proc(pid + 1), comm("hydra"));
+            tree.exit(proc(pid));
+        }
+        assert!(tree.nodes.len() <= MAX_LINKS + 3, "{}", tree.nodes.len());
+        let steps = path(&tree, 10_000);
+        assert_eq!(
+            (steps[0].as_str(), steps.last().unwrap().as_str()),
+            ("hydra 1", "hydra 10000")
+        );
+    }
+
+    #[test]
+    fn a_fork_bomb_is_bounded() {
+        let mut tree = Tree::new(proc(1), comm("bomb"));
+        for pid in 2..20_000 {
+            tree.fork(proc(1), proc(pid), comm("bomb"));
+        }
+        assert_eq!(tree.nodes.len(), MAX_NODES);
+        assert_eq!(tree.path(proc(19_999), false).1, Origin::Unknown);
+    }
+
+    #[test]
+    fn empty_arguments_are_kept() {
+        assert_eq!(Argv::new(b"a\0\0b\0", false).words().len(), 3);
+        assert_eq!(Argv::new(b"", false).words().len(), 0);
+        assert_eq!(Argv::new(b"cut-her", true).words().len(), 1);
+    }
+}

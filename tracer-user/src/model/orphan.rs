@@ -1,0 +1,326 @@
+//! Who keeps a session open after its leader: when to look, and what the look told.
+
+use std::collections::BTreeMap;
+
+use tracer_ebpf::{COMM_LEN, Holder, Proc};
+
+use super::{
+    Env,
+    escape::Visible,
+    message,
+    peers::Servers,
+    session::Session,
+    view::{Finding, HolderView, Kind, Slot, State, Step, Update},
+};
+
+/// From one look to the next while someone holds a stream, ns.
+const RESCAN: u64 = 250_000_000;
+/// The same while a stream is open and nobody seems to hold it, ns.
+const RESCAN_UNHELD: u64 = 1_000_000_000;
+/// The same when only the server still has something open, or records were lost, ns.
+const RESCAN_IDLE: u64 = 10_000_000_000;
+/// From a member's exit record to its descriptors being closed, ns.
+const EXIT_TAKES: u64 = 10_000_000;
+/// Most copies of one session's ends that are looked at in one scan.
+const MAX_COPIES: usize = 4096;
+
+const READ: u32 = 1;
+const WRITE: u32 = 2;
+
+/// When to look for a session's holders, and who they were at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// When the next look is due.
+    pub due: Option<u64>,
+    looked: bool,
+    told: Vec<HolderView>,
+    /// Holders of the last look that are no members. A process that the server is forking right
+    /// now, or whose fork record is on its way, looks like one for a moment.
+    strangers: Vec<Proc>,
+}
+
+impl Watch {
+    /// Whether holders have been told.
+    pub fn is_told(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// Asks for a look at `time` or earlier.
+    pub fn ask(&mut self, time: u64) {
+        self.due = Some(self.due.map_or(time, |due| due.min(time)));
+    }
+
+    pub fn member_exited(&mut self, time: u64) {
+        if self.is_told() {
+            self.ask(time.saturating_add(EXIT_TAKES));
+        }
+    }
+
+    /// Whether a look is wanted.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Whether a look that happens now serves this session. One that will be due soon joins in.
+    pub fn joins(&self, now: u64) -> bool {
+        let slack = if self.looked { RESCAN } else { 0 };
+        self.due.is_some_and(|due| due <= now.saturating_add(slack))
+    }
+}
+
+/// One descriptor found by a scan.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copy {
+    proc: Proc,
+    ns_pid: u32,
+    uid: u32,
+    fd: u32,
+    slot: Slot,
+    mode: u32,
+    comm: [u8; COMM_LEN],
+}
+
+impl Copy {
+    pub fn of(record: &Holder) -> Option<Self> {
+        Some(Self {
+            proc: record.proc,
+            ns_pid: record.ns_pid,
+            uid: record.uid,
+            fd: record.fd,
+            slot: Slot::of(record.slot)?,
+            mode: record.mode,
+            comm: record.comm,
+        })
+    }
+
+    fn is_server_end(&self) -> bool {
+        self.mode & if self.slot.is_output() { READ } else { WRITE } != 0
+    }
+
+    fn is_session_end(&self) -> bool {
+        self.mode & if self.slot.is_output() { WRITE } else { READ } != 0
+    }
+}
+
+/// A scan under way: what it found, for the sessions that it is made for.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    copies: BTreeMap<u64, Vec<Copy>>,
+    /// Arguments of processes that are no members, told during the scan.
+    strangers: BTreeMap<Proc, (Vec<Visible>, bool)>,
+}
+
+impl Scan {
+    pub fn of(sessions: impl Iterator<Item = u64>) -> Self {
+        Self {
+            copies: sessions.map(|id| (id, Vec::new())).collect(),
+            strangers: BTreeMap::new(),
+        }
+    }
+
+    pub fn add(&mut self, record: &Holder) {
+        if let Some(copies) = self.copies.get_mut(&record.session)
+            && copies.len() < MAX_COPIES
+            && let Some(copy) = Copy::of(record)
+        {
+            copies.push(copy);
+        }
+    }
+
+    pub fn stranger(&mut self, proc: Proc, argv: Vec<Visible>, cut: bool) {
+        if self.strangers.len() < MAX_COPIES {
+            self.strangers.insert(proc, (argv, cut));
+        }
+    }
+
+    pub fn copies(&self) -> impl Iterator<Item = (u64, &[Copy])> {
+        self.copies
+            .iter()
+            .map(|(id, copies)| (*id, copies.as_slice()))
+    }
+}
+
+/// A complete scan as one session sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub copies: &'a [Copy],
+    pub scan: &'a Scan,
+    /// It could not see everything.
+    pub partial: bool,
+    /// When it was complete.
+    pub now: u64,
+    pub servers: &'a Servers,
+    pub env: &'a Env,
+}
+
+/// Draws conclusions from a scan.
+pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Update>) {
+    let Look {
+        copies,
+        scan,
+        partial,
+        now,
+        servers,
+        env,
+    } = *look;
+    session.watch.looked = true;
+    if !partial {
+        for stream in session
+            .observed_mut()
+            .filter(|stream| stream.close.is_none())
+        {
+            let slot = stream.slot;
+            stream.unheld = !copies
+                .iter()
+                .any(|copy| copy.slot == slot && copy.is_server_end());
+        }
+    }
+    if session.leader_gone.is_none() {
+        session.watch.due = Some(now.saturating_add(RESCAN_IDLE));
+        return;
+    }
+    let server = session.server.pid;
+    let mut by_proc: BTreeMap<Proc, Vec<Copy>> = BTreeMap::new();
+    for copy in copies {
+        let hangs = session
+            .outputs()
+            .any(|stream| stream.slot == copy.slot && stream.hangs());
+        let is_server = copy.proc.pid == server || servers.is_server(copy.proc);
+        if hangs && copy.is_session_end() && !is_server {
+            by_proc.entry(copy.proc).or_default().push(*copy);
+        }
+    }
+    let known = std::mem::take(&mut session.watch.strangers);
+    let strangers: Vec<Proc> = by_proc
+        .keys()
+        .copied()
+        .filter(|proc| !session.tree.is_member(*proc))
+        .collect();
+    by_proc.retain(|proc, _| !strangers.contains(proc) || known.contains(proc));
+    session.watch.strangers = strangers;
+
+    let mut holders: Vec<HolderView> = by_proc
+        .iter()
+        .map(|(proc, copies)| holder(session, *proc, copies, scan))
+        .collect();
+    if partial {
+        let gone = |old: &&HolderView| {
+            !holders
+                .iter()
+                .any(|new| (new.pid, new.start) == (old.pid, old.start))
+        };
+        let unseen: Vec<HolderView> = session.watch.told.iter().filter(gone).cloned().collect();
+        holders.extend(unseen);
+    }
+    // Whoever came first passed its copies on to the others.
+    holders.sort_by_key(|holder| (holder.start, holder.pid));
+    tell(session, holders, now, env, out);
+
+    let hangs = session.outputs().any(super::stream::Stream::hangs);
+    let next = match () {
+        () if session.watch.is_told() || !session.watch.strangers.is_empty() => RESCAN,
+        () if hangs => RESCAN_UNHELD,
+        () => RESCAN_IDLE,
+    };
+    session.watch.due = Some(now.saturating_add(next));
+}
+
+/// Tells that the holders are these now, if that is news.
+pub(super) fn tell(
+    session: &mut Session,
+    holders: Vec<HolderView>,
+    now: u64,
+    env: &Env,
+    out: &mut Vec<Update>,
+) {
+    if holders == session.watch.told {
+        return;
+    }
+    let state = match (session.watch.is_told(), holders.is_empty()) {
+        (false, _) => State::Open,
+        (true, false) => State::Updated,
+        (true, true) => State::Resolved,
+    };
+    session.open(out);
+    let stream = holders
+        .iter()
+        .chain(&session.watch.told)
+        .flat_map(|holder| holder.streams.iter())
+        .min()
+        .copied();
+    let held = |slot| match holders.is_empty() {
+        true => true,
+        false => holders.iter().any(|holder| holder.streams.contains(&slot)),
+    };
+    let bytes = session
+        .outputs()
+        .filter(|stream| held(stream.slot))
+        .map(|stream| {
+            stream
+                .counters
+                .written
+                .saturating_sub(stream.written_at_exit.unwrap_or(0))
+        })
+        .sum();
+    let message = match state {
+        State::Resolved => message::released(session, &session.watch.told, now, env),
+        _ => message::orphaned(session, &holders, bytes, env),
+    };
+    let fix = holders
+        .first()
+        .map(|holder| message::fix(session, holder, holders.len() - 1));
+    out.push(Update::Finding(Finding {
+        time: now,
+        kind: Kind::Orphaned,
+        state,
+        session: session.view.clone(),
+        stream,
+        bytes,
+        exact: session.gaps.is_empty(),
+        cause: None,
+        holders: holders.clone(),
+        margin_ns: None,
+        message,
+        fix,
+    }));
+    session.watch.told = holders;
+}
+
+fn holder(session: &Session, proc: Proc, copies: &[Copy], scan: &Scan) -> HolderView {
+    let mut fds: Vec<u32> = copies.iter().map(|copy| copy.fd).collect();
+    fds.sort_unstable();
+    fds.dedup();
+    let mut streams: Vec<Slot> = copies.iter().map(|copy| copy.slot).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    let (path, origin) = session.tree.path(proc, !session.gaps.is_empty());
+    let (argv, argv_cut, forked) = match session.tree.argv(proc) {
+        Some((argv, own)) => (argv.words(), argv.cut, !own),
+        None => {
+            let (argv, cut) = scan.strangers.get(&proc).cloned().unwrap_or_default();
+            (argv, cut, false)
+        }
+    };
+    let first = &copies[0];
+    let path = match path.is_empty() {
+        true => vec![Step {
+            comm: Visible::field(&first.comm),
+            pid: proc.pid,
+        }],
+        false => path,
+    };
+    HolderView {
+        pid: proc.pid,
+        ns_pid: first.ns_pid,
+        start: proc.start,
+        uid: first.uid,
+        comm: Visible::field(&first.comm),
+        argv,
+        argv_cut,
+        forked,
+        fds,
+        streams,
+        path,
+        origin,
+    }
+}

@@ -1,0 +1,336 @@
+//! What a tick decides: everything that happened before it is known by then.
+
+use super::{
+    Env,
+    escape::Visible,
+    message, orphan,
+    session::Session,
+    stream::{Close, Stream},
+    verdict,
+    view::{Closed, Finding, GapReason, Kind, Opened, Slot, State, Update, Verdict},
+};
+
+/// From a session's start to its being told without a command, ns: an exec follows the start at
+/// once, but a tick may fall between.
+const EXEC_TAKES: u64 = 10_000_000;
+/// From a server's exit to its descriptors being closed for sure, ns; and the other way round.
+const EXIT_TAKES: u64 = 250_000_000;
+/// From the last close to the leader being killed by it, ns.
+const LEADER_FOLLOWS: u64 = 250_000_000;
+/// How long a stdin left open keeps a session whose every other part has ended, ns.
+const STDIN_LINGERS: u64 = 2_000_000_000;
+/// The same when records were lost and the leader's end may be among them, ns.
+const LOST_LINGERS: u64 = 2_000_000_000;
+/// How long a writer that lost its reader is waited for: only a failing write is a loss, ns.
+const WRITERS_LINGER: u64 = 30_000_000_000;
+/// How long a session of which only scraps arrived is kept, ns.
+const STUB_LINGERS: u64 = 60_000_000_000;
+
+/// When to ask again.
+#[derive(Debug, Default)]
+pub(super) struct Next(pub Option<u64>);
+
+impl Next {
+    fn at(&mut self, time: u64) {
+        self.0 = Some(self.0.map_or(time, |next| next.min(time)));
+    }
+
+    /// Whether `time` has come; if not, asks again then.
+    fn reached(&mut self, time: u64, now: u64) -> bool {
+        if time > now {
+            self.at(time);
+        }
+        time <= now
+    }
+}
+
+impl Session {
+    /// Tells of the session, once.
+    pub fn open(&mut self, out: &mut Vec<Update>) {
+        if !self.told_opened {
+            self.told_opened = true;
+            out.push(Update::SessionOpened(Opened {
+                time: self.view.opened,
+                session: self.view.clone(),
+            }));
+        }
+    }
+
+    /// Decides what can be decided at `now`. True when the session is over.
+    pub fn settle(&mut self, now: u64, env: &Env, next: &mut Next, out: &mut Vec<Update>) -> bool {
+        let known = self.view.command.is_some() || self.leader_gone.is_some();
+        if known || next.reached(self.view.opened.saturating_add(EXEC_TAKES), now) {
+            self.open(out);
+        }
+        let losses_known = self.settle_losses(now, env, next, out);
+        self.settle_stalls(now, out);
+        self.settle_watch(now, env, next, out);
+        self.is_over(now, next) && losses_known
+    }
+
+    /// False while a loss cannot be told yet.
+    fn settle_losses(
+        &mut self,
+        now: u64,
+        env: &Env,
+        next: &mut Next,
+        out: &mut Vec<Update>,
+    ) -> bool {
+        let mut all = true;
+        for at in 0..self.streams.len() {
+            let Some(stream) = &self.streams[at] else {
+                continue;
+            };
+            let Some(close) = stream.close.filter(|_| !stream.told) else {
+                continue;
+            };
+            let Some(cut) = verdict::cut(self, stream, env) else {
+                continue;
+            };
+            let exit_follows = close.exiting && self.server_exit.is_none();
+            let settled = if exit_follows {
+                close.time.saturating_add(EXIT_TAKES)
+            } else {
+                close.time
+            };
+            if !next.reached(settled.max(stream.settled_at().unwrap_or(0)), now) {
+                all = false;
+                continue;
+            }
+            let finding = Finding {
+                time: if close.unread > 0 {
+                    close.time
+                } else {
+                    self.last
+                },
+                kind: Kind::Truncated,
+                state: State::Open,
+                session: self.view.clone(),
+                stream: Some(stream.slot),
+                bytes: cut.bytes,
+                exact: cut.exact,
+                cause: Some(cut.cause),
+                holders: Vec::new(),
+                margin_ns: verdict::margin(self, stream),
+                message: message::truncated(self, stream, &close, &cut),
+                fix: message::fix_truncated(self, cut.cause),
+            };
+            if let Some(stream) = &mut self.streams[at] {
+                stream.told = true;
+            }
+            self.open(out);
+            out.push(Update::Finding(finding));
+        }
+        all
+    }
+
+    fn settle_stalls(&mut self, now: u64, out: &mut Vec<Update>) {
+        for at in 0..self.streams.len() {
+            let Some(stream) = &self.streams[at] else {
+                continue;
+            };
+            let since = stream.rests_since(self.leader_gone);
+            let (state, since) = match (stream.stalled, since) {
+                (None, Some(since)) => (State::Open, since),
+                (Some(since), None) => (State::Resolved, since),
+                _ => continue,
+            };
+            let finding = stalled(self, stream, state, since, now);
+            if let Some(stream) = &mut self.streams[at] {
+                stream.stalled = (state == State::Open).then_some(since);
+            }
+            self.open(out);
+            out.push(Update::Finding(finding));
+        }
+    }
+
+    /// Says when to look for holders.
+    fn settle_watch(&mut self, now: u64, env: &Env, next: &mut Next, out: &mut Vec<Update>) {
+        let hangs = self.outputs().any(Stream::hangs);
+        if self.watch.is_told() && !hangs {
+            orphan::tell(self, Vec::new(), now, env, out);
+        }
+        let open = self.observed().any(|stream| stream.close.is_none());
+        match self.leader_gone {
+            Some(gone) if open && self.watch.due.is_none() => {
+                self.watch
+                    .ask(gone.max(env.started).saturating_add(env.grace));
+            }
+            _ if !open => self.watch.due = None,
+            _ => {}
+        }
+        if let Some(due) = self.watch.due.filter(|due| *due > now) {
+            next.at(due);
+        }
+    }
+
+    fn is_over(&mut self, now: u64, next: &mut Next) -> bool {
+        if !self.all_closed(now, next) {
+            return false;
+        }
+        let closes = || self.observed().filter_map(|stream| stream.close);
+        let Some(last) = closes().map(|close| close.time).max() else {
+            // Nothing is observed of it but its processes.
+            let silent = self.stub && next.reached(self.last.saturating_add(STUB_LINGERS), now);
+            return self.leader_gone.is_some() || self.server_exit.is_some() || silent;
+        };
+        for stream in self.outputs() {
+            if !next.reached(stream.settled_at().unwrap_or(0), now) {
+                return false;
+            }
+        }
+        if self.leader_gone.is_some() {
+            let mut over = true;
+            for stream in self.outputs() {
+                if let Some(close) = stream
+                    .close
+                    .filter(|close| self.waits_for_writers(stream, close))
+                {
+                    over &= next.reached(close.time.saturating_add(WRITERS_LINGER), now);
+                }
+            }
+            return over;
+        }
+        // The leader lives, as far as known. OpenSSH closes what the command closed; only when the
+        // server or the client is gone as well there is no session left.
+        let ended = self
+            .server_exit
+            .map(|(time, _)| time)
+            .or(self.peer_left.map(|left| left.time));
+        let lost = self.gaps.contains(&GapReason::LostRecords);
+        match ended {
+            Some(ended) => next.reached(ended.max(last).saturating_add(LEADER_FOLLOWS), now),
+            None if lost => next.reached(last.saturating_add(LOST_LINGERS), now),
+            None => false,
+        }
+    }
+
+    /// Whether the server's ends are all gone, seen or not.
+    fn all_closed(&mut self, now: u64, next: &mut Next) -> bool {
+        let leader_gone = self.leader_gone;
+        let server_exit = self.server_exit;
+        let outputs_closed = self.outputs().all(|stream| stream.close.is_some());
+        let last = self.last;
+        let mut all = true;
+        for stream in self.observed_mut().filter(|stream| stream.close.is_none()) {
+            let gone_at = if stream.unheld {
+                Some(now)
+            } else if let Some((exit, _)) = server_exit {
+                Some(exit.saturating_add(EXIT_TAKES))
+            } else if stream.slot == Slot::Stdin && outputs_closed && leader_gone.is_some() {
+                Some(last.saturating_add(STDIN_LINGERS))
+            } else {
+                None
+            };
+            match gone_at {
+                Some(time) if next.reached(time, now) => {
+                    stream.close_unseen(time, leader_gone.is_some());
+                }
+                _ => all = false,
+            }
+        }
+        all
+    }
+
+    /// A writer survived the leader and the server's end of its stream; if it writes, that is lost.
+    fn waits_for_writers(&self, stream: &Stream, close: &Close) -> bool {
+        close.writers > 0
+            && close.after_leader
+            && close.unread == 0
+            && stream.refused.is_none()
+            && self.left_before(close.time).is_none()
+            && self.tree.living() > 0
+    }
+
+    /// Says the last word.
+    pub fn conclude(mut self, now: u64, env: &Env, out: &mut Vec<Update>) {
+        self.open(out);
+        if self.watch.is_told() {
+            orphan::tell(&mut self, Vec::new(), now, env, out);
+        }
+        for stream in self.streams.iter().flatten() {
+            if let Some(since) = stream.stalled {
+                out.push(Update::Finding(stalled(
+                    &self,
+                    stream,
+                    State::Resolved,
+                    since,
+                    now,
+                )));
+            }
+        }
+        if self
+            .observed()
+            .any(|stream| verdict::unaccounted(&self, stream))
+        {
+            self.gap(GapReason::CloseNotSeen);
+        }
+        let reports: Vec<_> = self
+            .observed()
+            .map(|stream| verdict::report(&self, stream, env))
+            .collect();
+        for report in &reports {
+            if let Verdict::NearMiss { unread } = report.verdict {
+                out.push(Update::Finding(Finding {
+                    time: now,
+                    kind: Kind::NearMiss,
+                    state: State::Open,
+                    session: self.view.clone(),
+                    stream: Some(report.slot),
+                    bytes: unread,
+                    exact: true,
+                    cause: None,
+                    holders: Vec::new(),
+                    margin_ns: report.margin_ns,
+                    message: message::near_miss(&self, report),
+                    fix: None,
+                }));
+            }
+        }
+        let worst = reports
+            .iter()
+            .map(|report| report.verdict)
+            .max_by_key(|verdict| verdict.rank());
+        let verdict = match worst {
+            Some(Verdict::Clean) | None if !self.gaps.is_empty() => Verdict::Unknown,
+            None => Verdict::Unknown,
+            Some(verdict) => verdict,
+        };
+        let id = self.view.id;
+        out.push(Update::SessionClosed(Closed {
+            time: self.last,
+            session: self.view,
+            verdict,
+            gaps: self.gaps,
+            streams: reports,
+        }));
+        out.push(Update::Forget { session: id });
+    }
+
+    /// Replaces what is not known of a user.
+    pub fn user(&mut self, uid: u32, name: &Visible) {
+        if self.view.uid == Some(uid) && self.view.user.is_none() {
+            self.named(name);
+        }
+    }
+}
+
+fn stalled(session: &Session, stream: &Stream, state: State, since: u64, now: u64) -> Finding {
+    Finding {
+        time: now,
+        kind: Kind::Stalled,
+        state,
+        session: session.view.clone(),
+        stream: Some(stream.slot),
+        bytes: stream.pending(),
+        exact: session.gaps.is_empty(),
+        cause: Some(super::view::Cause::ServerNotReading),
+        holders: Vec::new(),
+        margin_ns: None,
+        message: match state {
+            State::Resolved => message::moves(session, stream, since, now),
+            _ => message::stalled(session, stream, since),
+        },
+        fix: (state == State::Open).then(|| message::fix_stalled(session)),
+    }
+}

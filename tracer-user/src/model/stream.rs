@@ -1,0 +1,218 @@
+//! What is known of one stream.
+
+use tracer_ebpf::{Counters, StreamEnds, StreamNow, edge, transport};
+
+use super::view::Slot;
+
+/// How long a close by one of several owners of the server's end is not believed to be its end, ns:
+/// long enough for a sample that would show the server still reading.
+const SHARED_CLOSE_SETTLES: u64 = 300_000_000;
+/// How long a blocked or unread stream may rest before it is told as stalled, ns.
+pub(super) const STALLED_AFTER: u64 = 1_000_000_000;
+
+/// The server's end is gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Close {
+    pub time: u64,
+    /// Bytes in the object then.
+    pub unread: u64,
+    /// Bytes read until then.
+    read: u64,
+    /// Write ends that were open then.
+    pub writers: u32,
+    /// The server's process was ending.
+    pub exiting: bool,
+    /// The leader was dead already.
+    pub after_leader: bool,
+    /// Other processes had copies of the server's end.
+    shared: bool,
+    /// Only concluded from nobody having the server's end: `unread` is not known.
+    pub unseen: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub slot: Slot,
+    pub object: u64,
+    transport: u32,
+    pub counters: Counters,
+    /// When `counters` were so.
+    pub sampled: u64,
+    /// Bytes written when the leader exited, or when the stream was first seen after that.
+    pub written_at_exit: Option<u64>,
+    pub eof: bool,
+    pub writers_gone: bool,
+    pub close: Option<Close>,
+    /// Bytes of a write that failed as nobody was left to read.
+    pub refused: Option<u64>,
+    /// Bytes that the command did not want to read from its stdin.
+    pub unwanted: u64,
+    /// The server closed it before anything was written while it kept listening to stdout.
+    pub unlistened: bool,
+    /// That bytes were lost has been told.
+    pub told: bool,
+    /// Since when it is told to be stalled.
+    pub stalled: Option<u64>,
+    /// A scan found nobody with the server's end.
+    pub unheld: bool,
+}
+
+impl Stream {
+    /// `None` for what is not observed.
+    pub fn new(slot: Slot, ends: &StreamEnds) -> Option<Self> {
+        (ends.object != 0 && ends.transport != transport::NONE).then(|| Self {
+            slot,
+            object: ends.object,
+            transport: ends.transport,
+            counters: Counters::default(),
+            sampled: 0,
+            written_at_exit: None,
+            eof: false,
+            writers_gone: false,
+            close: None,
+            refused: None,
+            unwanted: 0,
+            unlistened: false,
+            told: false,
+            stalled: None,
+            unheld: false,
+        })
+    }
+
+    pub fn transport(&self) -> &'static str {
+        match self.transport {
+            transport::PIPE => "pipe",
+            transport::UNIX => "unix",
+            transport::PTY => "pty",
+            _ => "other",
+        }
+    }
+
+    /// Someone could still write what the server could still read.
+    pub fn hangs(&self) -> bool {
+        self.slot.is_output() && !self.eof && !self.writers_gone && self.close.is_none()
+    }
+
+    /// Bytes written but not read, by the counters.
+    pub fn pending(&self) -> u64 {
+        self.counters.written.saturating_sub(self.counters.read)
+    }
+
+    /// Takes in an edge or a sample; `leader_gone` tells whether the leader has died before it.
+    pub fn apply(&mut self, record: &tracer_ebpf::Stream, leader_gone: bool) {
+        self.count(record.header.time, &record.counters);
+        if let Some(close) = self.close
+            && self.slot.is_output()
+            && (close.shared || close.unseen)
+            && record.counters.read > close.read
+        {
+            // Another copy of the server's end is still being read: that close was not the end.
+            self.close = None;
+        }
+        match record.edge {
+            edge::EOF => self.eof = true,
+            edge::WRITERS_GONE => self.writers_gone = true,
+            edge::SERVER_CLOSE => self.closed(record, leader_gone),
+            edge::SESSION_CLOSE => self.unwanted = record.unread,
+            edge::EPIPE if self.slot.is_output() => {
+                self.refused = Some(self.refused.unwrap_or(0).max(record.bytes));
+            }
+            _ => {}
+        }
+    }
+
+    fn closed(&mut self, record: &tracer_ebpf::Stream, leader_gone: bool) {
+        let close = Close {
+            time: record.header.time,
+            unread: record.unread,
+            read: record.counters.read,
+            writers: record.writers,
+            exiting: record.exiting != 0,
+            after_leader: leader_gone,
+            shared: record.refs > 1,
+            unseen: false,
+        };
+        self.close = Some(match self.close {
+            // The last copy, which some child had, went after the server's own: what was unread
+            // then is what is lost, but it was the server that closed.
+            Some(first) if !first.unseen => Close {
+                unread: first.unread.max(close.unread),
+                shared: close.shared,
+                writers: close.writers,
+                ..first
+            },
+            _ => close,
+        });
+    }
+
+    /// Nobody has the server's end, though its close was not seen.
+    pub fn close_unseen(&mut self, time: u64, leader_gone: bool) {
+        self.close = Some(Close {
+            time,
+            unread: 0,
+            read: self.counters.read,
+            writers: 0,
+            exiting: false,
+            after_leader: leader_gone,
+            shared: false,
+            unseen: true,
+        });
+    }
+
+    /// Takes in what a record about the whole session tells of it.
+    pub fn now(&mut self, time: u64, now: &StreamNow) {
+        self.counters.written = self.counters.written.max(now.written);
+        self.counters.read = self.counters.read.max(now.read);
+        self.sampled = self.sampled.max(time);
+    }
+
+    /// From when on the close can be taken for the end.
+    pub fn settled_at(&self) -> Option<u64> {
+        let close = self.close?;
+        Some(if close.shared {
+            close.time.saturating_add(SHARED_CLOSE_SETTLES)
+        } else {
+            close.time
+        })
+    }
+
+    /// Since when nothing has moved although something should, if that is long enough.
+    pub fn rests_since(&self, leader_exited: Option<u64>) -> Option<u64> {
+        if !self.slot.is_output() || self.close.is_some() || self.eof {
+            return None;
+        }
+        let counters = &self.counters;
+        let since = if counters.blocked_since > counters.last_read {
+            counters.blocked_since
+        } else if self.pending() > 0 {
+            leader_exited?.max(counters.last_read)
+        } else {
+            return None;
+        };
+        (self.sampled.saturating_sub(since) >= STALLED_AFTER).then_some(since)
+    }
+
+    /// Records of two CPUs may tell sums in the wrong order; sums only grow.
+    fn count(&mut self, time: u64, new: &Counters) {
+        let old = self.counters;
+        let blocked_since = if time >= self.sampled {
+            new.blocked_since
+        } else {
+            old.blocked_since
+        };
+        self.counters = Counters {
+            written: old.written.max(new.written),
+            read: old.read.max(new.read),
+            writes: old.writes.max(new.writes),
+            reads: old.reads.max(new.reads),
+            first_write: old.first_write.max(new.first_write),
+            last_write: old.last_write.max(new.last_write),
+            first_read: old.first_read.max(new.first_read),
+            last_read: old.last_read.max(new.last_read),
+            blocked_since,
+            high_water: old.high_water.max(new.high_water),
+        };
+        self.sampled = self.sampled.max(time);
+    }
+}

@@ -1,0 +1,164 @@
+//! The one place where it is decided what became of a stream, and why.
+
+use super::{
+    Env,
+    session::Session,
+    stream::{Close, STALLED_AFTER, Stream},
+    view::{Cause, Cut, ExitStatus, GapReason, StreamReport, Verdict},
+};
+
+/// What the stream has lost so far, by direct evidence: a gap elsewhere does not weaken it.
+pub(super) fn cut(session: &Session, stream: &Stream, env: &Env) -> Option<Cut> {
+    // What a command leaves of its stdin is its own business.
+    if !stream.slot.is_output() {
+        return None;
+    }
+    let close = stream.close.filter(|close| !close.unseen)?;
+    if close.unread > 0 {
+        let exact = env.exact_releases || close.writers == 0;
+        return Some(Cut {
+            bytes: close.unread,
+            exact,
+            cause: cause(session, stream, &close),
+        });
+    }
+    let bytes = stream.refused.filter(|_| !stream.unlistened)?;
+    // A client that left first wanted no more; nothing that was written is gone.
+    let cause = match (
+        session.left_before(close.time),
+        session.killed_before(close.time),
+    ) {
+        (Some(left), _) if !left.unreached => return None,
+        (None, Some(_)) if close.exiting => Cause::ServerKilled,
+        _ => Cause::WriterCut,
+    };
+    Some(Cut {
+        bytes,
+        exact: false,
+        cause,
+    })
+}
+
+/// Who is to blame for what was unread at the close; the order is the point.
+fn cause(session: &Session, stream: &Stream, close: &Close) -> Cause {
+    if let Some(left) = session.left_before(close.time) {
+        return if left.unreached {
+            Cause::Undelivered
+        } else {
+            Cause::ClientGone
+        };
+    }
+    if close.exiting && session.killed_before(close.time).is_some() {
+        return Cause::ServerKilled;
+    }
+    if close.after_leader {
+        return Cause::ServerClosedEarly;
+    }
+    if close.exiting && gave_up(session, stream, close) {
+        return Cause::Timeout;
+    }
+    Cause::WriterCut
+}
+
+/// The server ended itself with an error while the stream had not moved for long.
+fn gave_up(session: &Session, stream: &Stream, close: &Close) -> bool {
+    let failed = session
+        .server_exit
+        .is_some_and(|(_, status)| !matches!(ExitStatus::of_wait(status), ExitStatus::Code(0)));
+    let moved = stream.counters.last_read.max(session.view.opened);
+    failed && close.time.saturating_sub(moved) >= STALLED_AFTER
+}
+
+/// The final word on a stream of a session that is over.
+pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamReport {
+    let cut = cut(session, stream, env);
+    let verdict = match cut {
+        Some(cut) => Verdict::Truncated(cut),
+        None if !session.gaps.is_empty() => Verdict::Unknown,
+        None => match near_miss(session, stream) {
+            Some(unread) => Verdict::NearMiss { unread },
+            None => Verdict::Clean,
+        },
+    };
+    let counters = &stream.counters;
+    let close = stream.close.filter(|close| !close.unseen);
+    let unread = match close {
+        Some(close) if stream.slot.is_output() => close.unread,
+        _ if stream.slot.is_output() => stream.pending(),
+        _ => stream.unwanted,
+    };
+    StreamReport {
+        slot: stream.slot,
+        transport: stream.transport(),
+        object: stream.object,
+        verdict,
+        written: counters.written,
+        read: counters.read,
+        unread,
+        exact: match cut {
+            Some(cut) => cut.exact,
+            None => session.gaps.is_empty(),
+        },
+        margin_ns: margin(session, stream),
+        note: note(session, stream),
+    }
+}
+
+/// Unread bytes when the server was told of the leader's death, all of them read later.
+pub(super) fn near_miss(session: &Session, stream: &Stream) -> Option<u64> {
+    if !stream.slot.is_output() {
+        return None;
+    }
+    let unread = session.told_server()?.unread[stream.slot as usize];
+    let lost = stream.close.is_some_and(|close| close.unread > 0);
+    (unread > 0 && !lost).then_some(unread)
+}
+
+/// From the server being told of the leader's death to its last read, ns.
+pub(super) fn margin(session: &Session, stream: &Stream) -> Option<i64> {
+    if !stream.slot.is_output() || stream.counters.last_read == 0 {
+        return None;
+    }
+    let told = session.told_server()?.time;
+    i64::try_from(i128::from(stream.counters.last_read) - i128::from(told)).ok()
+}
+
+/// Whether bytes may have gone unnoticed because the end of the stream was not seen.
+pub(super) fn unaccounted(session: &Session, stream: &Stream) -> bool {
+    let unseen = stream.close.is_none_or(|close| close.unseen);
+    let read_all = stream.eof || stream.pending() == 0;
+    stream.slot.is_output()
+        && unseen
+        && !read_all
+        && !session.gaps.contains(&GapReason::CloseNotSeen)
+}
+
+/// What else is to be known about the stream's numbers.
+fn note(session: &Session, stream: &Stream) -> Option<String> {
+    if stream.unlistened {
+        return Some(format!("the server does not listen to {}", stream.slot));
+    }
+    let disagreement = disagreement(session, stream);
+    let refused = stream
+        .refused
+        .map(|bytes| format!("a later write of {bytes} B was refused"));
+    match (disagreement, refused) {
+        (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+        (first, second) => first.or(second),
+    }
+}
+
+/// Says so when the counters and the object tell different stories.
+pub(super) fn disagreement(session: &Session, stream: &Stream) -> Option<String> {
+    let close = stream.close.filter(|close| !close.unseen)?;
+    let (written, read) = (stream.counters.written, stream.counters.read);
+    // A write under way is counted when it ends, and what came before the tracer never is.
+    let counted = close.writers == 0 && !session.view.preexisting && stream.slot.is_output();
+    if !counted || written == read.saturating_add(close.unread) {
+        return None;
+    }
+    Some(format!(
+        "counters disagree: {written} B written, {read} B read, {} B unread: some went by other means such as splice",
+        close.unread
+    ))
+}
