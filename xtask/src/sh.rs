@@ -109,7 +109,9 @@ pub fn which(program: &str) -> Option<PathBuf> {
 
 /// `command` as one would type it.
 pub fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = Path::new(command.get_program());
+    let program = program.file_name().unwrap_or(program.as_os_str());
+    let words = std::iter::once(program).chain(command.get_args());
     let line: Vec<_> = words.map(OsStr::to_string_lossy).collect();
     format!("`{}`", line.join(" "))
 }

@@ -89,7 +89,7 @@ impl Report {
             Err(error) => {
                 println!("{error:#}");
                 println!("== {name}: FAILED after {:.1} s", took.as_secs_f64());
-                Outcome::Failed(first_line(&format!("{error:#}")))
+                Outcome::Failed(first_line(&error.to_string()))
             }
         };
         let passed = matches!(outcome, Outcome::Passed);

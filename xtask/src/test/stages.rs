@@ -16,8 +16,8 @@ pub fn setup(quick: bool) -> Result<()> {
 }
 
 pub fn format() -> Result<()> {
-    sh::run(sh::cargo().args(["fmt", "--all", "--check"]))
-        .context("the code is not formatted: run `cargo fmt --all`")
+    sh::run(sh::cargo().args(["fmt", "--all", "--", "--check", "-l"]))
+        .context("these files are not formatted: run `cargo fmt --all`")
 }
 
 pub fn clippy() -> Result<()> {
