@@ -19,6 +19,10 @@ pub enum Class {
     Truncated,
     /// A session is kept open by a left-over process.
     Orphaned,
+    /// A session stays open for another reason, or stands still.
+    Waiting,
+    /// Somebody makes it hard on purpose.
+    Adversarial,
     /// Recording and replay.
     Recording,
 }
@@ -29,6 +33,8 @@ impl fmt::Display for Class {
             Self::Clean => "clean",
             Self::Truncated => "truncated",
             Self::Orphaned => "orphaned",
+            Self::Waiting => "waiting",
+            Self::Adversarial => "adversarial",
             Self::Recording => "recording",
         })
     }
@@ -37,8 +43,10 @@ impl fmt::Display for Class {
 /// Where a case runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Set {
-    /// On this machine's kernel: all cases.
+    /// On this machine's kernel: everything that must pass.
     Native,
+    /// The rest of the catalogue: what a tracer may still have to learn.
+    Wide,
     /// In a virtual machine without hardware support: the few that carry most.
     VmCore,
 }
@@ -47,6 +55,8 @@ pub enum Set {
 pub const EVERYWHERE: &[Set] = &[Set::Native, Set::VmCore];
 /// Runs on a fast machine only.
 pub const NATIVE: &[Set] = &[Set::Native];
+/// Runs when asked for.
+pub const WIDE: &[Set] = &[Set::Wide];
 
 /// One entry of the catalogue.
 #[derive(Clone, Copy, Debug)]

@@ -104,8 +104,21 @@ fn session(events: &[&Event], expect: &Expect) -> Vec<String> {
     for event in events.iter().filter(|event| event.is("finding")) {
         let kind = event.finding();
         let judged = ["near_miss", "truncated", "orphaned"].contains(&kind);
-        if !judged && !expect.tolerated.contains(&kind) {
+        let foreseen = expect.tolerated.contains(&kind) || expect.required.contains(&kind);
+        if !judged && !foreseen {
             problems.push(format!("unexpected {kind}: {}", event.raw));
+        }
+    }
+    for kind in expect.required {
+        let states: Vec<&str> = events
+            .iter()
+            .filter(|event| event.finds(kind))
+            .map(|event| event.state())
+            .collect();
+        if states.first() != Some(&"open") || states.last() != Some(&"resolved") {
+            problems.push(format!(
+                "{kind} must open and be resolved, its states: {states:?}"
+            ));
         }
     }
     problems
@@ -196,6 +209,7 @@ fn identity(event: &Event, server: Server, problems: &mut Vec<String>) {
     }
     let (names, peer_known): (&[&str], bool) = match server {
         Server::OpenSsh | Server::OpenSshInternal => (&["sshd", "sshd-session"], true),
+        Server::Dropbear => (&["dropbear"], true),
         // One process serves all connections: which one a session belongs to need not be known.
         Server::Eager | Server::Drain | Server::EagerSocket => (&["eager"], false),
     };

@@ -101,6 +101,8 @@ pub struct Expect {
     pub holders: Option<Holders>,
     /// Live findings other than `orphaned` that may be reported.
     pub tolerated: &'static [&'static str],
+    /// Live findings that must be reported, and resolved in the end.
+    pub required: &'static [&'static str],
     /// The leader's exit: `{"code":n}` or `{"signal":n}`.
     pub exit: Option<(&'static str, i64)>,
     /// Byte counts that must be found in the last word.
@@ -117,6 +119,7 @@ impl Expect {
             cuts: Vec::new(),
             holders: None,
             tolerated: &[],
+            required: &[],
             exit: None,
             ledgers: Vec::new(),
         }
@@ -162,6 +165,13 @@ impl Expect {
     #[must_use]
     pub fn tolerate(mut self, kinds: &'static [&'static str]) -> Self {
         self.tolerated = kinds;
+        self
+    }
+
+    /// Demands live findings of these kinds.
+    #[must_use]
+    pub fn require(mut self, kinds: &'static [&'static str]) -> Self {
+        self.required = kinds;
         self
     }
 

@@ -26,7 +26,7 @@ pub enum Sftp {
 /// A running sshd; ends with its owner, as far as the listener goes.
 #[derive(Debug)]
 pub struct Sshd {
-    _listener: Owned,
+    listener: Owned,
     /// TCP port on 127.0.0.1.
     pub port: u16,
 }
@@ -92,10 +92,15 @@ impl Sshd {
         let stderr = listener.0.stderr.take().context("sshd has no stderr")?;
         let log = fs::File::create(dir.join(format!("{name}.log")))?;
         await_line(stderr, log, "Server listening on").with_context(|| format!("sshd {name}"))?;
-        Ok(Self {
-            _listener: listener,
-            port,
-        })
+        Ok(Self { listener, port })
+    }
+}
+
+impl Sshd {
+    /// Process id of the listener.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.listener.0.id()
     }
 }
 
@@ -107,7 +112,7 @@ fn sshd_path() -> anyhow::Result<&'static str> {
         .context("sshd is not installed")
 }
 
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
     Ok(probe.local_addr()?.port())
 }

@@ -93,7 +93,7 @@ impl<'a> Stage<'a> {
         self.start_with(server, command, |_| {})
     }
 
-    /// As [`Self::start`], after `change` has had its way with the client.
+    /// As [`Self::start`], after `change` has had its way with the client, up to its command.
     ///
     /// # Errors
     /// When the server or the client cannot be started.
@@ -103,10 +103,24 @@ impl<'a> Stage<'a> {
         command: &str,
         change: impl FnOnce(&mut Command),
     ) -> anyhow::Result<Started> {
+        self.start_at(&self.target(server)?, server, command, change)
+    }
+
+    /// As [`Self::start_with`], on a server of the case's own that is of the kind `server`.
+    ///
+    /// # Errors
+    /// When the client cannot be started.
+    pub fn start_at(
+        &self,
+        target: &Target,
+        server: Server,
+        command: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Started> {
         let marker = new_marker();
-        let mut ssh = self.target(server)?.ssh(&marker);
-        ssh.arg(format!(": {marker}; {command}"));
+        let mut ssh = target.ssh(&marker);
         change(&mut ssh);
+        ssh.arg(format!(": {marker}; {command}"));
         Ok(Started {
             client: Client::start(ssh)?,
             marker,

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, bail};
 
 use crate::client::Target;
+use crate::dropbear::Dropbear;
 use crate::procs::Owned;
 use crate::sshd::{Sftp, Sshd, await_line};
 use crate::sys;
@@ -33,6 +34,8 @@ pub enum Server {
     Drain,
     /// The test server, closing early, on unix sockets.
     EagerSocket,
+    /// dropbear.
+    Dropbear,
 }
 
 /// One of the test server's processes.
@@ -46,6 +49,8 @@ struct EagerHost {
 #[derive(Debug)]
 pub struct World {
     dir: PathBuf,
+    /// Where the eager server was built, and where it is run.
+    eager_source: PathBuf,
     eager_binary: PathBuf,
     uid: u32,
     gid: u32,
@@ -54,6 +59,7 @@ pub struct World {
     eager: OnceLock<EagerHost>,
     drain: OnceLock<EagerHost>,
     socket: OnceLock<EagerHost>,
+    dropbear: OnceLock<Dropbear>,
 }
 
 impl World {
@@ -83,6 +89,7 @@ impl World {
         fs::write(dir.join("big"), big)?;
         Ok(Self {
             dir,
+            eager_source: eager_binary.to_owned(),
             eager_binary: binary,
             uid,
             gid,
@@ -91,6 +98,7 @@ impl World {
             eager: OnceLock::new(),
             drain: OnceLock::new(),
             socket: OnceLock::new(),
+            dropbear: OnceLock::new(),
         })
     }
 
@@ -146,12 +154,37 @@ impl World {
             Server::EagerSocket => {
                 once(&self.socket, || self.start_eager("eager", "socketpair"))?.port
             }
+            Server::Dropbear => {
+                let home = Path::new("/home").join(USER);
+                let start = || Dropbear::start(&self.dir, &home, (self.uid, self.gid));
+                once(&self.dropbear, start)?.port
+            }
         };
-        Ok(Target {
+        Ok(self.at(port))
+    }
+
+    /// How to reach whatever listens on a port, as the test user.
+    #[must_use]
+    pub fn at(&self, port: u16) -> Target {
+        Target {
             port,
             user: USER.to_owned(),
             key: self.dir.join("user"),
-        })
+        }
+    }
+
+    /// The program for what a shell cannot do, where the test user can run it.
+    ///
+    /// # Errors
+    /// When it does not lie beside the eager server's binary.
+    pub fn fixture(&self) -> anyhow::Result<PathBuf> {
+        let copy = self.dir.join("fixture");
+        if !copy.exists() {
+            let original = self.eager_source.with_file_name("fixture");
+            fs::copy(&original, &copy)
+                .with_context(|| format!("cannot copy {}", original.display()))?;
+        }
+        Ok(copy)
     }
 
     fn start_eager(&self, mode: &str, streams: &str) -> anyhow::Result<EagerHost> {

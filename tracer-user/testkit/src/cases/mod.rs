@@ -1,11 +1,16 @@
-//! The catalogue: one file a class.
+//! The catalogue, by what goes on in a session.
 
+mod adversarial;
 mod clean;
 mod copies;
+mod holders;
 mod orphaned;
 mod quiet;
 mod recording;
+mod servers;
 pub(crate) mod truncated;
+mod waiting;
+mod writers;
 
 use crate::case::Case;
 
@@ -15,9 +20,14 @@ pub fn all() -> Vec<Case> {
     [
         clean::CASES,
         copies::CASES,
+        writers::CASES,
         quiet::CASES,
         truncated::CASES,
         orphaned::CASES,
+        holders::CASES,
+        waiting::CASES,
+        servers::CASES,
+        adversarial::CASES,
         recording::CASES,
     ]
     .concat()

@@ -222,17 +222,7 @@ fn o11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     })?;
     let through = |command: &str| {
         stage.start_with(OpenSsh, command, |ssh| {
-            // First of two equal options wins, and options come before the host.
-            let arguments: Vec<_> = ssh.get_args().map(std::ffi::OsStr::to_owned).collect();
-            let mut with_control = std::process::Command::new("ssh");
-            with_control
-                .args(["-o", &control, "-o", "ControlMaster=no"])
-                .args(arguments);
-            with_control.stdin(std::process::Stdio::null());
-            with_control
-                .stdout(std::process::Stdio::piped())
-                .stderr(std::process::Stdio::piped());
-            *ssh = with_control;
+            ssh.args(["-o", &control, "-o", "ControlMaster=no"]);
         })
     };
     let held = through(&format!("sleep {} &", stage.hold()))?;

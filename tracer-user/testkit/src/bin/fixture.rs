@@ -1,0 +1,188 @@
+//! What a shell cannot do: unusual ways to write to stdout, and to hold it.
+
+use std::ffi::c_int;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{ptr, thread};
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+
+/// Bytes moved by one call.
+const CHUNK: usize = 64 * 1024;
+
+#[derive(Debug, Parser)]
+#[command(about = "Unusual ways to write to stdout, and to hold it")]
+enum Way {
+    /// writev(2), several pieces a call
+    Writev { file: PathBuf },
+    /// splice(2) from the file
+    Splice { file: PathBuf },
+    /// sendfile(2)
+    Sendfile { file: PathBuf },
+    /// tee(2) from a pipe that is read to nowhere afterwards
+    Tee { file: PathBuf },
+    /// vmsplice(2) of memory
+    Vmsplice { file: PathBuf },
+    /// write(2) after making the pipe as large as it may be
+    BigPipe { file: PathBuf },
+    /// Hand stdout to whoever listens on the socket, and end
+    Pass { socket: PathBuf },
+    /// Listen on the socket for one descriptor and keep it for some seconds
+    Keep { socket: PathBuf, seconds: u64 },
+}
+
+const STDOUT: RawFd = libc::STDOUT_FILENO;
+
+fn main() -> anyhow::Result<()> {
+    // Not std's stdout: that one has a buffer of its own.
+    let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    match Way::parse() {
+        Way::Writev { file } => {
+            let data = std::fs::read(file)?;
+            let mut left = &data[..];
+            while !left.is_empty() {
+                let (first, rest) = left.split_at(left.len().min(1000));
+                let (second, third) = rest.split_at(rest.len().min(CHUNK));
+                let third = &third[..third.len().min(7)];
+                let pieces = [first, second, third].map(IoSlice::new);
+                let written = stdout.write_vectored(&pieces)?;
+                left = &left[written..];
+            }
+        }
+        Way::Splice { file } => {
+            let file = File::open(file)?;
+            while splice(file.as_raw_fd(), STDOUT)? > 0 {}
+        }
+        Way::Sendfile { file } => {
+            let file = File::open(file)?;
+            // SAFETY: a null offset means the file's own; nothing else is a pointer.
+            while moved(unsafe {
+                libc::sendfile(STDOUT, file.as_raw_fd(), ptr::null_mut(), CHUNK)
+            })? > 0
+            {}
+        }
+        Way::Tee { file } => tee(&File::open(file)?)?,
+        Way::Vmsplice { file } => {
+            let data = std::fs::read(file)?;
+            let mut left = &data[..];
+            while !left.is_empty() {
+                let piece = libc::iovec {
+                    iov_base: left.as_ptr().cast_mut().cast(),
+                    iov_len: left.len().min(CHUNK),
+                };
+                // SAFETY: the piece lies inside `data`, which is neither changed nor freed before
+                // the process ends; vmsplice only reads from it.
+                let written = moved(unsafe { libc::vmsplice(STDOUT, &raw const piece, 1, 0) })?;
+                left = &left[written..];
+            }
+        }
+        Way::BigPipe { file } => {
+            // SAFETY: F_SETPIPE_SZ takes a number.
+            let size = unsafe { libc::fcntl(STDOUT, libc::F_SETPIPE_SZ, 1 << 20) };
+            ensure!(
+                size >= 1 << 20,
+                "F_SETPIPE_SZ: {}",
+                io::Error::last_os_error()
+            );
+            io::copy(&mut File::open(file)?.take(u64::MAX), &mut stdout)?;
+        }
+        Way::Pass { socket } => pass(&UnixStream::connect(socket)?)?,
+        Way::Keep { socket, seconds } => {
+            let listener =
+                UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
+            println!("ready");
+            let kept = receive(&listener.accept()?.0)?;
+            println!("kept {}", kept.as_raw_fd());
+            thread::sleep(Duration::from_secs(seconds));
+        }
+    }
+    Ok(())
+}
+
+fn moved(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+fn splice(from: RawFd, to: RawFd) -> io::Result<usize> {
+    // SAFETY: null offsets mean the files' own; nothing else is a pointer.
+    moved(unsafe { libc::splice(from, ptr::null_mut(), to, ptr::null_mut(), CHUNK, 0) })
+}
+
+fn tee(file: &File) -> io::Result<()> {
+    let (mut reader, writer) = io::pipe()?;
+    loop {
+        let filled = splice(file.as_raw_fd(), writer.as_raw_fd())?;
+        if filled == 0 {
+            return Ok(());
+        }
+        let mut left = filled;
+        while left > 0 {
+            // SAFETY: tee takes two descriptors and two numbers.
+            let copied = moved(unsafe { libc::tee(reader.as_raw_fd(), STDOUT, left, 0) })?;
+            // What was copied has to go before the rest can be.
+            let mut sink = vec![0; copied];
+            reader.read_exact(&mut sink)?;
+            left -= copied;
+        }
+    }
+}
+
+/// Space for one descriptor in a control message, aligned as the kernel wants it.
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    descriptor: c_int,
+}
+
+fn message(piece: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
+    // SAFETY: msghdr is plain data for which all zeroes is a valid value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = piece;
+    message.msg_iovlen = 1;
+    message.msg_control = ptr::from_mut(control).cast();
+    // A length in bytes that fits whatever type the C library uses here.
+    message.msg_controllen = size_of::<Control>() as _;
+    message
+}
+
+fn one_descriptor(descriptor: c_int) -> Control {
+    // SAFETY: cmsghdr is plain data for which all zeroes is a valid value.
+    let mut header: libc::cmsghdr = unsafe { std::mem::zeroed() };
+    header.cmsg_level = libc::SOL_SOCKET;
+    header.cmsg_type = libc::SCM_RIGHTS;
+    header.cmsg_len = (size_of::<libc::cmsghdr>() + size_of::<c_int>()) as _;
+    Control { header, descriptor }
+}
+
+fn pass(socket: &UnixStream) -> io::Result<()> {
+    let mut byte = [0_u8];
+    let mut space = IoSliceMut::new(&mut byte);
+    let mut piece = libc::iovec {
+        iov_base: space.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    let mut control = one_descriptor(STDOUT);
+    let message = message(&mut piece, &mut control);
+    // SAFETY: the message points to `piece` and `control`, which live until the call returns.
+    moved(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) }).map(drop)
+}
+
+fn receive(socket: &UnixStream) -> anyhow::Result<OwnedFd> {
+    let mut byte = [0_u8];
+    let mut piece = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    let mut control = one_descriptor(-1);
+    let mut message = message(&mut piece, &mut control);
+    // SAFETY: the message points to `piece` and `control`, which live until the call returns.
+    moved(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) })?;
+    ensure!(control.descriptor >= 0, "no descriptor came along");
+    // SAFETY: the kernel has just installed this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(control.descriptor) })
+}

@@ -1,0 +1,130 @@
+//! Sessions that stay open, or stand still, with nobody holding an output stream.
+
+use std::net::{TcpListener, TcpStream};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::case::{Case, Class, WIDE};
+use crate::expect::{Bytes, Expect, Stream};
+use crate::procs::{leader, poll};
+use crate::stage::Stage;
+use crate::sys;
+use crate::world::Server::OpenSsh;
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "H2",
+        title: "a forwarded connection outlives the command",
+        class: Class::Waiting,
+        sets: WIDE,
+        scenario: h2,
+    },
+    Case {
+        id: "H3",
+        title: "the client stopped mid-transfer",
+        class: Class::Waiting,
+        sets: WIDE,
+        scenario: h3,
+    },
+    Case {
+        id: "H5",
+        title: "a terminal, a job, and exit",
+        class: Class::Waiting,
+        sets: WIDE,
+        scenario: h5,
+    },
+    Case {
+        id: "T3",
+        title: "a terminal hangs up on tee",
+        class: Class::Truncated,
+        sets: WIDE,
+        scenario: t3,
+    },
+];
+
+fn h2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let patience = stage.setting.patience;
+    let target = stage.target(OpenSsh)?;
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    let forward = format!("{port}:127.0.0.1:{}", target.port);
+    let started = stage.start_with(OpenSsh, "sleep 1", |ssh| {
+        ssh.args(["-L", &forward]);
+    })?;
+    let through = poll(patience, "the forward", || {
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    })?;
+    stage.finding("waiting", &started.marker)?;
+    drop(through);
+    let run = started.finish(patience)?.ended_with(0)?;
+    Ok(vec![run.clean().exits(0).require(&["waiting"])])
+}
+
+fn h3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    const SIZE: u64 = 64 << 20;
+    let patience = stage.setting.patience;
+    let started = stage.start(OpenSsh, &format!("head -c {SIZE} /dev/zero"))?;
+    leader(&started.marker, patience)?;
+    poll(patience, "the transfer to be under way", || {
+        (started.client.stdout_so_far() > 1 << 20).then_some(())
+    })?;
+    sys::kill(started.client.pid(), libc::SIGSTOP)?;
+    let stalled = stage.finding("stalled", &started.marker);
+    sys::kill(started.client.pid(), libc::SIGCONT)?;
+    stalled?;
+    let run = started.finish(patience)?.ended_with(0)?;
+    ensure!(
+        run.arrived.stdout == SIZE,
+        "{} of {SIZE} B arrived",
+        run.arrived.stdout
+    );
+    Ok(vec![
+        run.clean()
+            .exits(0)
+            .counts(Stream::Stdout, Some(SIZE), Some(SIZE))
+            .require(&["stalled"]),
+    ])
+}
+
+fn h5(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let command = format!("sleep {} & echo here; exit 0", stage.hold());
+    let started = stage.start_with(OpenSsh, &command, |ssh| {
+        ssh.arg("-tt");
+    })?;
+    let run = started.finish(stage.setting.patience)?.ended_with(0)?;
+    ensure!(
+        run.arrived.stdout_head.contains("here"),
+        "got {:?}",
+        run.arrived.stdout_head
+    );
+    Ok(vec![run.clean().exits(0)])
+}
+
+fn t3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let log = format!("/tmp/{}.tee", crate::stage::new_marker());
+    let command = format!("exec > >(tee {log}); seq 1 200000");
+    let started = stage.start_with(OpenSsh, &command, |ssh| {
+        ssh.arg("-tt");
+    })?;
+    let run = started.finish(stage.setting.patience)?.ended_with(0)?;
+    sleep(Duration::from_millis(100));
+    // What tee had read by then it has also written to the file, if it was made at all.
+    drop(std::fs::remove_file(&log));
+    let lines = run.arrived.stdout_head.lines().count();
+    ensure!(lines > 0, "nothing arrived");
+    // 200000 numbers and a carriage return and newline for each.
+    let whole: u64 = 1_288_895 + 200_000;
+    ensure!(
+        run.arrived.stdout < whole,
+        "all {whole} B arrived: nothing was lost this time"
+    );
+    stage
+        .notes
+        .push(format!("{} of {whole} B arrived", run.arrived.stdout));
+    Ok(vec![run.clean().exits(0).cut(
+        Stream::Stdout,
+        &["pty_hangup"],
+        Bytes::Within(1, whole),
+    )])
+}

@@ -1,0 +1,133 @@
+//! Unusual ways to write: the byte ledger must match all the same.
+
+use anyhow::ensure;
+
+use crate::case::{Case, Class, WIDE};
+use crate::expect::{Expect, Stream};
+use crate::procs::{leader, quiescent, server_end};
+use crate::stage::{Stage, new_marker};
+use crate::sys;
+use crate::world::{BIG, Server::OpenSsh};
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "C16a",
+        title: "writev to stdout",
+        class: Class::Clean,
+        sets: WIDE,
+        scenario: writev,
+    },
+    Case {
+        id: "C16b",
+        title: "splice to stdout",
+        class: Class::Clean,
+        sets: WIDE,
+        scenario: splice,
+    },
+    Case {
+        id: "C16c",
+        title: "sendfile to stdout",
+        class: Class::Clean,
+        sets: WIDE,
+        scenario: sendfile,
+    },
+    Case {
+        id: "C16d",
+        title: "tee to stdout",
+        class: Class::Clean,
+        sets: WIDE,
+        scenario: tee,
+    },
+    Case {
+        id: "C16e",
+        title: "vmsplice to stdout",
+        class: Class::Clean,
+        sets: WIDE,
+        scenario: vmsplice,
+    },
+    Case {
+        id: "C19",
+        title: "a pipe of 1 MiB and a stopped server",
+        class: Class::Clean,
+        sets: WIDE,
+        scenario: big_pipe,
+    },
+];
+
+fn writev(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    written(stage, "writev")
+}
+
+fn splice(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    written(stage, "splice")
+}
+
+fn sendfile(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    written(stage, "sendfile")
+}
+
+fn tee(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    written(stage, "tee")
+}
+
+fn vmsplice(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    written(stage, "vmsplice")
+}
+
+fn written(stage: &Stage<'_>, way: &str) -> anyhow::Result<Vec<Expect>> {
+    let world = stage.setting.world;
+    let command = format!(
+        "{} {way} {}",
+        world.fixture()?.display(),
+        world.big().display()
+    );
+    let run = stage.run(OpenSsh, &command)?.ended_with(0)?;
+    ensure!(
+        run.arrived.stdout == BIG,
+        "{} of {BIG} B arrived",
+        run.arrived.stdout
+    );
+    Ok(vec![run.clean().exits(0).counts(
+        Stream::Stdout,
+        Some(BIG),
+        Some(BIG),
+    )])
+}
+
+fn big_pipe(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    const SIZE: u64 = 1_000_000;
+    let patience = stage.setting.patience;
+    let world = stage.setting.world;
+    let file = world.dir().join("million");
+    std::fs::write(&file, vec![b'x'; 1_000_000])?;
+    let gate = world.fifo(&new_marker())?;
+    let command = format!(
+        "cat {}; {} big-pipe {}",
+        gate.display(),
+        world.fixture()?.display(),
+        file.display()
+    );
+    let started = stage.start(OpenSsh, &command)?;
+    let leader = leader(&started.marker, patience)?;
+    let end = server_end(leader.parent, leader.pid, 1)?;
+    sys::kill(leader.parent, libc::SIGSTOP)?;
+    drop(std::fs::File::create(&gate)?);
+    // All of it fits: the leader ends with every byte unread, far more than a pipe usually holds.
+    let full = quiescent(&end, patience, |bytes| bytes == SIZE);
+    let gone = leader.gone(patience);
+    sys::kill(leader.parent, libc::SIGCONT)?;
+    full?;
+    gone?;
+    let run = started.finish(patience)?.ended_with(0)?;
+    ensure!(
+        run.arrived.stdout == SIZE,
+        "{} of {SIZE} B arrived",
+        run.arrived.stdout
+    );
+    Ok(vec![
+        run.clean()
+            .exits(0)
+            .counts(Stream::Stdout, Some(SIZE), Some(SIZE))
+            .tolerate(&["stalled"]),
+    ])
+}
