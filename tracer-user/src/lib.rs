@@ -1,3 +1,10 @@
 //! lastbyte: did the last byte of an SSH session make it, and who keeps a finished session open.
+//!
+//! Data has one road: kernel, [`probe`], record, [`model`], update, subscribers. A recording
+//! ([`store`]) taps it at the record, so that a replay gives the very same findings.
 
+pub mod cli;
+pub mod export;
+pub mod model;
 pub mod probe;
+pub mod store;

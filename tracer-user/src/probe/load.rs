@@ -144,8 +144,13 @@ pub enum LoadError {
     #[error("loading the eBPF object: {0}")]
     Object(String),
     /// No backend works.
-    #[error("no backend works on this kernel: {0}")]
-    NoBackend(String),
+    #[error("no backend works on this kernel: {reasons}")]
+    NoBackend {
+        /// What was tried.
+        attempts: Vec<Attempt>,
+        /// All refusals in a line.
+        reasons: String,
+    },
 }
 
 /// The result of trying one backend.
@@ -208,7 +213,7 @@ impl Probes {
             }
         }
         let reasons: Vec<_> = attempts.iter().map(|attempt| format!("{}: {}", attempt.backend, attempt.refused.as_deref().unwrap_or(""))).collect();
-        Err(LoadError::NoBackend(reasons.join("; ")))
+        Err(LoadError::NoBackend { reasons: reasons.join("; "), attempts })
     }
 }
 

@@ -12,7 +12,7 @@ mod tables;
 mod tracer;
 
 pub use btf::{Btf, BtfError};
-pub use host::{Host, Lockdown, boottime};
+pub use host::{Host, Lockdown, NEEDED, boottime};
 pub use layout::Missing;
 pub use load::{Attempt, Backend, LoadError, Options, Probes};
 pub use tracer::{Road, Tracer};

@@ -341,14 +341,30 @@ fn describe(process: &Fork, session: u64, flags: u32, time: u64) -> Exec {
     exec.uid = process.uid;
     exec.flags = flags;
     exec.comm = process.comm;
-    let pid = process.child.pid;
+    add_argv(&mut exec);
+    exec
+}
+
+/// A holder that no session is known to have started.
+pub fn stranger(holder: &Holder) -> Exec {
+    let mut exec = Exec::new_zeroed();
+    exec.header = header(Kind::Process, holder.header.time);
+    exec.proc = holder.proc;
+    exec.parent = holder.parent;
+    exec.uid = holder.uid;
+    exec.comm = holder.comm;
+    add_argv(&mut exec);
+    exec
+}
+
+fn add_argv(exec: &mut Exec) {
+    let pid = exec.proc.pid;
     exec.exe = fixed(&exe_name(pid));
     let argv = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let len = argv.len().min(ARGV_LEN);
     exec.argv[..len].copy_from_slice(&argv[..len]);
     exec.argv_len = len as u32;
     exec.argv_full = argv.len() as u32;
-    exec
 }
 
 /// Header of a record that user space writes.

@@ -4,7 +4,7 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{EXE_LEN, STREAMS, Session, StreamState, Task, loss};
+use tracer_ebpf::{EXE_LEN, STREAMS, Session, StreamState, Task, loss, role};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Gives the ABI's own structs the trait that aya wants of a map's value.
@@ -87,6 +87,11 @@ impl Tables {
     /// Adds a connection.
     pub fn seed_conn(&mut self, sock: u64, server: u32) -> Result<(), MapError> {
         unless_there(self.conns.insert(sock, server, NOEXIST))
+    }
+
+    /// Whether a process is a member of the session, or a server: then it has been described.
+    pub fn is_known(&self, pid: u32, session: u64) -> bool {
+        self.tasks.get(&pid, 0).is_ok_and(|task| task.0.session == session || task.0.flags & role::SERVER != 0)
     }
 
     /// Whether the next walk tells every pipe, or the streams only.

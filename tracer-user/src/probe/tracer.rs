@@ -168,8 +168,12 @@ impl Tracer {
 
     fn scan(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
         put(road, &Scan { header: header(Kind::ScanBegin, boottime()), partial: 0, pad: 0 })?;
+        let mut strangers = HashSet::new();
         for holder in scan::descriptors(&mut self.probes.ebpf)? {
             put(road, &holder)?;
+            if !self.tables.is_known(holder.proc.pid, holder.session) && strangers.insert(holder.proc) {
+                put(road, &snapshot::stranger(&holder))?;
+            }
         }
         put(road, &Scan { header: header(Kind::ScanEnd, boottime()), partial: 0, pad: 0 })
     }

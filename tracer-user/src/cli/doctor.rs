@@ -1,0 +1,165 @@
+//! `lastbyte doctor`: does tracing work here, how, and what can it not see?
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use serde::Serialize;
+
+use super::Doctor;
+use crate::probe::{Backend, Host, LoadError, Lockdown, Missing, NEEDED, Probes};
+
+/// Everything that a bug report should begin with.
+#[derive(Serialize)]
+struct Report {
+    version: &'static str,
+    kernel: String,
+    architecture: &'static str,
+    btf_bytes: Option<u64>,
+    lockdown: &'static str,
+    capabilities: Vec<Capability>,
+    backends: Vec<BackendReport>,
+    attached: Vec<String>,
+    missing: Vec<MissingReport>,
+    servers: Vec<String>,
+    works: bool,
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Capability {
+    name: &'static str,
+    held: bool,
+    purpose: &'static str,
+}
+
+#[derive(Serialize)]
+struct BackendReport {
+    name: String,
+    state: State,
+    reason: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Chosen,
+    Refused,
+    NotNeeded,
+}
+
+#[derive(Serialize)]
+struct MissingReport {
+    field: String,
+    cost: &'static str,
+    reason: String,
+}
+
+/// What a backend costs and cannot see, in a user's words.
+const fn character(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Fentry => "exact: every release of a stream is seen, other system calls cost nothing",
+        Backend::Syscall => {
+            "each system call of any process takes some 0.15 to 0.3 µs longer; what goes around read(2), write(2) and \
+             close(2) (splice, io_uring) is not counted, verdicts then say \"at least\" or unknown"
+        }
+    }
+}
+
+impl Doctor {
+    pub(super) fn run(&self, verbose: bool) -> anyhow::Result<ExitCode> {
+        let host = Host::read();
+        let result = Probes::load(&self.trace.options(verbose), &host);
+        let report = Report::new(&host, &result);
+        if self.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            print!("{}", report.text());
+        }
+        Ok(if report.works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Report {
+    fn new(host: &Host, result: &Result<Probes, LoadError>) -> Self {
+        let (attempts, missing) = match result {
+            Ok(probes) => (probes.attempts.as_slice(), probes.missing.as_slice()),
+            Err(LoadError::NoBackend { attempts, .. }) => (attempts.as_slice(), [].as_slice()),
+            Err(_) => ([].as_slice(), [].as_slice()),
+        };
+        let backends = Backend::ALL.iter().map(|backend| {
+            let attempt = attempts.iter().find(|attempt| attempt.backend == *backend);
+            let (state, reason) = match attempt.map(|attempt| &attempt.refused) {
+                Some(None) => (State::Chosen, character(*backend).to_owned()),
+                Some(Some(reason)) => (State::Refused, reason.clone()),
+                None if result.is_ok() => (State::NotNeeded, "another is chosen".to_owned()),
+                None => (State::Refused, "not tried: see the problem below".to_owned()),
+            };
+            BackendReport { name: backend.to_string(), state, reason }
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            kernel: host.kernel.clone(),
+            architecture: std::env::consts::ARCH,
+            btf_bytes: host.btf,
+            lockdown: match host.lockdown {
+                Lockdown::None => "none",
+                Lockdown::Integrity => "integrity",
+                Lockdown::Confidentiality => "confidentiality",
+            },
+            capabilities: NEEDED
+                .iter()
+                .map(|(name, number, purpose)| Capability { name, held: host.has(*number), purpose })
+                .collect(),
+            backends: backends.collect(),
+            attached: result.as_ref().map(|probes| probes.attached.clone()).unwrap_or_default(),
+            missing: missing.iter().map(MissingReport::new).collect(),
+            servers: result.as_ref().map(|probes| probes.servers.clone()).unwrap_or_default(),
+            works: result.is_ok(),
+            problem: result.as_ref().err().map(ToString::to_string),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut out = String::new();
+        let mut line = |label: &str, text: &str| {
+            let _ = writeln!(out, "{label:<13}{text}");
+        };
+        line("lastbyte", &format!("{} on {}", self.version, self.architecture));
+        line("kernel", &format!("{} (5.8 or later is needed)", self.kernel));
+        line("BTF", &self.btf_bytes.map_or_else(
+            || "none: the kernel must be built with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
+            |bytes| format!("/sys/kernel/btf/vmlinux, {:.1} MB", bytes as f64 / 1e6),
+        ));
+        line("lockdown", self.lockdown);
+        for capability in &self.capabilities {
+            let held = if capability.held { "held" } else { "MISSING" };
+            line(if capability.name == "CAP_BPF" { "privileges" } else { "" }, &format!("{held:<8}{:<15} to {}", capability.name, capability.purpose));
+        }
+        for (i, backend) in self.backends.iter().enumerate() {
+            let state = match backend.state {
+                State::Chosen => "chosen",
+                State::Refused => "refused",
+                State::NotNeeded => "unused",
+            };
+            line(if i == 0 { "backends" } else { "" }, &format!("{:<8}{state:<8} {}", backend.name, backend.reason));
+        }
+        if self.works {
+            line("probes", &format!("{} attached: {}", self.attached.len(), self.attached.join(", ")));
+            match self.missing.as_slice() {
+                [] => line("fields", "all kernel fields were found"),
+                missing => missing.iter().for_each(|field| line("fields", &format!("no {} ({}): {}", field.field, field.reason, field.cost))),
+            }
+            line("servers", &self.servers.join(" "));
+            line("transports", "pipes; sessions on a pty or a socketpair are not observed yet");
+            line("", "tracing works here");
+        } else {
+            line("problem", self.problem.as_deref().unwrap_or_default());
+        }
+        out
+    }
+}
+
+impl MissingReport {
+    fn new(missing: &Missing) -> Self {
+        Self { field: missing.field.clone(), cost: missing.cost.unwrap_or("nothing works"), reason: missing.reason.clone() }
+    }
+}

@@ -1,0 +1,180 @@
+//! The command line: one file a subcommand.
+
+mod completions;
+mod doctor;
+mod live;
+mod record;
+mod replay;
+mod watch;
+mod why;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::probe::{Backend, Options};
+
+/// Did the last byte of an SSH session make it to the client, and which process keeps a finished
+/// session open?
+#[derive(Debug, Parser)]
+#[command(name = "lastbyte", version, about, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Tell more on stderr: the kernel side's own messages, the verifier's log of a refusal
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print findings and ends of sessions as they happen
+    Watch(Watch),
+    /// Say what a session that hangs is waiting for, right now
+    Why(Why),
+    /// Say whether tracing works on this machine, how, and what it cannot see
+    Doctor(Doctor),
+    /// Watch, and write everything that was seen to a file
+    Record(Record),
+    /// Print a recording as watch would have; needs no privileges
+    Replay(Replay),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+/// How to trace.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// How stream operations are observed; the best that the kernel allows unless given
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
+    /// How long a command must be gone before those who keep its session open are told
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    grace: Duration,
+    /// An SSH server's executable beside those that Debian packages; may be repeated
+    #[arg(long, value_name = "NAME|PATH")]
+    server: Vec<String>,
+    /// Size of the ring buffer, a power of two from 4096
+    #[arg(long, value_name = "BYTES", default_value_t = tracer_ebpf::RING_BYTES, value_parser = ring)]
+    ring: u32,
+}
+
+/// What to print.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Print {
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Every update, near misses and beginnings of sessions too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `lastbyte watch`.
+#[derive(Debug, Args)]
+struct Watch {
+    #[command(flatten)]
+    trace: Trace,
+    #[command(flatten)]
+    print: Print,
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    time: Option<Duration>,
+    /// End once a session has closed and none is open
+    #[arg(long)]
+    until_idle: bool,
+}
+
+/// `lastbyte record`.
+#[derive(Debug, Args)]
+struct Record {
+    /// The recording to write; must not exist yet
+    file: PathBuf,
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// `lastbyte replay`.
+#[derive(Debug, Args)]
+struct Replay {
+    /// A recording
+    file: PathBuf,
+    #[command(flatten)]
+    print: Print,
+    /// Print how many records of each kind there are, as JSON, and nothing else
+    #[arg(long)]
+    count: bool,
+}
+
+/// `lastbyte why`.
+#[derive(Debug, Args)]
+struct Why {
+    /// Pid of any process involved (server, command, holder), or a session's id
+    #[arg(value_name = "PID|ID")]
+    target: String,
+    #[command(flatten)]
+    trace: Trace,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// `lastbyte doctor`.
+#[derive(Debug, Args)]
+struct Doctor {
+    #[command(flatten)]
+    trace: Trace,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// `lastbyte completions`.
+#[derive(Debug, Args)]
+struct Completions {
+    /// For this shell
+    #[arg(value_enum)]
+    shell: clap_complete::Shell,
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// One sentence of what failed, on what, and what to do.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Watch(watch) => watch.run(self.verbose),
+            Command::Why(why) => why.run(self.verbose),
+            Command::Doctor(doctor) => doctor.run(self.verbose),
+            Command::Record(record) => record.run(self.verbose),
+            Command::Replay(replay) => replay.run(),
+            Command::Completions(completions) => {
+                completions.print(&mut Self::command());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+impl Trace {
+    fn options(&self, verbose: bool) -> Options {
+        Options {
+            backend: self.backend,
+            servers: self.server.clone(),
+            ring_bytes: self.ring,
+            grace: u64::try_from(self.grace.as_nanos()).unwrap_or(u64::MAX),
+            verbose,
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let time: jiff::SignedDuration = text.parse().map_err(|_| "expected a time such as 500ms, 10s or 1m30s".to_owned())?;
+    Duration::try_from(time).map_err(|_| "a time cannot be negative".to_owned())
+}
+
+fn ring(text: &str) -> Result<u32, String> {
+    let bytes: u32 = text.parse().map_err(|_| "expected a number of bytes".to_owned())?;
+    if bytes.is_power_of_two() && bytes >= 4096 { Ok(bytes) } else { Err("must be a power of two from 4096".to_owned()) }
+}

@@ -1,0 +1,12 @@
+//! `lastbyte record`.
+
+use std::process::ExitCode;
+
+use super::{Record, live};
+
+impl Record {
+    pub(super) fn run(&self, verbose: bool) -> anyhow::Result<ExitCode> {
+        live::run(&self.watch.trace, self.watch.print, &self.watch.end(), Some(&self.file), verbose)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
