@@ -156,9 +156,16 @@ pub(super) fn truncated(session: &Session, stream: &Stream, close: &Close, cut: 
             server(view),
             killer(session, close),
         ),
-        Cause::ClientGone => format!(
-            "the client left first, {bytes} B of {name} were still unread: not the server's fault"
-        ),
+        Cause::ClientGone if session.left_before(close.time).is_some() => {
+            format!(
+                "the client left first, {bytes} B of {name} were still unread: not the server's fault"
+            )
+        }
+        Cause::ClientGone => {
+            format!(
+                "the client wanted no more of {name}, {bytes} B were still unread: not the server's fault"
+            )
+        }
         Cause::Undelivered => format!(
             "the client stopped answering, {bytes} B of {name} were still unread when the connection was given up"
         ),

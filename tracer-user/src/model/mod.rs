@@ -231,7 +231,10 @@ impl Model {
                 ),
             })),
         }
-        self.touched.extend(self.sessions.keys());
+        let ids: Vec<u64> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.set_timer(id, time);
+        }
     }
 
     fn tick(&mut self, now: u64, out: &mut Vec<Update>) {
@@ -438,7 +441,7 @@ impl Model {
     fn session_start(&mut self, record: &SessionStart, out: &mut Vec<Update>) {
         let id = record.session;
         let comm = self.servers.leave(record.leader.pid).unwrap_or_default();
-        if id == 0 || !self.has_room(id, record.header.time, out) {
+        if id == 0 || self.over.contains(&id) || !self.has_room(id, record.header.time, out) {
             return;
         }
         let mut session = Session::new(
@@ -454,7 +457,7 @@ impl Model {
             session.exec(&member);
         }
         match self.sessions.entry(id) {
-            Entry::Occupied(mut entry) if entry.get().stub => {
+            Entry::Occupied(mut entry) if entry.get().stub && !entry.get().told_opened => {
                 session.timer = entry.get().timer;
                 session.gap(GapReason::LostRecords);
                 entry.insert(session);

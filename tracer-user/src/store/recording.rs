@@ -391,7 +391,7 @@ mod tests {
             assert_eq!(times, [1], "flipped in byte {byte}");
             match error.unwrap() {
                 Error::Corrupt { at, .. } | Error::Truncated { at } => {
-                    assert_eq!(at as usize, second)
+                    assert_eq!(at as usize, second);
                 }
                 other => panic!("{other}"),
             }

@@ -1,0 +1,173 @@
+//! Missing evidence never looks like good news.
+
+use lastbyte::model::{Cause, Cut, GapReason, Slot, Update, Verdict};
+use tracer_ebpf::{backend, chld, edge};
+
+use crate::road::{Road, SERVER, STDIN, STDOUT, empty, id, stdout_has};
+
+fn gaps(road: &Road) -> Vec<(GapReason, u64)> {
+    let gap = |update: &Update| match update {
+        Update::Gap(gap) => Some((gap.reason, gap.lost)),
+        _ => None,
+    };
+    road.updates.iter().filter_map(gap).collect()
+}
+
+#[test]
+fn a_loss_makes_every_open_session_unknown() {
+    let mut road = Road::exact();
+    road.runs(5000, "a").runs(5001, "b").loses(3).tick();
+    for leader in [5000, 5001] {
+        road.leader_exits(leader, 0, empty())
+            .closes_all(leader, 5)
+            .tick();
+    }
+    assert_eq!(gaps(&road), [(GapReason::LostRecords, 3)]);
+    for end in road.closed() {
+        assert_eq!(
+            (end.verdict, &end.gaps[..]),
+            (Verdict::Unknown, &[GapReason::LostRecords][..])
+        );
+        assert!(
+            end.streams
+                .iter()
+                .all(|stream| stream.verdict == Verdict::Unknown)
+        );
+    }
+}
+
+#[test]
+fn a_loss_in_the_same_drain_as_the_end_counts() {
+    let mut road = Road::exact();
+    road.runs(5000, "a")
+        .leader_exits(5000, 0, empty())
+        .closes_all(5000, 5)
+        .loses(1)
+        .tick();
+    assert_eq!(road.end().verdict, Verdict::Unknown);
+}
+
+#[test]
+fn later_sessions_are_whole_again() {
+    let mut road = Road::exact();
+    road.loses(1)
+        .tick()
+        .after(10)
+        .runs(20_000, "a")
+        .leader_exits(20_000, 0, empty())
+        .closes_all(20_000, 5)
+        .tick();
+    assert_eq!(road.end().verdict, Verdict::Clean);
+}
+
+#[test]
+fn a_near_miss_with_a_gap_is_unknown() {
+    let mut road = Road::exact();
+    road.runs(5000, "a")
+        .leader_exits(5000, 0, empty())
+        .chld(5000, chld::DELIVERED, stdout_has(9, 9))
+        .loses(1);
+    road.closes_all(5000, 9).tick();
+    assert_eq!(road.end().verdict, Verdict::Unknown);
+}
+
+#[test]
+fn direct_evidence_of_a_loss_stands_in_spite_of_gaps() {
+    let mut road = Road::exact();
+    road.runs(5000, "a")
+        .loses(1)
+        .leader_exits(5000, 0, empty())
+        .closes(5000, STDIN, 0)
+        .closes(5000, 2, 0);
+    road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.unread = 77)
+        .tick();
+    let cut = Cut {
+        bytes: 77,
+        exact: true,
+        cause: Cause::ServerClosedEarly,
+    };
+    assert_eq!(road.end().verdict, Verdict::Truncated(cut));
+    assert_eq!(road.report(Slot::Stderr).verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_session_that_began_before_the_tracer_is_never_clean() {
+    let mut road = Road::empty();
+    road.start(backend::FENTRY)
+        .server(SERVER)
+        .session_with(5000, |r| r.preexisting = 1)
+        .ready();
+    assert_eq!(gaps(&road), [(GapReason::Preexisting, 0)]);
+    road.leader_exits(5000, 0, empty())
+        .closes_all(5000, 5)
+        .tick();
+    assert_eq!(road.end().verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_session_without_observed_output_is_unknown() {
+    let mut road = Road::exact();
+    road.session_with(5000, |r| r.streams = Default::default())
+        .leader_exits(5000, 0, empty())
+        .tick();
+    assert_eq!(road.end().verdict, Verdict::Unknown);
+    assert_eq!(road.end().gaps, [GapReason::NotObserved]);
+    assert!(road.end().streams.is_empty());
+}
+
+#[test]
+fn scraps_of_a_session_count_only_if_its_start_can_have_been_lost() {
+    let scraps = |road: &mut Road| {
+        road.leader_exits(20_000, 0, empty())
+            .stream(20_000, STDOUT, edge::SERVER_CLOSE, |r| r.unread = 40);
+    };
+    let mut road = Road::exact();
+    road.loses(1).tick().after(15_000);
+    scraps(&mut road);
+    road.tick();
+    assert!(road.closed().is_empty(), "it began after the loss");
+    assert_eq!(road.model.open(), 0);
+
+    let mut road = Road::exact();
+    road.after(15_000);
+    scraps(&mut road);
+    road.loses(1).tick();
+    let cut = Cut {
+        bytes: 40,
+        exact: true,
+        cause: Cause::ServerClosedEarly,
+    };
+    assert_eq!(road.end().verdict, Verdict::Truncated(cut));
+    assert_eq!(road.end().session.user, None);
+}
+
+#[test]
+fn a_lost_end_does_not_keep_a_session_forever() {
+    let mut road = Road::exact();
+    // The leader's exit and all closes are lost.
+    road.runs(5000, "a").loses(7).tick().idle(20_000);
+    assert_eq!(road.end().verdict, Verdict::Unknown);
+    assert_eq!(road.model.deadline(), None);
+}
+
+#[test]
+fn a_session_that_lives_on_after_a_loss_stays() {
+    let mut road = Road::exact();
+    road.runs(5000, "a").loses(7).tick().run(60_000, |road| {
+        road.server_holds(5000);
+    });
+    assert!(road.closed().is_empty());
+    assert_eq!(road.model.sessions().next().unwrap().id.0, id(5000));
+}
+
+#[test]
+fn bytes_that_vanish_with_an_unseen_close_are_not_called_clean() {
+    let mut road = Road::exact();
+    road.runs(5000, "a")
+        .leader_exits(5000, 0, stdout_has(10, 50))
+        .closes(5000, STDIN, 0)
+        .closes(5000, 2, 0);
+    road.server_exits(0).tick().idle(500);
+    assert_eq!(road.end().verdict, Verdict::Unknown);
+    assert_eq!(road.end().gaps, [GapReason::CloseNotSeen]);
+}

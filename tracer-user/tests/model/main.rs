@@ -1,0 +1,10 @@
+//! What the model makes of stories told in records.
+
+mod gaps;
+mod lines;
+mod lives;
+mod orphaned;
+mod properties;
+mod road;
+mod stalled;
+mod truncated;

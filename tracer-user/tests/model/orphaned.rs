@@ -1,0 +1,371 @@
+//! Who keeps a session open.
+
+use lastbyte::model::{Kind, Origin, Slot, State, Verdict};
+use tracer_ebpf::{backend, edge, role};
+
+use crate::road::{MS, Road, SERVER, STDERR, STDOUT, empty, id, proc, text};
+
+const SLEEP: &[&str] = &["sleep", "20"];
+
+/// `bash -c SCRIPT` leaves a `sleep 20` behind.
+fn leaves_sleep(script: &str) -> Road {
+    let mut road = Road::exact();
+    road.runs(5000, script)
+        .spawn(5000, 5000, 5001, SLEEP)
+        .after(5)
+        .leader_exits(5000, 0, empty())
+        .tick();
+    road
+}
+
+/// What a scan finds: the server's ends, and these descriptors of the sleep.
+fn sleep_holds(fds: &'static [(u32, u32)]) -> impl Fn(&mut Road) {
+    move |road| {
+        road.server_holds(5000).holds(5000, 5001, "sleep", fds);
+    }
+}
+
+#[test]
+fn a_background_job_is_told_after_the_grace_with_its_path_and_fix() {
+    let mut road = leaves_sleep("sleep 20 &");
+    road.run(990, sleep_holds(&[(1, 1), (2, 2)]));
+    assert!(
+        road.findings(Kind::Orphaned).is_empty(),
+        "not before the grace is over"
+    );
+    road.run(500, sleep_holds(&[(1, 1), (2, 2)]));
+
+    let [found] = road.findings(Kind::Orphaned)[..] else {
+        panic!("one finding, not one a scan")
+    };
+    assert_eq!(found.state, State::Open);
+    let holder = &found.holders[0];
+    assert_eq!((holder.pid, holder.start), (5001, proc(5001).start));
+    assert_eq!(holder.fds, [1, 2]);
+    assert_eq!(holder.streams, [Slot::Stdout, Slot::Stderr]);
+    assert_eq!(
+        holder
+            .path
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["bash 5000", "sleep 5001"]
+    );
+    assert_eq!(holder.origin, Origin::Inherited);
+    assert_eq!(
+        found.message,
+        "session 5000 (alice from 10.0.0.5) `bash -c 'sleep 20 &'` exited 0 at 22:13:30 UTC, but the connection \
+         waits: sleep pid 5001 still holds its stdout and stderr (fds 1, 2), inherited from bash 5000"
+    );
+    assert_eq!(
+        found.fix.as_deref(),
+        Some("start it as: sleep 20 </dev/null >sleep.log 2>&1 &")
+    );
+}
+
+#[test]
+fn it_is_resolved_when_the_last_copy_is_closed() {
+    let mut road = leaves_sleep("sleep 20 &");
+    road.run(1500, sleep_holds(&[(1, 1), (2, 2)]));
+    road.exits(5000, 5001)
+        .stream(5000, STDOUT, edge::EOF, |_| ())
+        .stream(5000, STDERR, edge::EOF, |_| ())
+        .tick();
+    road.closes_all(5000, 0).tick();
+    assert_eq!(
+        road.course(Kind::Orphaned),
+        [(State::Open, 1), (State::Resolved, 0)]
+    );
+    assert_eq!(road.end().verdict, Verdict::Clean);
+}
+
+#[test]
+fn a_holder_that_lets_go_without_exiting_leaves_within_a_scan() {
+    let mut road = leaves_sleep("daemon &");
+    road.run(1500, sleep_holds(&[(1, 1)])).run(300, |road| {
+        road.server_holds(5000);
+    });
+    assert_eq!(
+        road.course(Kind::Orphaned),
+        [(State::Open, 1), (State::Resolved, 0)]
+    );
+}
+
+#[test]
+fn changing_holders_are_updates() {
+    let mut road = leaves_sleep("a & b &");
+    road.fork(5000, 5000, 5002, "bash").run(1100, |road| {
+        road.server_holds(5000)
+            .holds(5000, 5001, "sleep", &[(1, 1)])
+            .holds(5000, 5002, "bash", &[(1, 1)]);
+    });
+    road.run(300, sleep_holds(&[(1, 1)]));
+    assert_eq!(
+        road.course(Kind::Orphaned),
+        [(State::Open, 2), (State::Updated, 1)]
+    );
+}
+
+#[test]
+fn a_stderr_only_holder_needs_only_that_redirected() {
+    let mut road = leaves_sleep("sleep 20 >/dev/null &");
+    road.run(1100, sleep_holds(&[(2, 2)]));
+    let found = road.findings(Kind::Orphaned)[0];
+    assert_eq!(found.stream, Some(Slot::Stderr));
+    assert_eq!(
+        found.fix.as_deref(),
+        Some("start it as: sleep 20 2>&1 &  (after its own `>FILE`; or 2>sleep.log)")
+    );
+}
+
+#[test]
+fn another_descriptor_is_closed_by_its_number() {
+    let mut road = leaves_sleep("exec 3>&1; sleep 20 >/dev/null 2>&1 &");
+    road.run(1100, sleep_holds(&[(3, 1)]));
+    assert_eq!(
+        road.findings(Kind::Orphaned)[0].fix.as_deref(),
+        Some("start it as: sleep 20 3>&- &")
+    );
+}
+
+#[test]
+fn nohup_is_commented_on() {
+    let mut road = leaves_sleep("nohup sleep 20 &");
+    road.run(1100, sleep_holds(&[(1, 1), (2, 2)]));
+    let fix = road.findings(Kind::Orphaned)[0].fix.clone().unwrap();
+    assert!(
+        fix.ends_with("; nohup alone does not redirect without a terminal"),
+        "{fix}"
+    );
+}
+
+#[test]
+fn a_subshell_has_no_arguments_of_its_own() {
+    let mut road = Road::exact();
+    road.runs(5000, "(while :; do :; done) &")
+        .fork(5000, 5000, 5001, "bash")
+        .leader_exits(5000, 0, empty());
+    road.run(1100, |road| {
+        road.server_holds(5000)
+            .holds(5000, 5001, "bash", &[(1, 1), (2, 2)]);
+    });
+    assert_eq!(
+        road.findings(Kind::Orphaned)[0].fix.as_deref(),
+        Some("start it as: ( … ) </dev/null >bash.log 2>&1 &")
+    );
+}
+
+#[test]
+fn a_daemons_path_survives_its_ancestors() {
+    let mut road = Road::exact();
+    road.runs(5000, "daemonize")
+        .spawn(5000, 5000, 5001, &["daemonize"]);
+    road.fork(5000, 5001, 5002, "daemonize")
+        .exits(5000, 5001)
+        .leader_exits(5000, 0, empty());
+    road.run(1100, |road| {
+        road.server_holds(5000)
+            .holds(5000, 5002, "daemonize", &[(1, 1)]);
+    });
+    let path: Vec<_> = road.findings(Kind::Orphaned)[0].holders[0]
+        .path
+        .iter()
+        .map(|step| step.pid)
+        .collect();
+    assert_eq!(path, [5000, 5001, 5002]);
+}
+
+#[test]
+fn a_received_copy_is_told_as_such_once_it_is_certain() {
+    let mut road = Road::exact();
+    road.runs(5000, "hand-over").leader_exits(5000, 0, empty());
+    let holds = |road: &mut Road| {
+        road.server_holds(5000)
+            .holds(5000, 777, "keeper", &[(5, 1)]);
+        road.process(0, 777, 1, 0, &["keeper", "--daemon"]);
+    };
+    road.run(1100, holds);
+    assert!(
+        road.findings(Kind::Orphaned).is_empty(),
+        "its fork may be on its way"
+    );
+    road.run(300, holds);
+    let found = road.findings(Kind::Orphaned)[0];
+    assert_eq!(found.holders[0].origin, Origin::Received);
+    assert_eq!(found.holders[0].argv.len(), 2);
+    assert!(
+        found
+            .message
+            .contains("received from another process and not inherited")
+    );
+    assert!(
+        found
+            .fix
+            .as_ref()
+            .unwrap()
+            .starts_with("let keeper pid 777 close fd 5")
+    );
+}
+
+#[test]
+fn servers_and_what_they_fork_are_no_holders() {
+    let mut road = Road::exact();
+    road.server(4000).runs(5000, "true");
+    road.put(tracer_ebpf::Kind::Fork, |r: &mut tracer_ebpf::Fork| {
+        r.parent = proc(SERVER);
+        r.child = proc(4800);
+        r.flags = role::SERVER;
+    });
+    road.leader_exits(5000, 0, empty()).run(5000, |road| {
+        road.server_holds(5000)
+            .holds(5000, SERVER, "sshd", &[(1, 1)]);
+        road.holds(5000, 4000, "sshd", &[(1, 1)])
+            .holds(5000, 4800, "sshd", &[(1, 1)]);
+    });
+    assert!(road.findings(Kind::Orphaned).is_empty());
+}
+
+#[test]
+fn stdin_alone_holds_nothing_open() {
+    let mut road = leaves_sleep("sleep 3 >&- 2>&- <&0 &");
+    road.stream(5000, STDOUT, edge::WRITERS_GONE, |_| ())
+        .run(5000, sleep_holds(&[(0, 0)]));
+    assert!(road.findings(Kind::Orphaned).is_empty());
+}
+
+#[test]
+fn a_stream_at_its_end_is_not_held() {
+    let mut road = leaves_sleep("sleep 20 &");
+    road.stream(5000, STDOUT, edge::EOF, |_| ())
+        .run(1100, sleep_holds(&[(1, 1), (2, 2)]));
+    assert_eq!(
+        road.findings(Kind::Orphaned)[0].holders[0].streams,
+        [Slot::Stderr]
+    );
+}
+
+#[test]
+fn a_newcomer_with_the_pid_of_a_holder_is_another_process() {
+    let mut road = leaves_sleep("sleep 20 &");
+    road.run(1100, sleep_holds(&[(1, 1)])).exits(5000, 5001);
+    road.run(1000, |road| {
+        road.server_holds(5000);
+        road.put(tracer_ebpf::Kind::Holder, |r: &mut tracer_ebpf::Holder| {
+            r.session = id(5001);
+            r.proc = tracer_ebpf::Proc {
+                start: 1,
+                ..proc(5001)
+            };
+            r.slot = 1;
+            r.fd = 1;
+            r.mode = 2;
+            r.comm = text("sleep");
+        });
+    });
+    assert_eq!(
+        road.course(Kind::Orphaned),
+        [(State::Open, 1), (State::Resolved, 0)]
+    );
+}
+
+#[test]
+fn what_is_written_after_the_leaders_end_is_counted() {
+    let mut road = leaves_sleep("sleep 20 &");
+    road.stream(5000, STDOUT, edge::SAMPLE, |r| {
+        r.counters.written = 700;
+        r.counters.read = 700;
+    });
+    road.run(1100, sleep_holds(&[(1, 1)]));
+    let found = road.findings(Kind::Orphaned)[0];
+    assert_eq!((found.bytes, found.exact), (700, true));
+    assert!(found.message.ends_with("; 700 B were written since"));
+}
+
+#[test]
+fn only_one_session_of_a_connection_is_orphaned() {
+    let mut road = leaves_sleep("sleep 5 &");
+    road.runs(5100, "echo")
+        .leader_exits(5100, 0, empty())
+        .closes_all(5100, 5)
+        .tick();
+    road.run(1500, sleep_holds(&[(1, 1), (2, 2)]));
+    let [found] = road.findings(Kind::Orphaned)[..] else {
+        panic!("one")
+    };
+    assert_eq!(found.session.id.0, id(5000));
+}
+
+#[test]
+fn a_hang_that_began_before_the_tracer_is_found() {
+    let mut road = Road::empty();
+    road.start(backend::SYSCALL).server(SERVER);
+    road.session_with(5000, |r| {
+        r.preexisting = 1;
+        r.leader = tracer_ebpf::Proc::default();
+    });
+    road.process(id(5000), 5001, 1, 0, SLEEP).ready();
+    road.run(1100, sleep_holds(&[(1, 1), (2, 2)]));
+    let found = road.findings(Kind::Orphaned)[0];
+    assert!(!found.exact);
+    assert_eq!(found.holders[0].origin, Origin::Unknown);
+    assert_eq!(found.holders[0].argv.len(), 2);
+    road.exits(5000, 5001).closes_all(5000, 0).tick();
+    assert_eq!(
+        road.course(Kind::Orphaned).last(),
+        Some(&(State::Resolved, 0))
+    );
+    assert_eq!(road.end().verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_zombie_leader_counts_as_gone() {
+    let mut road = Road::empty();
+    road.start(backend::SYSCALL)
+        .server(SERVER)
+        .session_with(5000, |r| r.preexisting = 1);
+    road.process(
+        id(5000),
+        5000,
+        SERVER,
+        role::LEADER | role::EXITED,
+        &["bash"],
+    );
+    road.process(id(5000), 5001, 5000, 0, SLEEP)
+        .ready()
+        .run(1100, sleep_holds(&[(1, 1)]));
+    assert_eq!(road.findings(Kind::Orphaned).len(), 1);
+}
+
+#[test]
+fn an_incomplete_scan_acquits_nobody() {
+    let mut road = leaves_sleep("sleep 20 &");
+    road.run(1100, sleep_holds(&[(1, 1)]));
+    road.after(250).tick();
+    road.put(tracer_ebpf::Kind::ScanBegin, |_: &mut tracer_ebpf::Scan| ());
+    road.put(tracer_ebpf::Kind::ScanEnd, |r: &mut tracer_ebpf::Scan| {
+        r.partial = 1;
+    })
+    .tick();
+    assert_eq!(road.course(Kind::Orphaned), [(State::Open, 1)]);
+}
+
+#[test]
+fn scans_are_few() {
+    let mut road = leaves_sleep("sleep 20 &");
+    let mut scans = 0;
+    road.run(11_000, |road| {
+        scans += 1;
+        sleep_holds(&[(1, 1)])(road);
+    });
+    assert!(
+        (38..=45).contains(&scans),
+        "4 a second while it hangs, not {scans} in 10 s"
+    );
+
+    let mut road = Road::exact();
+    road.runs(5000, "sleep 100");
+    road.run(60_000, |_| {
+        panic!("nobody is looked for while the leader lives")
+    });
+    assert!(road.now() > 60_000 * MS);
+}

@@ -1,0 +1,519 @@
+//! A road to write scenarios on: each step is one record at the current time.
+
+use lastbyte::{
+    export::Lines,
+    model::{Closed, Finding, Kind as About, Model, Slot, State, StreamReport, Update},
+};
+use tracer_ebpf::{
+    Chld, Conn, ConnId, Exec, Exit, Fork, Header, Holder, Kind, Loss, Proc, Record, Scan,
+    SessionStart, Signal, Start, Stream, StreamEnds, StreamNow, Tick, User, backend, role,
+    session_id, transport,
+};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
+
+pub const MS: u64 = 1_000_000;
+pub const SERVER: u32 = 4700;
+pub const SOCK: u64 = 0xffff_8880_0000_1000;
+
+pub const STDIN: u32 = 0;
+pub const STDOUT: u32 = 1;
+pub const STDERR: u32 = 2;
+
+/// The process with this pid, which in these stories is also when it started.
+pub fn proc(pid: u32) -> Proc {
+    Proc {
+        start: u64::from(pid) * MS,
+        pid,
+        pad: 0,
+    }
+}
+
+/// Id of the session that the process leads.
+pub fn id(leader: u32) -> u64 {
+    session_id(proc(leader))
+}
+
+/// The object of a stream.
+pub fn object(leader: u32, slot: u32) -> u64 {
+    u64::from(leader * 10 + slot)
+}
+
+pub fn text<const N: usize>(text: &str) -> [u8; N] {
+    let mut out = [0; N];
+    out[..text.len()].copy_from_slice(text.as_bytes());
+    out
+}
+
+/// Everything that was put on the road, and what the model made of it.
+pub struct Road {
+    pub model: Model,
+    pub updates: Vec<Update>,
+    pub records: Vec<Vec<u8>>,
+    now: u64,
+}
+
+impl Road {
+    /// A road on which nothing has been put.
+    pub fn empty() -> Self {
+        Self {
+            model: Model::new(),
+            updates: Vec::new(),
+            records: Vec::new(),
+            now: 10_000 * MS,
+        }
+    }
+
+    /// Tracing began at second 10, with one server and no session.
+    pub fn new(backend: u32) -> Self {
+        let mut road = Self::empty();
+        road.start(backend);
+        road.server(SERVER);
+        road.ready();
+        road
+    }
+
+    /// The same, watched through the kernel's own functions.
+    pub fn exact() -> Self {
+        Self::new(backend::FENTRY)
+    }
+
+    /// Lets time pass.
+    pub fn after(&mut self, ms: u64) -> &mut Self {
+        self.now += ms * MS;
+        self
+    }
+
+    /// Time since the machine started, ns.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    pub fn start(&mut self, backend: u32) -> &mut Self {
+        self.put(Kind::Start, |r: &mut Start| {
+            r.wall_offset = 1_700_000_000_000_000_000;
+            r.grace = 1_000 * MS;
+            r.pid = 1;
+            r.backend = backend;
+            r.host = text("bastion");
+            r.kernel = text("6.12.0");
+            r.servers = text("sshd\0sshd-session\0");
+        })
+    }
+
+    pub fn ready(&mut self) -> &mut Self {
+        self.put(Kind::Ready, |_: &mut Tick| ())
+    }
+
+    pub fn tick(&mut self) -> &mut Self {
+        self.put(Kind::Tick, |_: &mut Tick| ())
+    }
+
+    /// Does what the tracer does: ticks at every deadline and scans whenever asked, finding what
+    /// `holders` says, until `ms` have passed.
+    pub fn run(&mut self, ms: u64, mut holders: impl FnMut(&mut Self)) -> &mut Self {
+        let end = self.now + ms * MS;
+        self.tick();
+        for _ in 0..10_000 {
+            if self.model.needs_scan() {
+                self.scan(&mut holders);
+                self.tick();
+                continue;
+            }
+            match self.model.deadline() {
+                Some(deadline) if deadline <= end => {
+                    self.now = self.now.max(deadline);
+                    self.tick();
+                }
+                _ => {
+                    self.now = end;
+                    return self.tick();
+                }
+            }
+        }
+        panic!(
+            "the model never rests: deadline {:?}, scan {}",
+            self.model.deadline(),
+            self.model.needs_scan()
+        );
+    }
+
+    /// The same when nobody holds anything but the server its own ends.
+    pub fn idle(&mut self, ms: u64) -> &mut Self {
+        self.run(ms, |_| ())
+    }
+
+    pub fn scan(&mut self, holders: &mut impl FnMut(&mut Self)) -> &mut Self {
+        self.put(Kind::ScanBegin, |_: &mut Scan| ());
+        holders(self);
+        self.put(Kind::ScanEnd, |_: &mut Scan| ())
+    }
+
+    pub fn server(&mut self, pid: u32) -> &mut Self {
+        self.process(0, pid, 1, role::SERVER, &["sshd-session"])
+    }
+
+    /// A process that was there before the tracer.
+    pub fn process(
+        &mut self,
+        session: u64,
+        pid: u32,
+        parent: u32,
+        flags: u32,
+        argv: &[&str],
+    ) -> &mut Self {
+        self.executed(Kind::Process, session, pid, parent, flags, argv)
+    }
+
+    /// A session of alice's from 10.0.0.5 begins on three pipes.
+    pub fn session(&mut self, leader: u32) -> &mut Self {
+        self.session_with(leader, |_| ())
+    }
+
+    pub fn session_with(
+        &mut self,
+        leader: u32,
+        change: impl FnOnce(&mut SessionStart),
+    ) -> &mut Self {
+        self.put(Kind::Fork, |r: &mut Fork| {
+            r.parent = proc(SERVER);
+            r.child = proc(leader);
+            r.flags = role::SERVER;
+            r.comm = text("sshd-session");
+        });
+        self.put(Kind::SessionStart, |r: &mut SessionStart| {
+            r.session = id(leader);
+            r.leader = proc(leader);
+            r.server = proc(SERVER);
+            r.uid = 1000;
+            for slot in 0..3 {
+                r.streams[slot as usize] = StreamEnds {
+                    object: object(leader, slot),
+                    transport: transport::PIPE,
+                    capacity: 65536,
+                };
+            }
+            r.conn = conn();
+            r.exe = text("sshd-session");
+            change(r);
+        });
+        self.put(Kind::User, |r: &mut User| {
+            r.uid = 1000;
+            r.name = text("alice");
+        })
+    }
+
+    /// A session whose leader runs `bash -c SCRIPT`.
+    pub fn runs(&mut self, leader: u32, script: &str) -> &mut Self {
+        self.session(leader)
+            .exec(leader, leader, SERVER, &["bash", "-c", script])
+            .tick()
+    }
+
+    pub fn exec(&mut self, leader: u32, pid: u32, parent: u32, argv: &[&str]) -> &mut Self {
+        let flags = if pid == leader { role::LEADER } else { 0 };
+        self.executed(Kind::Exec, id(leader), pid, parent, flags, argv)
+    }
+
+    fn executed(
+        &mut self,
+        kind: Kind,
+        session: u64,
+        pid: u32,
+        parent: u32,
+        flags: u32,
+        argv: &[&str],
+    ) -> &mut Self {
+        self.put(kind, |r: &mut Exec| {
+            r.session = session;
+            r.proc = proc(pid);
+            r.parent = parent;
+            r.uid = 1000;
+            r.flags = flags;
+            r.comm = text(argv[0].get(..argv[0].len().min(15)).unwrap_or("odd"));
+            r.exe = text(argv[0]);
+            let joined = argv.join("\0") + "\0";
+            r.argv[..joined.len()].copy_from_slice(joined.as_bytes());
+            r.argv_len = joined.len() as u32;
+            r.argv_full = r.argv_len;
+        })
+    }
+
+    pub fn fork(&mut self, leader: u32, parent: u32, child: u32, comm: &str) -> &mut Self {
+        self.put(Kind::Fork, |r: &mut Fork| {
+            r.session = id(leader);
+            r.parent = proc(parent);
+            r.child = proc(child);
+            r.uid = 1000;
+            r.comm = text(comm);
+        })
+    }
+
+    /// Forks and executes.
+    pub fn spawn(&mut self, leader: u32, parent: u32, child: u32, argv: &[&str]) -> &mut Self {
+        self.fork(leader, parent, child, "bash")
+            .exec(leader, child, parent, argv)
+    }
+
+    /// The leader exits; its streams hold this many unread bytes.
+    pub fn leader_exits(&mut self, leader: u32, code: u32, streams: [StreamNow; 3]) -> &mut Self {
+        self.put(Kind::Exit, |r: &mut Exit| {
+            r.session = id(leader);
+            r.proc = proc(leader);
+            r.status = code << 8;
+            r.flags = role::LEADER | role::EXITED;
+            r.streams = streams;
+        })
+    }
+
+    pub fn exits(&mut self, leader: u32, pid: u32) -> &mut Self {
+        self.put(Kind::Exit, |r: &mut Exit| {
+            r.session = id(leader);
+            r.proc = proc(pid);
+            r.flags = role::EXITED;
+        })
+    }
+
+    /// The server's process exits with this status of wait(2).
+    pub fn server_exits(&mut self, status: u32) -> &mut Self {
+        self.put(Kind::Exit, |r: &mut Exit| {
+            r.proc = proc(SERVER);
+            r.status = status;
+            r.flags = role::SERVER | role::EXITED;
+        })
+    }
+
+    pub fn chld(&mut self, leader: u32, stage: u32, streams: [StreamNow; 3]) -> &mut Self {
+        self.put(Kind::Chld, |r: &mut Chld| {
+            r.session = id(leader);
+            r.server = SERVER;
+            r.stage = stage;
+            r.streams = streams;
+        })
+    }
+
+    pub fn kill(&mut self, target: u32, signal: u32) -> &mut Self {
+        self.put(Kind::Signal, |r: &mut Signal| {
+            r.target = proc(target);
+            r.signal = signal;
+            r.sender = 99;
+            r.comm = text("kill");
+        })
+    }
+
+    pub fn stream(
+        &mut self,
+        leader: u32,
+        slot: u32,
+        edge: u32,
+        change: impl FnOnce(&mut Stream),
+    ) -> &mut Self {
+        self.put(Kind::Stream, |r: &mut Stream| {
+            r.session = id(leader);
+            r.object = object(leader, slot);
+            r.slot = slot;
+            r.edge = edge;
+            r.pid = SERVER;
+            r.readers = 1;
+            r.refs = u32::from(edge == tracer_ebpf::edge::SERVER_CLOSE);
+            change(r);
+        })
+    }
+
+    /// The server closes its end with everything read.
+    pub fn closes(&mut self, leader: u32, slot: u32, bytes: u64) -> &mut Self {
+        let now = self.now;
+        self.stream(leader, slot, tracer_ebpf::edge::SERVER_CLOSE, |r| {
+            r.counters.written = bytes;
+            r.counters.read = bytes;
+            r.counters.last_read = if bytes > 0 { now } else { 0 };
+        })
+    }
+
+    /// The server closes all its ends with everything read; stdout had this many bytes.
+    pub fn closes_all(&mut self, leader: u32, stdout: u64) -> &mut Self {
+        self.closes(leader, STDIN, 0)
+            .closes(leader, STDOUT, stdout)
+            .closes(leader, STDERR, 0)
+    }
+
+    pub fn conn(&mut self, old: u32, new: u32, error: u32) -> &mut Self {
+        self.put(Kind::Conn, |r: &mut Conn| {
+            r.conn = conn();
+            r.old = old;
+            r.new = new;
+            r.error = error;
+        })
+    }
+
+    pub fn loses(&mut self, records: u64) -> &mut Self {
+        self.put(Kind::Loss, |r: &mut Loss| r.counts[0] = records)
+    }
+
+    /// An open write end of an output, or read end of stdin, that a scan finds.
+    pub fn holds(&mut self, leader: u32, pid: u32, comm: &str, fds: &[(u32, u32)]) -> &mut Self {
+        for (fd, slot) in fds {
+            self.holds_end(
+                leader,
+                pid,
+                comm,
+                *fd,
+                *slot,
+                if *slot == 0 { 1 } else { 2 },
+            );
+        }
+        self
+    }
+
+    /// The server's own ends, as a scan finds them.
+    pub fn server_holds(&mut self, leader: u32) -> &mut Self {
+        for slot in 0..3 {
+            self.holds_end(
+                leader,
+                SERVER,
+                "sshd-session",
+                10 + slot,
+                slot,
+                if slot == 0 { 2 } else { 1 },
+            );
+        }
+        self
+    }
+
+    fn holds_end(
+        &mut self,
+        leader: u32,
+        pid: u32,
+        comm: &str,
+        fd: u32,
+        slot: u32,
+        mode: u32,
+    ) -> &mut Self {
+        self.put(Kind::Holder, |r: &mut Holder| {
+            r.session = id(leader);
+            r.key = object(leader, slot) << 12;
+            r.object = object(leader, slot);
+            r.proc = proc(pid);
+            r.ns_pid = pid;
+            r.uid = 1000;
+            r.fd = fd;
+            r.slot = slot;
+            r.mode = mode;
+            r.transport = transport::PIPE;
+            r.comm = text(comm);
+        })
+    }
+
+    pub fn put<T: FromZeros + IntoBytes + Immutable>(
+        &mut self,
+        kind: Kind,
+        fill: impl FnOnce(&mut T),
+    ) -> &mut Self {
+        let mut record = T::new_zeroed();
+        fill(&mut record);
+        let header = Header {
+            time: self.now,
+            kind: kind as u16,
+            size: kind.size() as u16,
+            cpu: 0,
+        };
+        let mut bytes = record.as_bytes().to_vec();
+        bytes[..size_of::<Header>()].copy_from_slice(header.as_bytes());
+        self.apply(&bytes);
+        self.records.push(bytes);
+        self
+    }
+
+    /// Puts the bytes of a record on the road.
+    pub fn apply(&mut self, bytes: &[u8]) {
+        apply(&mut self.model, bytes, &mut self.updates);
+    }
+
+    /// Findings of a kind so far.
+    pub fn findings(&self, kind: About) -> Vec<&Finding> {
+        let findings = self.updates.iter().filter_map(|update| match update {
+            Update::Finding(finding) => Some(finding),
+            _ => None,
+        });
+        findings.filter(|finding| finding.kind == kind).collect()
+    }
+
+    /// Findings of a kind, each with how many holders it has.
+    pub fn course(&self, kind: About) -> Vec<(State, usize)> {
+        self.findings(kind)
+            .iter()
+            .map(|finding| (finding.state, finding.holders.len()))
+            .collect()
+    }
+
+    /// The last words on sessions so far.
+    pub fn closed(&self) -> Vec<&Closed> {
+        let closed = self.updates.iter().filter_map(|update| match update {
+            Update::SessionClosed(closed) => Some(closed),
+            _ => None,
+        });
+        closed.collect()
+    }
+
+    /// The last word on the one session.
+    pub fn end(&self) -> &Closed {
+        match self.closed()[..] {
+            [closed] => closed,
+            ref other => panic!("closed {} times: {:#?}", other.len(), self.updates),
+        }
+    }
+
+    /// The report on a stream of the one session.
+    pub fn report(&self, slot: Slot) -> &StreamReport {
+        self.end()
+            .streams
+            .iter()
+            .find(|report| report.slot == slot)
+            .expect("the stream is reported")
+    }
+
+    /// What people would read.
+    pub fn lines(&self, json: bool, all: bool) -> Vec<String> {
+        let mut lines = Lines::new(json, all);
+        let mut out = Vec::new();
+        self.updates
+            .iter()
+            .for_each(|update| lines.of(update, &mut out));
+        out
+    }
+}
+
+/// Applies the bytes of a record, wherever they are.
+pub fn apply(model: &mut Model, bytes: &[u8], updates: &mut Vec<Update>) {
+    let mut words = vec![0u64; bytes.len().div_ceil(8)];
+    let aligned = &mut words.as_mut_bytes()[..bytes.len()];
+    aligned.copy_from_slice(bytes);
+    model.apply(Record::decode(aligned).expect("a record"), updates);
+}
+
+/// Streams with `unread` bytes in stdout, of `written`.
+pub fn stdout_has(unread: u64, written: u64) -> [StreamNow; 3] {
+    let stdout = StreamNow {
+        unread,
+        written,
+        read: written - unread,
+    };
+    [StreamNow::default(), stdout, StreamNow::default()]
+}
+
+/// Streams that hold nothing.
+pub fn empty() -> [StreamNow; 3] {
+    Default::default()
+}
+
+fn conn() -> ConnId {
+    let mut conn = ConnId {
+        sock: SOCK,
+        family: 2,
+        local_port: 22,
+        peer_port: 51234,
+        ..ConnId::default()
+    };
+    conn.local[..4].copy_from_slice(&[10, 0, 0, 1]);
+    conn.peer[..4].copy_from_slice(&[10, 0, 0, 5]);
+    conn
+}

@@ -1,0 +1,74 @@
+//! Streams that do not move.
+
+use lastbyte::model::{Cause, Kind, Slot, State, Verdict};
+use tracer_ebpf::edge;
+
+use crate::road::{MS, Road, STDIN, STDOUT, stdout_has};
+
+/// A sample of stdout: 64 KiB wait, the last read was `ms` ago.
+fn sample(road: &mut Road, leader: u32, read_ago: u64, blocked: bool) {
+    let now = road.now();
+    road.stream(leader, STDOUT, edge::SAMPLE, |r| {
+        r.counters.written = 165_536;
+        r.counters.read = 100_000;
+        r.counters.last_read = now - read_ago * MS;
+        r.counters.blocked_since = if blocked { now - read_ago * MS + 1 } else { 0 };
+    });
+    road.tick();
+}
+
+#[test]
+fn a_blocked_writer_is_told_after_a_second_and_until_it_moves() {
+    let mut road = Road::exact();
+    road.runs(5000, "cat big").after(5000);
+    sample(&mut road, 5000, 900, true);
+    assert!(road.findings(Kind::Stalled).is_empty());
+    road.after(250);
+    sample(&mut road, 5000, 1150, true);
+    road.after(250);
+    sample(&mut road, 5000, 1400, true);
+    let [found] = road.findings(Kind::Stalled)[..] else {
+        panic!("told once")
+    };
+    assert_eq!(
+        (found.state, found.bytes, found.stream),
+        (State::Open, 65_536, Some(Slot::Stdout))
+    );
+    assert_eq!(found.cause, Some(Cause::ServerNotReading));
+    assert!(found.fix.as_ref().unwrap().contains("ps -o stat= -p 4700"));
+    sample(&mut road, 5000, 0, false);
+    assert_eq!(
+        road.course(Kind::Stalled),
+        [(State::Open, 0), (State::Resolved, 0)]
+    );
+}
+
+#[test]
+fn what_a_dead_command_left_unread_is_told_too() {
+    let mut road = Road::exact();
+    road.runs(5000, "cat 2mb")
+        .after(5000)
+        .leader_exits(5000, 0, stdout_has(65_536, 165_536))
+        .after(1500);
+    sample(&mut road, 5000, 2000, false);
+    assert_eq!(road.course(Kind::Stalled), [(State::Open, 0)]);
+    road.after(1000).closes_all(5000, 165_536).tick();
+    assert_eq!(
+        road.course(Kind::Stalled),
+        [(State::Open, 0), (State::Resolved, 0)]
+    );
+    assert_eq!(road.end().verdict, Verdict::Clean);
+}
+
+#[test]
+fn an_idle_command_is_not_stalled() {
+    let mut road = Road::exact();
+    road.runs(5000, "cat").after(60_000);
+    sample(&mut road, 5000, 50_000, false);
+    road.stream(5000, STDIN, edge::SAMPLE, |r| {
+        r.counters.written = 100;
+        r.counters.blocked_since = 1;
+    });
+    road.tick();
+    assert!(road.findings(Kind::Stalled).is_empty());
+}
