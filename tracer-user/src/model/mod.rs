@@ -231,10 +231,9 @@ impl Model {
                 ),
             })),
         }
-        let ids: Vec<u64> = self.sessions.keys().copied().collect();
-        for id in ids {
-            self.set_timer(id, time);
-        }
+        self.touched.extend(self.sessions.keys());
+        // Whoever waits for a hang to be explained need not wait for the first tick.
+        self.tick(time, out);
     }
 
     fn tick(&mut self, now: u64, out: &mut Vec<Update>) {

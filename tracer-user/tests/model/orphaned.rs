@@ -369,3 +369,20 @@ fn scans_are_few() {
     });
     assert!(road.now() > 60_000 * MS);
 }
+
+#[test]
+fn without_grace_a_hang_from_before_is_looked_at_as_soon_as_the_snapshot_is_there() {
+    let mut road = Road::empty();
+    road.put(tracer_ebpf::Kind::Start, |r: &mut tracer_ebpf::Start| {
+        r.backend = backend::SYSCALL;
+    });
+    road.server(SERVER).session_with(5000, |r| {
+        r.preexisting = 1;
+        r.leader = tracer_ebpf::Proc::default();
+    });
+    road.process(id(5000), 5001, 1, 0, SLEEP).ready();
+    assert!(road.model.needs_scan());
+    road.scan(&mut sleep_holds(&[(1, 1)]));
+    assert_eq!(road.course(Kind::Orphaned), [(State::Open, 1)]);
+    assert!(!road.model.needs_scan());
+}
