@@ -19,8 +19,9 @@ const EXIT_TAKES: u64 = 250_000_000;
 const LEADER_FOLLOWS: u64 = 250_000_000;
 /// How long a stdin left open keeps a session whose every other part has ended, ns.
 const STDIN_LINGERS: u64 = 2_000_000_000;
-/// The same when records were lost and the leader's end may be among them, ns.
-const LOST_LINGERS: u64 = 2_000_000_000;
+/// How long a leader keeps a session that has no channel any more, or of which records were lost
+/// that may have told of its end, ns.
+const LEADER_LINGERS: u64 = 2_000_000_000;
 /// How long a writer that lost its reader is waited for: only a failing write is a loss, ns.
 const WRITERS_LINGER: u64 = 30_000_000_000;
 /// How long a session of which only scraps arrived is kept, ns.
@@ -191,16 +192,21 @@ impl Session {
             }
             return over;
         }
-        // The leader lives, as far as known. OpenSSH closes what the command closed; only when the
-        // server or the client is gone as well there is no session left.
+        // The leader lives, as far as known. A command may close its output and go on; but when the
+        // server, the client or the channel is gone, no session is left.
         let ended = self
             .server_exit
             .map(|(time, _)| time)
             .or(self.peer_left.map(|left| left.time));
+        let channel_closed = self.outputs().any(|stream| {
+            !stream.unlistened && stream.close.is_some_and(|close| close.writers > 0)
+        });
         let lost = self.gaps.contains(&GapReason::LostRecords);
         match ended {
             Some(ended) => next.reached(ended.max(last).saturating_add(LEADER_FOLLOWS), now),
-            None if lost => next.reached(last.saturating_add(LOST_LINGERS), now),
+            None if channel_closed || lost => {
+                next.reached(last.saturating_add(LEADER_LINGERS), now)
+            }
             None => false,
         }
     }

@@ -363,5 +363,10 @@ fn output_that_the_client_closes_is_its_own_choice() {
     });
     road.tick();
     assert_eq!(the_loss(&road).cause, Some(Cause::ClientGone));
-    assert!(road.closed().is_empty());
+    road.closes(5000, STDERR, 0).tick().idle(60_000);
+    assert!(road.closed().is_empty(), "the client still writes");
+    road.closes(5000, STDIN, 0).tick();
+    assert!(road.closed().is_empty(), "the command may follow at once");
+    road.idle(2_000);
+    assert_eq!(road.end().verdict, verdict(7, true, Cause::ClientGone));
 }
