@@ -5,7 +5,7 @@ mod text;
 
 use std::io;
 
-use crate::model::{Kind, Update};
+use crate::model::{Cause, Kind, Update};
 
 /// Turns updates into lines.
 #[derive(Debug)]
@@ -63,7 +63,10 @@ impl Lines {
 fn is_wanted(update: &Update) -> bool {
     match update {
         Update::Started(_) | Update::SessionClosed(_) | Update::Gap(_) => true,
-        Update::Finding(finding) => finding.kind != Kind::NearMiss,
+        // A client that leaves first (`| head -1`) is as ordinary as a near miss.
+        Update::Finding(finding) => {
+            finding.kind != Kind::NearMiss && finding.cause != Some(Cause::ClientGone)
+        }
         Update::SessionOpened(_)
         | Update::ProcessExec(_)
         | Update::ProcessExit(_)

@@ -23,6 +23,9 @@ pub(super) fn cut(session: &Session, stream: &Stream, env: &Env) -> Option<Cut> 
         });
     }
     let bytes = stream.refused.filter(|_| !stream.unlistened)?;
+    if client_asked(&close) {
+        return None;
+    }
     // A client that left first wanted no more; nothing that was written is gone.
     let cause = match (
         session.left_before(close.time),
@@ -54,10 +57,19 @@ fn cause(session: &Session, stream: &Stream, close: &Close) -> Cause {
     if close.after_leader {
         return Cause::ServerClosedEarly;
     }
-    if close.exiting && gave_up(session, stream, close) {
+    if client_asked(close) {
+        return Cause::ClientGone;
+    }
+    if gave_up(session, stream, close) {
         return Cause::Timeout;
     }
     Cause::WriterCut
+}
+
+/// A server that lives on has no reason of its own to close the output of a command that runs: its
+/// client closed the channel, or wants no more of it (`eow@openssh.com`, OpenSSH's PROTOCOL 2.1).
+fn client_asked(close: &Close) -> bool {
+    !close.after_leader && !close.exiting
 }
 
 /// The server ended itself with an error while the stream had not moved for long.
