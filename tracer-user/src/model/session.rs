@@ -401,3 +401,15 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_session_is_small() {
+        // Beside it: its view, and some 100 bytes and the arguments for each living process.
+        let size = size_of::<Session>() + size_of::<SessionView>();
+        assert!(size < 2048, "{size} bytes");
+    }
+}

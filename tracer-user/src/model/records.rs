@@ -1,0 +1,256 @@
+//! What each record changes: to which session it belongs, and what is kept beside sessions.
+
+use std::collections::hash_map::Entry;
+
+use tracer_ebpf::{Exec, Exit, Fork, Loss, SessionStart, edge, loss, role};
+
+use super::{
+    ExitStatus, Gap, GapReason, Model, Process, SessionId, Slot, StreamNews, Update, Visible,
+    lineage::{Argv, Tree},
+    session::Session,
+};
+
+/// Most sessions kept at once: as many as the kernel side keeps.
+const MAX_SESSIONS: usize = 32_768;
+/// Most users whose names are kept.
+const MAX_USERS: usize = 65_536;
+/// Most processes kept from the start-up snapshot until their sessions follow.
+const MAX_EARLY: usize = 65_536;
+/// After records were lost, when to see what is still there, ns.
+const LOSS_SETTLES: u64 = 1_000_000_000;
+
+impl Model {
+    pub(super) fn loss(&mut self, record: &Loss, out: &mut Vec<Update>) {
+        let lost: u64 = record
+            .counts
+            .iter()
+            .fold(0, |sum, n| sum.saturating_add(*n));
+        if lost == 0 {
+            return;
+        }
+        let time = record.header.time;
+        self.lost_at = Some(time);
+        for (id, session) in &mut self.sessions {
+            session.gap(GapReason::LostRecords);
+            session.watch.ask(time.saturating_add(LOSS_SETTLES));
+            self.touched.insert(*id);
+        }
+        let what = [
+            "records for want of room in the ring buffer",
+            "processes",
+            "streams",
+            "sessions",
+            "system calls",
+        ];
+        debug_assert_eq!(what.len(), loss::KINDS);
+        let parts: Vec<String> = record
+            .counts
+            .iter()
+            .zip(what)
+            .filter(|(count, _)| **count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        out.push(Update::Gap(Gap {
+            time,
+            reason: GapReason::LostRecords,
+            lost,
+            message: format!(
+                "evidence was lost: {}; no session open now can be called clean",
+                parts.join(", ")
+            ),
+        }));
+    }
+
+    pub(super) fn user(&mut self, uid: u32, name: Visible) {
+        if self.users.len() >= MAX_USERS && !self.users.contains_key(&uid) {
+            return;
+        }
+        for session in self.sessions.values_mut() {
+            session.user(uid, &name);
+        }
+        self.users.insert(uid, name);
+    }
+
+    pub(super) fn process(&mut self, record: &Exec) {
+        if let Some(scan) = &mut self.scan {
+            let argv = Argv::of(record);
+            scan.stranger(record.proc, argv.words(), argv.cut);
+        } else if record.session == 0 {
+            if record.flags & role::SERVER != 0 {
+                self.servers.exec(record.proc, record.parent, record.comm);
+            }
+        } else if let Some(session) = self.sessions.get_mut(&record.session) {
+            session.exec(record);
+            self.touched.insert(record.session);
+        } else if !self.ready && self.early_len < MAX_EARLY {
+            self.early_len += 1;
+            self.early.entry(record.session).or_default().push(*record);
+        }
+    }
+
+    pub(super) fn fork(&mut self, record: &Fork) {
+        // A server that runs inside a session is a member like any other.
+        if record.session != 0 {
+            self.on(record.session, |session| session.fork(record));
+        } else if record.flags & role::SERVER != 0 {
+            self.servers.fork(record.parent, record.child, record.comm);
+        }
+    }
+
+    pub(super) fn exec(&mut self, record: &Exec, out: &mut Vec<Update>) {
+        if record.session == 0 {
+            if record.flags & role::SERVER == 0 {
+                self.servers.leave(record.proc.pid);
+            } else {
+                self.servers.exec(record.proc, record.parent, record.comm);
+            }
+            return;
+        }
+        let mut news = None;
+        self.on(record.session, |session| {
+            let argv = session.exec(record);
+            news = Some((session.view.clone(), argv));
+        });
+        if let Some((session, argv)) = news.filter(|_| self.ready) {
+            out.push(Update::ProcessExec(Process {
+                time: record.header.time,
+                session,
+                pid: record.proc.pid,
+                start: record.proc.start,
+                comm: Visible::field(&record.comm),
+                argv: argv.words(),
+                exit: None,
+            }));
+        }
+    }
+
+    pub(super) fn exit(&mut self, record: &Exit, out: &mut Vec<Update>) {
+        for id in self.servers.exit(record.proc) {
+            self.on(id, |session| session.server_exited(record));
+        }
+        if record.session == 0 {
+            return;
+        }
+        if record.flags & role::LEADER != 0 {
+            self.stub(record.session, record.header.time, out);
+        }
+        let mut news = None;
+        self.on(record.session, |session| {
+            let comm = Visible::new(session.tree.comm(record.proc));
+            session.exit(record);
+            news = Some((session.view.clone(), comm));
+        });
+        if let Some((session, comm)) = news.filter(|_| self.ready) {
+            out.push(Update::ProcessExit(Process {
+                time: record.header.time,
+                session,
+                pid: record.proc.pid,
+                start: record.proc.start,
+                comm,
+                argv: Vec::new(),
+                exit: Some(ExitStatus::of_wait(record.status)),
+            }));
+        }
+    }
+
+    pub(super) fn session_start(&mut self, record: &SessionStart, out: &mut Vec<Update>) {
+        let id = record.session;
+        let comm = self.servers.leave(record.leader.pid).unwrap_or_default();
+        if id == 0 || self.over.contains(&id) || !self.has_room(id, record.header.time, out) {
+            return;
+        }
+        let mut session = Session::new(
+            record,
+            Tree::new(record.leader, comm),
+            self.users.get(&record.uid),
+            &self.env,
+        );
+        let mut members = self.early.remove(&id).unwrap_or_default();
+        // Parents first.
+        members.sort_by_key(|member| (member.proc.start, member.proc.pid));
+        for member in members {
+            session.exec(&member);
+        }
+        match self.sessions.entry(id) {
+            Entry::Occupied(mut entry) if entry.get().stub && !entry.get().told_opened => {
+                session.timer = entry.get().timer;
+                session.gap(GapReason::LostRecords);
+                entry.insert(session);
+            }
+            Entry::Occupied(_) => return,
+            Entry::Vacant(entry) => {
+                entry.insert(session);
+            }
+        }
+        self.servers.serves(record.server, id);
+        self.conns.carries(record.conn, id);
+        self.touched.insert(id);
+    }
+
+    pub(super) fn stream(&mut self, record: &tracer_ebpf::Stream, out: &mut Vec<Update>) {
+        let time = record.header.time;
+        if record.edge != edge::SAMPLE {
+            self.stub(record.session, time, out);
+        }
+        let mut news = None;
+        self.on(record.session, |session| {
+            session.stream(record);
+            news = Some(session.view.clone());
+        });
+        let (Some(session), Some(slot)) = (news.filter(|_| self.ready), Slot::of(record.slot))
+        else {
+            return;
+        };
+        let news = StreamNews {
+            time,
+            session,
+            slot,
+            written: record.counters.written,
+            read: record.counters.read,
+            unread: record.unread,
+        };
+        match record.edge {
+            edge::EOF => out.push(Update::StreamEof(news)),
+            edge::SAMPLE => out.push(Update::Sample(news)),
+            _ => {}
+        }
+    }
+
+    /// Keeps scraps of a session whose start is missing, until it is clear whether it was lost.
+    pub(super) fn stub(&mut self, id: u64, time: u64, out: &mut Vec<Update>) {
+        if id == 0
+            || self.sessions.contains_key(&id)
+            || self.over.contains(&id)
+            || !self.has_room(id, time, out)
+        {
+            return;
+        }
+        self.sessions
+            .insert(id, Session::unknown(SessionId(id), time));
+        self.touched.insert(id);
+    }
+
+    pub(super) fn has_room(&self, id: u64, time: u64, out: &mut Vec<Update>) -> bool {
+        if self.sessions.len() < MAX_SESSIONS || self.sessions.contains_key(&id) {
+            return true;
+        }
+        out.push(Update::Gap(Gap {
+            time,
+            reason: GapReason::TooMany,
+            lost: 1,
+            message: format!(
+                "session {} is not followed: there are {MAX_SESSIONS} already",
+                SessionId(id).pid()
+            ),
+        }));
+        false
+    }
+
+    /// Does something to a session and remembers to see to it.
+    pub(super) fn on(&mut self, id: u64, action: impl FnOnce(&mut Session)) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            action(session);
+            self.touched.insert(id);
+        }
+    }
+}

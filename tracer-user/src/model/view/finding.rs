@@ -1,0 +1,184 @@
+//! Findings, and the processes they name.
+
+use std::{fmt, sync::Arc};
+
+use super::{SessionView, Slot};
+use crate::model::Visible;
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Written bytes were discarded before they reached the client.
+    Truncated,
+    /// The leader has exited, others keep its streams open.
+    Orphaned,
+    /// The server does not read what was written.
+    Stalled,
+    /// Leader and streams are done, the connection stays for another reason.
+    Waiting,
+    /// The server was told of the leader's death before it had read everything, and read it later.
+    NearMiss,
+}
+
+impl Kind {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::Orphaned => "orphaned",
+            Self::Stalled => "stalled",
+            Self::Waiting => "waiting",
+            Self::NearMiss => "near_miss",
+        }
+    }
+}
+
+/// How far a finding has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// New.
+    Open,
+    /// Its holders are others than before.
+    Updated,
+    /// No longer so.
+    Resolved,
+}
+
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Updated => "updated",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// Why bytes were lost, or are not moving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// The server closed after the command's end without reading the rest.
+    ServerClosedEarly,
+    /// The server closed while writers were alive.
+    WriterCut,
+    /// Someone killed the server.
+    ServerKilled,
+    /// The terminal was hung up.
+    PtyHangup,
+    /// The client left first.
+    ClientGone,
+    /// The server gave up a connection that made no progress.
+    Timeout,
+    /// The server read more than it sent.
+    ServerDropped,
+    /// The peer never acknowledged what was sent.
+    Undelivered,
+    /// The server is not reading.
+    ServerNotReading,
+}
+
+impl Cause {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ServerClosedEarly => "server_closed_early",
+            Self::WriterCut => "writer_cut",
+            Self::ServerKilled => "server_killed",
+            Self::PtyHangup => "pty_hangup",
+            Self::ClientGone => "client_gone",
+            Self::Timeout => "timeout",
+            Self::ServerDropped => "server_dropped",
+            Self::Undelivered => "undelivered",
+            Self::ServerNotReading => "server_not_reading",
+        }
+    }
+}
+
+/// See [`Update::Finding`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// When it became so.
+    pub time: u64,
+    /// About what.
+    pub kind: Kind,
+    /// How far it has come.
+    pub state: State,
+    /// Whose.
+    pub session: Arc<SessionView>,
+    /// Which stream; of several, the first.
+    pub stream: Option<Slot>,
+    /// Bytes lost (truncated), written since the leader's exit (orphaned), unread (stalled), unread
+    /// when the server was told of the leader's death (near miss).
+    pub bytes: u64,
+    /// No gap in `bytes`.
+    pub exact: bool,
+    /// Why.
+    pub cause: Option<Cause>,
+    /// Who keeps the streams open.
+    pub holders: Vec<HolderView>,
+    /// From the server being told of the leader's death to its last read, ns.
+    pub margin_ns: Option<i64>,
+    /// One sentence for a person.
+    pub message: String,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+/// A process with an open session end of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HolderView {
+    /// Its pid.
+    pub pid: u32,
+    /// Its pid in its own namespace.
+    pub ns_pid: u32,
+    /// When it started.
+    pub start: u64,
+    /// Real user id.
+    pub uid: u32,
+    /// Its name.
+    pub comm: Visible,
+    /// Its arguments; empty when not known.
+    pub argv: Vec<Visible>,
+    /// The arguments were longer than what was kept.
+    pub argv_cut: bool,
+    /// It is a fork that never executed a program of its own: `argv` is its parent's.
+    pub forked: bool,
+    /// Descriptors, ascending.
+    pub fds: Vec<u32>,
+    /// Streams held, ascending.
+    pub streams: Vec<Slot>,
+    /// From the leader to the holder; what is not known is left out.
+    pub path: Vec<Step>,
+    /// How it came by its copies.
+    pub origin: Origin,
+}
+
+/// One process of an inheritance path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its name.
+    pub comm: Visible,
+    /// Its pid.
+    pub pid: u32,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.comm, self.pid)
+    }
+}
+
+/// How a holder came by its copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It descends from the leader.
+    Inherited,
+    /// It does not: the copies were handed to it.
+    Received,
+    /// Not known, as part of the past is.
+    Unknown,
+}

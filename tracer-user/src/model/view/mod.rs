@@ -1,0 +1,140 @@
+//! What the model tells: plain values, complete in themselves, for every subscriber alike.
+//!
+//! Times are ns of `CLOCK_BOOTTIME`, sizes are bytes. Text from traced processes is [`Visible`].
+
+mod finding;
+mod session;
+mod verdict;
+
+use std::sync::Arc;
+
+pub use self::{
+    finding::{Cause, Finding, HolderView, Kind, Origin, State, Step},
+    session::{BadSessionId, ExitStatus, SessionId, SessionView, Slot},
+    verdict::{Closed, Cut, GapReason, StreamReport, Verdict},
+};
+use super::escape::Visible;
+
+/// One fact that became known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    /// The start-up snapshot is complete: from here on everything is seen.
+    Started(Started),
+    /// A session is there.
+    SessionOpened(Opened),
+    /// Something worth an operator's attention began, changed or ended.
+    Finding(Finding),
+    /// The last word on a session.
+    SessionClosed(Closed),
+    /// Evidence is missing.
+    Gap(Gap),
+    /// A member of a session executed a program.
+    ProcessExec(Process),
+    /// A member of a session exited.
+    ProcessExit(Process),
+    /// A stream's reader was told end-of-file.
+    StreamEof(StreamNews),
+    /// A stream's counters at one moment.
+    Sample(StreamNews),
+    /// Nothing more will be told about this session: the kernel side's tables may drop it.
+    Forget {
+        /// The session.
+        session: SessionId,
+    },
+}
+
+impl Update {
+    /// When it became known; `None` for what is not news.
+    #[must_use]
+    pub fn time(&self) -> Option<u64> {
+        Some(match self {
+            Self::Started(it) => it.time,
+            Self::SessionOpened(it) => it.time,
+            Self::Finding(it) => it.time,
+            Self::SessionClosed(it) => it.time,
+            Self::Gap(it) => it.time,
+            Self::ProcessExec(it) | Self::ProcessExit(it) => it.time,
+            Self::StreamEof(it) | Self::Sample(it) => it.time,
+            Self::Forget { .. } => return None,
+        })
+    }
+}
+
+/// See [`Update::Started`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Started {
+    /// When.
+    pub time: u64,
+    /// Wall clock minus `CLOCK_BOOTTIME`, ns.
+    pub wall_offset: u64,
+    /// How long a leader must be dead before its holders are told, ns.
+    pub grace: u64,
+    /// Pid of the tracer.
+    pub tracer_pid: u32,
+    /// `fentry`, `kprobe` or `syscall`.
+    pub backend: &'static str,
+    /// Host name.
+    pub host: Visible,
+    /// Kernel release.
+    pub kernel: Visible,
+    /// Base names of server executables.
+    pub servers: Vec<Visible>,
+}
+
+/// See [`Update::SessionOpened`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opened {
+    /// When the session began, or was first seen.
+    pub time: u64,
+    /// Which.
+    pub session: Arc<SessionView>,
+}
+
+/// See [`Update::Gap`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gap {
+    /// When it was noticed.
+    pub time: u64,
+    /// Why.
+    pub reason: GapReason,
+    /// Records, or table entries, that are missing.
+    pub lost: u64,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+/// See [`Update::ProcessExec`] and [`Update::ProcessExit`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    /// When.
+    pub time: u64,
+    /// Its session.
+    pub session: Arc<SessionView>,
+    /// Its pid.
+    pub pid: u32,
+    /// When it started.
+    pub start: u64,
+    /// Its name; empty when not known.
+    pub comm: Visible,
+    /// What it executed; empty when it exits.
+    pub argv: Vec<Visible>,
+    /// How it ended.
+    pub exit: Option<ExitStatus>,
+}
+
+/// See [`Update::StreamEof`] and [`Update::Sample`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamNews {
+    /// When.
+    pub time: u64,
+    /// Its session.
+    pub session: Arc<SessionView>,
+    /// Which.
+    pub slot: Slot,
+    /// Bytes written so far.
+    pub written: u64,
+    /// Bytes read so far.
+    pub read: u64,
+    /// Bytes not yet read.
+    pub unread: u64,
+}

@@ -1,0 +1,200 @@
+//! Who a session is.
+
+use std::{fmt, net::SocketAddr, str::FromStr};
+
+use crate::model::Visible;
+
+/// Names a session for as long as the machine runs. Shown as `PID-START`: the leader's pid and its
+/// start in ms since boot, base 36.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+impl SessionId {
+    /// The leader's pid.
+    #[must_use]
+    pub const fn pid(self) -> u32 {
+        tracer_ebpf::session_pid(self.0)
+    }
+
+    /// When the leader started, ms since boot.
+    pub(in crate::model) const fn start_ms(self) -> u64 {
+        self.0 >> 22
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = Vec::new();
+        let mut rest = self.start_ms();
+        loop {
+            // Below 36, so a digit.
+            digits.push(char::from_digit((rest % 36) as u32, 36).unwrap_or('?'));
+            rest /= 36;
+            if rest == 0 {
+                break;
+            }
+        }
+        write!(f, "{}-", self.pid())?;
+        digits
+            .iter()
+            .rev()
+            .try_for_each(|digit| write!(f, "{digit}"))
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = BadSessionId;
+
+    fn from_str(text: &str) -> Result<Self, BadSessionId> {
+        let (pid, start) = text.split_once('-').ok_or(BadSessionId)?;
+        let pid: u64 = pid.parse().map_err(|_| BadSessionId)?;
+        let start = u64::from_str_radix(start, 36).map_err(|_| BadSessionId)?;
+        if pid >= 1 << 22 || start >= 1 << 42 {
+            return Err(BadSessionId);
+        }
+        Ok(Self(start << 22 | pid))
+    }
+}
+
+/// The text is not the id of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadSessionId;
+
+impl fmt::Display for BadSessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a session id: it looks like 4711-1k2j3")
+    }
+}
+
+impl std::error::Error for BadSessionId {}
+
+/// Which stream of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// What the command reads.
+    Stdin,
+    /// What it writes.
+    Stdout,
+    /// What it complains.
+    Stderr,
+}
+
+impl Slot {
+    /// By descriptor number.
+    #[must_use]
+    pub const fn of(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Stdin),
+            1 => Some(Self::Stdout),
+            2 => Some(Self::Stderr),
+            _ => None,
+        }
+    }
+
+    /// `stdin`, `stdout`, `stderr`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stdin => "stdin",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+
+    /// Whether the command writes it and the server reads it.
+    #[must_use]
+    pub fn is_output(self) -> bool {
+        self != Self::Stdin
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// By itself, with this code.
+    Code(u8),
+    /// By this signal.
+    Signal(u8),
+}
+
+impl ExitStatus {
+    /// From the form of wait(2).
+    #[must_use]
+    pub const fn of_wait(status: u32) -> Self {
+        match (status & 0x7f) as u8 {
+            0 => Self::Code((status >> 8) as u8),
+            signal => Self::Signal(signal),
+        }
+    }
+}
+
+/// Who a session is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionView {
+    /// Its id.
+    pub id: SessionId,
+    /// Login name, if the user has one.
+    pub user: Option<Visible>,
+    /// User id; `None` when the session's beginning was not seen.
+    pub uid: Option<u32>,
+    /// The client's end of the connection.
+    pub peer: Option<SocketAddr>,
+    /// The server's end of the connection.
+    pub local: Option<SocketAddr>,
+    /// Base name of the server's executable; empty when not known.
+    pub server_exe: Visible,
+    /// The server's pid; 0 when not known.
+    pub server_pid: u32,
+    /// What the leader executed first, in the shell's writing; `None` when it never executed
+    /// anything (internal-sftp) or this was not seen.
+    pub command: Option<Visible>,
+    /// The leader's pid; 0 when not known.
+    pub leader_pid: u32,
+    /// How the leader ended.
+    pub exit: Option<ExitStatus>,
+    /// When the leader ended.
+    pub exited: Option<u64>,
+    /// When the session began, or was first seen.
+    pub opened: u64,
+    /// Began before the tracer.
+    pub preexisting: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_reads_back() {
+        for id in [0, 4711, 81_234_567 << 22 | 4711, u64::MAX] {
+            let id = SessionId(id);
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for bad in [
+            "",
+            "4711",
+            "4711-",
+            "-1k",
+            "x-1k",
+            "4711-1k-2",
+            "4194304-1",
+            "1-zzzzzzzzzzzzz",
+        ] {
+            assert_eq!(bad.parse::<SessionId>(), Err(BadSessionId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn wait_statuses_are_told_apart() {
+        assert_eq!(ExitStatus::of_wait(0), ExitStatus::Code(0));
+        assert_eq!(ExitStatus::of_wait(7 << 8), ExitStatus::Code(7));
+        assert_eq!(ExitStatus::of_wait(9), ExitStatus::Signal(9));
+        assert_eq!(ExitStatus::of_wait(11 | 0x80), ExitStatus::Signal(11));
+    }
+}

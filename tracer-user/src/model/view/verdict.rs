@@ -1,0 +1,125 @@
+//! Last words: on a stream, on a session.
+
+use std::sync::Arc;
+
+use super::{Cause, SessionView, Slot};
+
+/// The final word on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The server read everything that was written.
+    Clean,
+    /// The same, but some of it only after it was told of the leader's death.
+    NearMiss {
+        /// Bytes that were unread then.
+        unread: u64,
+    },
+    /// There is a gap.
+    Unknown,
+    /// Written bytes were discarded.
+    Truncated(Cut),
+}
+
+impl Verdict {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::NearMiss { .. } => "near_miss",
+            Self::Unknown => "unknown",
+            Self::Truncated(_) => "truncated",
+        }
+    }
+
+    /// How bad it is: the worst of the streams is the session's.
+    pub(in crate::model) const fn rank(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::NearMiss { .. } => 1,
+            Self::Unknown => 2,
+            Self::Truncated(_) => 3,
+        }
+    }
+}
+
+/// What a stream lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// How much.
+    pub bytes: u64,
+    /// Exactly so, not at least.
+    pub exact: bool,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// The ledger of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamReport {
+    /// Which.
+    pub slot: Slot,
+    /// What it was made of: `pipe`, `unix`, `pty`.
+    pub transport: &'static str,
+    /// Inode number of the object.
+    pub object: u64,
+    /// The final word.
+    pub verdict: Verdict,
+    /// Bytes written.
+    pub written: u64,
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes in the object when the reader's end was released.
+    pub unread: u64,
+    /// No gap in `unread`.
+    pub exact: bool,
+    /// From the server being told of the leader's death to its last read, ns; negative when it had
+    /// read everything before.
+    pub margin_ns: Option<i64>,
+    /// What else is to be known.
+    pub note: Option<String>,
+}
+
+/// See [`Update::SessionClosed`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closed {
+    /// When its last part ended.
+    pub time: u64,
+    /// Which.
+    pub session: Arc<SessionView>,
+    /// The worst of its streams.
+    pub verdict: Verdict,
+    /// Why evidence is missing; empty when none is.
+    pub gaps: Vec<GapReason>,
+    /// Its observed streams.
+    pub streams: Vec<StreamReport>,
+}
+
+/// Why evidence is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GapReason {
+    /// The kernel side could not deliver, or not keep, something.
+    LostRecords,
+    /// The session began before the tracer.
+    Preexisting,
+    /// None of the session's output is on an object that is observed.
+    NotObserved,
+    /// A server's end went without being seen to be closed, with bytes unaccounted for.
+    CloseNotSeen,
+    /// There are more sessions than are kept.
+    TooMany,
+}
+
+impl GapReason {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LostRecords => "lost_records",
+            Self::Preexisting => "preexisting",
+            Self::NotObserved => "not_observed",
+            Self::CloseNotSeen => "close_not_seen",
+            Self::TooMany => "too_many_sessions",
+        }
+    }
+}
