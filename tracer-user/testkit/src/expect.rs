@@ -36,6 +36,8 @@ impl fmt::Display for Stream {
 pub enum Bytes {
     /// This many, and the finding must say that the count is exact.
     Exactly(u64),
+    /// This many, though the tracer need not be sure of it.
+    Equal(u64),
     /// From the first to the second, both included.
     Within(u64, u64),
 }
@@ -47,6 +49,7 @@ impl Bytes {
         match (self, bytes) {
             (_, None) => false,
             (Self::Exactly(wanted), Some(bytes)) => exact && bytes == wanted,
+            (Self::Equal(wanted), Some(bytes)) => bytes == wanted,
             (Self::Within(least, most), Some(bytes)) => (least..=most).contains(&bytes),
         }
     }

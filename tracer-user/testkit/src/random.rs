@@ -127,7 +127,7 @@ impl Result {
             self.truncated += 1;
         }
         for cut in &expect.cuts {
-            if let Bytes::Exactly(bytes) = cut.bytes {
+            if let Bytes::Exactly(bytes) | Bytes::Equal(bytes) = cut.bytes {
                 self.lost += bytes;
             }
         }
@@ -249,8 +249,8 @@ impl Plan {
                     End::Code(code) => run.clean().exits(i64::from(*code)),
                     End::Killed => run.clean().signalled(9),
                 };
-                let expect = self.arrived(expect, &run, Stream::Stdout, *stdout)?;
-                self.arrived(expect, &run, Stream::Stderr, *stderr)
+                let expect = self.arrived(stage, expect, &run, Stream::Stdout, *stdout)?;
+                self.arrived(stage, expect, &run, Stream::Stderr, *stderr)
             }
             Shape::Late { stdout, later } => {
                 let command = format!(
@@ -259,7 +259,7 @@ impl Plan {
                     output(*stdout, "")
                 );
                 let run = stage.run(self.server, &command)?;
-                self.arrived(run.clean(), &run, Stream::Stdout, stdout + later)
+                self.arrived(stage, run.clean(), &run, Stream::Stdout, stdout + later)
             }
             Shape::Held { stdout, jobs } => {
                 let mut command = String::new();
@@ -280,7 +280,13 @@ impl Plan {
                 if self.server == Eager {
                     // It closes at once, so nothing hangs; who writes nothing loses nothing.
                     let run = stage.run(self.server, &command)?;
-                    return self.arrived(run.clean().exits(0), &run, Stream::Stdout, *stdout);
+                    return self.arrived(
+                        stage,
+                        run.clean().exits(0),
+                        &run,
+                        Stream::Stdout,
+                        *stdout,
+                    );
                 }
                 let started = stage.start(self.server, &command)?;
                 stage.finding("orphaned", &started.marker)?;
@@ -291,7 +297,7 @@ impl Plan {
                 );
                 let run = started.finish(stage.setting.patience)?;
                 let expect = run.clean().exits(0).held_by(truth);
-                self.arrived(expect, &run, Stream::Stdout, *stdout)
+                self.arrived(stage, expect, &run, Stream::Stdout, *stdout)
             }
             Shape::ServerKilled { unread } => killed_with(stage, *unread),
             Shape::ClientKilled => client_killed(stage),
@@ -302,6 +308,7 @@ impl Plan {
     /// Adds what the client's count says about a stream of `written` bytes.
     fn arrived(
         &self,
+        stage: &Stage<'_>,
         expect: Expect,
         run: &Run,
         stream: Stream,
@@ -320,12 +327,16 @@ impl Plan {
             self.server == Eager,
             "{arrived} of {written} B of {stream} arrived, with no reason for a loss"
         );
-        let causes: &[&str] = match self.shape {
+        let lost = written - arrived;
+        Ok(match self.shape {
             // Closed with bytes unread and with writers alive: both are true.
-            Shape::Held { .. } => &["server_closed_early", "writer_cut"],
-            _ => &["server_closed_early"],
-        };
-        Ok(expect.cut(stream, causes, Bytes::Exactly(written - arrived)))
+            Shape::Held { .. } => expect.cut(
+                stream,
+                &["server_closed_early", "writer_cut"],
+                stage.with_writers(lost),
+            ),
+            _ => expect.cut(stream, &["server_closed_early"], Bytes::Exactly(lost)),
+        })
     }
 }
 

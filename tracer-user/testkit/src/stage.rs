@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::client::{Arrived, Client, Target};
 use crate::event::Event;
-use crate::expect::{Expect, Who};
+use crate::expect::{Bytes, Expect, Who};
 use crate::tracer::Tracer;
 use crate::world::{Server, World};
 
@@ -83,6 +83,16 @@ impl<'a> Stage<'a> {
     #[must_use]
     pub fn hold(&self) -> u64 {
         (self.setting.patience.as_secs() / 10).max(3)
+    }
+
+    /// A count of bytes discarded while somebody could still write: what the `syscall` backend
+    /// cannot be sure of, since it does not see the release itself.
+    #[must_use]
+    pub fn with_writers(&self, bytes: u64) -> Bytes {
+        match self.setting.tracer.backend().as_str() {
+            "syscall" => Bytes::Equal(bytes),
+            _ => Bytes::Exactly(bytes),
+        }
     }
 
     /// Starts `ssh` with a command.

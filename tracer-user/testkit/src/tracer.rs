@@ -136,6 +136,15 @@ impl Tracer {
         self.pid
     }
 
+    /// The backend it runs with, from its `started` line.
+    #[must_use]
+    pub fn backend(&self) -> String {
+        let log = self.shared.log();
+        let started = log.events.iter().find(|event| event.is("started"));
+        let backend = started.and_then(|event| event.value["backend"].as_str());
+        backend.unwrap_or("").to_owned()
+    }
+
     /// A place in the output: everything so far lies before it.
     #[must_use]
     pub fn mark(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Runs the case catalogue against a `lastbyte` binary; needs root.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -72,6 +73,7 @@ fn main() -> anyhow::Result<ExitCode> {
         .as_deref()
         .context("--eager PATH is missing")?;
     let patience = Duration::from_secs(options.patience);
+    let _alone = wait_for_others()?;
     let world = World::new(eager)?;
     let tracer = Tracer::start(lastbyte, options.backend.as_deref(), &["watch"], patience)?;
     let setting = Setting {
@@ -92,6 +94,18 @@ fn main() -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Sessions of another run would be seen by this one's tracer; held until the process ends.
+fn wait_for_others() -> anyhow::Result<File> {
+    let path = std::env::temp_dir().join("lbcases.lock");
+    let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        eprintln!("another run is under way; waiting for its end");
+        lock.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(lock)
 }
 
 fn run_cases(options: &Options, chosen: &[Case], setting: Setting<'_>, mut dumps: Dumps) -> bool {

@@ -1,6 +1,7 @@
 //! Sessions that end as they should: nothing may be flagged.
 
-use std::process::Stdio;
+use std::io::Read;
+use std::process::{ChildStdout, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -8,7 +9,7 @@ use anyhow::{Context, ensure};
 use crate::case::{Case, Class, EVERYWHERE, NATIVE};
 use crate::client::Client;
 use crate::expect::{Bytes, Expect, Stream, Who};
-use crate::procs::{Owned, marked};
+use crate::procs::{Owned, leader, marked, quiescent, server_end};
 use crate::stage::{Stage, new_marker};
 use crate::world::Server::{Drain, OpenSsh};
 
@@ -151,28 +152,48 @@ fn c4(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 fn c5(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let marker = new_marker();
-    let mut ssh = stage.target(OpenSsh)?.ssh(&marker);
-    ssh.arg(format!(": {marker}; yes"));
-    let mut ssh = Owned(ssh.spawn().context("cannot start ssh")?);
-    let output = ssh.0.stdout.take().context("ssh has no stdout")?;
+    let patience = stage.setting.patience;
+    let start = || -> anyhow::Result<(String, Owned, ChildStdout)> {
+        let marker = new_marker();
+        let mut ssh = stage.target(OpenSsh)?.ssh(&marker);
+        ssh.arg(format!(": {marker}; yes"));
+        let mut ssh = Owned(ssh.spawn().context("cannot start ssh")?);
+        let output = ssh.0.stdout.take().context("ssh has no stdout")?;
+        Ok((marker, ssh, output))
+    };
+    let never_the_server = |marker| Expect::clean(Who::Marked(marker), OpenSsh);
+
+    // As users do it. How much is on its way when head leaves is chance, and may be nothing.
+    let (at_once, mut ssh, output) = start()?;
     let mut head = std::process::Command::new("head");
     head.arg("-1")
         .stdin(Stdio::from(output))
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let line = Client::start(head)?.finish(stage.setting.patience)?;
+    let line = Client::start(head)?.finish(patience)?;
     ensure!(
         line.stdout_head == "y\n",
         "head printed {:?}",
         line.stdout_head
     );
     ssh.0.wait().context("cannot wait for ssh")?;
-    Ok(vec![Expect::clean(Who::Marked(marker), OpenSsh).cut(
-        Stream::Stdout,
-        &["client_gone"],
-        Bytes::Within(0, 65536),
-    )])
+
+    // The same, leaving only once everything on the way is full, the pipe last.
+    let (later, mut ssh, mut output) = start()?;
+    let leader = leader(&later, patience)?;
+    output.read_exact(&mut [0; 2])?;
+    let end = server_end(leader.parent, leader.pid, 1)?;
+    quiescent(&end, patience, |bytes| bytes > 0)?;
+    drop(output);
+    ssh.0.wait().context("cannot wait for ssh")?;
+
+    let gone = &["client_gone"];
+    Ok(vec![
+        never_the_server(at_once).may_cut(Stream::Stdout, gone, Bytes::Within(0, 65536)),
+        never_the_server(later)
+            .cut(Stream::Stdout, gone, Bytes::Within(1, 65536))
+            .tolerate(&["stalled"]),
+    ])
 }
 
 fn c6(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {

@@ -282,7 +282,7 @@ fn t10(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let run = started.finish(patience)?;
     Ok(vec![
         run.clean()
-            .cut(Stream::Stdout, &["timeout"], Bytes::Exactly(unread))
+            .cut(Stream::Stdout, &["timeout"], stage.with_writers(unread))
             .tolerate(&["stalled"]),
     ])
 }

@@ -146,7 +146,11 @@ fn server_signalled(stage: &mut Stage<'_>, signal: i32) -> anyhow::Result<Vec<Ex
     stage.notes.push(format!("{unread} B unread"));
     Ok(vec![
         run.clean()
-            .cut(Stream::Stdout, &["server_killed"], Bytes::Exactly(unread))
+            .cut(
+                Stream::Stdout,
+                &["server_killed"],
+                stage.with_writers(unread),
+            )
             .tolerate(&["stalled"]),
     ])
 }
@@ -179,7 +183,11 @@ pub(crate) fn killed_with(stage: &Stage<'_>, unread: u64) -> anyhow::Result<Expe
     std::fs::remove_file(&gate)?;
     Ok(run
         .clean()
-        .cut(Stream::Stdout, &["server_killed"], Bytes::Exactly(unread))
+        .cut(
+            Stream::Stdout,
+            &["server_killed"],
+            stage.with_writers(unread),
+        )
         .counts(Stream::Stdout, Some(unread), Some(0))
         .tolerate(&["stalled"]))
 }
