@@ -261,7 +261,7 @@ pub(super) fn tell(
                 .written
                 .saturating_sub(stream.written_at_exit.unwrap_or(0))
         })
-        .sum();
+        .fold(0u64, u64::saturating_add);
     let message = match state {
         State::Resolved => message::released(session, &session.watch.told, now, env),
         _ => message::orphaned(session, &holders, bytes, env),

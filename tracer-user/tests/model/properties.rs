@@ -6,7 +6,7 @@ use lastbyte::{
 };
 use proptest::{collection::vec, prelude::*};
 use tracer_ebpf::{Header, Kind};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use crate::road::{self, Road};
 
@@ -288,13 +288,6 @@ proptest! {
         }
         prop_assert_eq!(updates, road.updates);
     }
-}
-
-#[test]
-fn a_header_alone_reads_back() {
-    let mut bytes = vec![0; Kind::Tick.size()];
-    head(&mut bytes, Kind::Tick, 5);
-    assert_eq!(Header::read_from_prefix(&bytes).unwrap().0.time, 5);
 }
 
 #[test]
