@@ -15,10 +15,17 @@ use crate::paths;
 /// A command that runs at the root of the repository.
 pub fn cmd(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    // `cargo run` points LD_LIBRARY_PATH at the toolchain; nothing we start should depend on it.
-    command
-        .current_dir(paths::workspace())
-        .env_remove("LD_LIBRARY_PATH");
+    command.current_dir(paths::workspace());
+    // `cargo run` describes this package in the environment and points LD_LIBRARY_PATH at the
+    // toolchain. Nothing we start should depend on either, and the build script of ring compiles
+    // all its C again when the former changes.
+    let of_cargo_run = ["CARGO_PKG_", "CARGO_MANIFEST_", "LD_LIBRARY_PATH"];
+    for (name, _) in env::vars_os() {
+        let shown = name.to_string_lossy();
+        if of_cargo_run.iter().any(|prefix| shown.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
