@@ -93,6 +93,7 @@ struct Look {
     /// Servers' parents.
     servers: BTreeMap<u32, u32>,
     ready: bool,
+    looked: bool,
     over: Vec<u64>,
 }
 
@@ -161,7 +162,11 @@ impl Road for Look {
             }
             _ => {}
         }
-        self.ready |= record.header().kind == Kind::Ready as u16;
+        match Kind::of(record.header().kind) {
+            Some(Kind::Ready) => self.ready = true,
+            Some(Kind::Tick) if self.ready => self.looked = true,
+            _ => {}
+        }
         let from = self.updates.len();
         self.model.apply(record, &mut self.updates);
         self.over.extend(self.updates[from..].iter().filter_map(|update| match update {
@@ -188,6 +193,6 @@ impl Road for Look {
     }
 
     fn finished(&self) -> bool {
-        self.ready && !self.model.needs_scan()
+        self.looked && !self.model.needs_scan()
     }
 }

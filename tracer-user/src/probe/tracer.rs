@@ -222,6 +222,7 @@ impl Tracer {
             put(road, process)?;
         }
         tick(road, Kind::Ready)?;
+        tick(road, Kind::Tick)?;
         self.serve(road)
     }
 
