@@ -3,11 +3,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    helpers::generated::bpf_seq_write,
-    macros::map,
-    maps::Array,
-};
+use aya_ebpf::{helpers::generated::bpf_seq_write, macros::map, maps::Array};
 use tracer_ebpf::{Fork, Header, Holder, Kind, transport};
 
 use crate::{
@@ -25,7 +21,11 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
     let all = SCAN_ALL.get(0).is_some_and(|all| *all != 0);
     let Some(pipe) = file.pipe() else {
         if all && let Some(sock) = file.tcp() {
-            let id = Ends { transport: transport::TCP, key: sock.0, ..Ends::default() };
+            let id = Ends {
+                transport: transport::TCP,
+                key: sock.0,
+                ..Ends::default()
+            };
             write(seq, task, fd, file, id);
         }
         return;
@@ -39,14 +39,20 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
     if session == 0 && !all {
         return;
     }
-    write(seq, task, fd, file, Ends {
-        session,
-        slot,
-        transport: transport::PIPE,
-        key: pipe.0,
-        unread: pipe.unread(),
-        capacity: pipe.capacity(),
-    });
+    write(
+        seq,
+        task,
+        fd,
+        file,
+        Ends {
+            session,
+            slot,
+            transport: transport::PIPE,
+            key: pipe.0,
+            unread: pipe.unread(),
+            capacity: pipe.capacity(),
+        },
+    );
 }
 
 /// What is told of an object beside who holds it.
@@ -63,7 +69,12 @@ struct Ends {
 #[inline(always)]
 fn write(seq: *mut c_void, task: Task, fd: u32, file: File, ends: Ends) {
     let holder = Holder {
-        header: Header { time: now(), kind: Kind::Holder as u16, size: size_of::<Holder>() as u16, cpu: 0 },
+        header: Header {
+            time: now(),
+            kind: Kind::Holder as u16,
+            size: size_of::<Holder>() as u16,
+            cpu: 0,
+        },
         session: ends.session,
         key: ends.key,
         object: file.ino(),
@@ -82,7 +93,11 @@ fn write(seq: *mut c_void, task: Task, fd: u32, file: File, ends: Ends) {
     };
     // SAFETY: `seq` is the context's own, the bytes are a padding-free struct on the stack.
     unsafe {
-        bpf_seq_write(seq.cast(), (&raw const holder).cast(), size_of::<Holder>() as u32);
+        bpf_seq_write(
+            seq.cast(),
+            (&raw const holder).cast(),
+            size_of::<Holder>() as u32,
+        );
     }
 }
 
@@ -94,7 +109,12 @@ pub fn process(seq: *mut c_void, task: Task) {
         return;
     }
     let fork = Fork {
-        header: Header { time: now(), kind: Kind::Fork as u16, size: size_of::<Fork>() as u16, cpu: 0 },
+        header: Header {
+            time: now(),
+            kind: Kind::Fork as u16,
+            size: size_of::<Fork>() as u16,
+            cpu: 0,
+        },
         session: 0,
         parent: task.parent().proc(),
         child,
@@ -104,6 +124,10 @@ pub fn process(seq: *mut c_void, task: Task) {
     };
     // SAFETY: `seq` is the context's own, the bytes are a padding-free struct on the stack.
     unsafe {
-        bpf_seq_write(seq.cast(), (&raw const fork).cast(), size_of::<Fork>() as u32);
+        bpf_seq_write(
+            seq.cast(),
+            (&raw const fork).cast(),
+            size_of::<Fork>() as u32,
+        );
     }
 }

@@ -90,7 +90,11 @@ impl Task {
     #[inline(always)]
     pub fn proc(self) -> Proc {
         let leader = field!(self.0, task_leader: u64);
-        Proc { start: field!(leader, task_start: u64), pid: self.tgid(), pad: 0 }
+        Proc {
+            start: field!(leader, task_start: u64),
+            pid: self.tgid(),
+            pad: 0,
+        }
     }
 
     #[inline(always)]
@@ -131,7 +135,10 @@ impl Task {
         let leader = field!(self.0, task_leader: u64);
         let pid = field!(leader, task_thread_pid: u64);
         let level = field!(pid, pid_level: u32);
-        read(pid, constant!(layout.pid_numbers) + level * constant!(upid_size))
+        read(
+            pid,
+            constant!(layout.pid_numbers) + level * constant!(upid_size),
+        )
     }
 
     /// Base name of the executable file.
@@ -157,7 +164,10 @@ impl Task {
     #[inline(always)]
     pub fn fds(self) -> Fds {
         let fdt = field!(field!(self.0, task_files: u64), files_fdt: u64);
-        Fds { table: field!(fdt, fdt_fd: u64), max: field!(fdt, fdt_max: u32) }
+        Fds {
+            table: field!(fdt, fdt_fd: u64),
+            max: field!(fdt, fdt_max: u32),
+        }
     }
 }
 
@@ -212,7 +222,9 @@ impl File {
     /// References to it: one for each descriptor in any process, and those in use just now.
     #[inline(always)]
     pub fn refs(self) -> u32 {
-        (field!(self.0, file_count: u64) as u32).wrapping_add(1).wrapping_sub(constant!(one_ref))
+        (field!(self.0, file_count: u64) as u32)
+            .wrapping_add(1)
+            .wrapping_sub(constant!(one_ref))
     }
 
     /// The pipe that it is an end of.
@@ -287,7 +299,9 @@ pub extern "C" fn pipe_unread(pipe: u64) -> u64 {
             break;
         }
         let slot = tail.wrapping_add(i) & mask;
-        let at = slot.wrapping_mul(constant!(pipe_buf_size)).wrapping_add(constant!(layout.pipe_buf_len));
+        let at = slot
+            .wrapping_mul(constant!(pipe_buf_size))
+            .wrapping_add(constant!(layout.pipe_buf_len));
         sum += u64::from(read::<u32>(bufs, at));
     }
     sum
@@ -351,7 +365,9 @@ impl Sock {
     fn address(self, offset: u32, out: &mut [u8]) {
         if offset != OPTIONAL {
             // SAFETY: the helper checks the address.
-            let _ = unsafe { bpf_probe_read_kernel_buf((self.0 + u64::from(offset)) as *const u8, out) };
+            let _ = unsafe {
+                bpf_probe_read_kernel_buf((self.0 + u64::from(offset)) as *const u8, out)
+            };
         }
     }
 }

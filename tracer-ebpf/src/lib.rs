@@ -134,8 +134,19 @@ pub struct Header {
 
 /// A process: a pid alone names several over time.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes,
-    Immutable, KnownLayout,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
 )]
 #[repr(C)]
 pub struct Proc {
@@ -605,7 +616,20 @@ macro_rules! impl_body {
 /// A struct that is a record: begins with a [`Header`], a multiple of 8 bytes, no padding.
 pub trait Body: IntoBytes + FromBytes + Immutable + KnownLayout {}
 impl_body!(
-    Fork, Exec, Exit, SessionStart, Chld, Signal, Stream, Conn, Start, Tick, Loss, User, Scan, Holder
+    Fork,
+    Exec,
+    Exit,
+    SessionStart,
+    Chld,
+    Signal,
+    Stream,
+    Conn,
+    Start,
+    Tick,
+    Loss,
+    User,
+    Scan,
+    Holder
 );
 
 const _: () = {

@@ -15,15 +15,14 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
-    ARGV_LEN, EXE_LEN, Exec, Exit, Fork, Kind, STREAMS, Session, SessionStart, Task as Entry, loss, role,
-    session_id, transport,
+    ARGV_LEN, EXE_LEN, Exec, Exit, Fork, Kind, STREAMS, Session, SessionStart, Task as Entry, loss,
+    role, session_id, transport,
 };
 
 use crate::{
     emit::{emit, lost},
     kernel::{Task, current_tgid},
-    pipe,
-    tcp,
+    pipe, tcp,
 };
 
 /// Base names of server executables.
@@ -71,7 +70,16 @@ pub fn fork(parent: Task, child: Task) {
     let flags = entry.flags & role::SERVER;
     let session = entry.session;
     let proc = child.proc();
-    keep(pid, &Entry { session, start: proc.start, flags, pad: 0 }, u64::from(BPF_ANY));
+    keep(
+        pid,
+        &Entry {
+            session,
+            start: proc.start,
+            flags,
+            pad: 0,
+        },
+        u64::from(BPF_ANY),
+    );
     emit(Kind::Fork, |r: &mut Fork| {
         r.session = session;
         r.parent = parent.proc();
@@ -91,7 +99,12 @@ pub fn exec(ctx: &BtfTracePointContext, task: Task) {
     let pid = task.tgid();
     match tracked(pid) {
         None if server => {
-            let entry = Entry { session: 0, start: task.proc().start, flags: role::SERVER, pad: 0 };
+            let entry = Entry {
+                session: 0,
+                start: task.proc().start,
+                flags: role::SERVER,
+                pad: 0,
+            };
             keep(pid, &entry, u64::from(BPF_ANY));
         }
         None => return,
@@ -103,16 +116,14 @@ pub fn exec(ctx: &BtfTracePointContext, task: Task) {
                 entry.flags |= role::SERVER;
             } else {
                 entry.flags &= !role::SERVER;
-                if entry.session == 0 {
-                    // A server's helper (AuthorizedKeysCommand, a PAM module's), not a session.
-                    let _ = TASKS.remove(pid);
-                    return;
-                }
             }
         }
     }
     let Some(entry) = tracked(pid) else { return };
-    debug!(ctx, "exec pid {} session {} flags {}", pid, entry.session, entry.flags);
+    debug!(
+        ctx,
+        "exec pid {} session {} flags {}", pid, entry.session, entry.flags
+    );
     let (start, end) = task.args();
     emit(Kind::Exec, |r: &mut Exec| {
         r.session = entry.session;
@@ -127,7 +138,9 @@ pub fn exec(ctx: &BtfTracePointContext, task: Task) {
         let len = r.argv_full.min(ARGV_LEN as u32);
         // SAFETY: the helper checks the source, `len` is within the destination. The arguments
         // were written by this very exec, so their pages are there.
-        if unsafe { bpf_probe_read_user(r.argv.as_mut_ptr().cast(), len, start as *const c_void) } == 0 {
+        if unsafe { bpf_probe_read_user(r.argv.as_mut_ptr().cast(), len, start as *const c_void) }
+            == 0
+        {
             r.argv_len = len;
         }
     });
@@ -179,11 +192,17 @@ pub fn free(task: Task) {
 pub extern "C" fn bind() -> u64 {
     let task = Task::current();
     let proc = task.proc();
-    let Some(entry) = tracked(proc.pid) else { return 0 };
+    let Some(entry) = tracked(proc.pid) else {
+        return 0;
+    };
     let fds = task.fds();
     // Only a session has its *stdin* from the server; a server's helper has /dev/null there.
-    let Some(stdin) = fds.file(0).pipe() else { return 0 };
-    let Some(first) = pipe::stream(stdin.0) else { return 0 };
+    let Some(stdin) = fds.file(0).pipe() else {
+        return 0;
+    };
+    let Some(first) = pipe::stream(stdin.0) else {
+        return 0;
+    };
     if first.session != 0 || first.server == proc.pid {
         return 0;
     }
@@ -204,7 +223,18 @@ pub extern "C" fn bind() -> u64 {
         }
     }
     let server = first.server;
-    if SESSIONS.insert(id, Session { streams, leader: proc.pid, server }, u64::from(BPF_ANY)).is_err() {
+    if SESSIONS
+        .insert(
+            id,
+            Session {
+                streams,
+                leader: proc.pid,
+                server,
+            },
+            u64::from(BPF_ANY),
+        )
+        .is_err()
+    {
         lost(loss::SESSIONS);
     }
     entry.session = id;

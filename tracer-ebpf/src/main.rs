@@ -2,7 +2,10 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![expect(internal_features, reason = "the only way to an atomic addition on this target")]
+#![expect(
+    internal_features,
+    reason = "the only way to an atomic addition on this target"
+)]
 
 mod emit;
 mod holders;
@@ -16,7 +19,6 @@ mod tcp;
 use core::ffi::c_void;
 
 use aya_ebpf::{
-
     macros::{btf_tracepoint, fentry, fexit},
     programs::{BtfTracePointContext, FEntryContext, FExitContext},
 };
@@ -184,7 +186,10 @@ struct EachTask {
 fn task(ctx: *const EachTask) -> i32 {
     // SAFETY: as above.
     let (meta, task) = unsafe {
-        (core::ptr::read_volatile(&raw const (*ctx).meta), core::ptr::read_volatile(&raw const (*ctx).task))
+        (
+            core::ptr::read_volatile(&raw const (*ctx).meta),
+            core::ptr::read_volatile(&raw const (*ctx).task),
+        )
     };
     if task.is_null() {
         return 0;

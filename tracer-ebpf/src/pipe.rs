@@ -22,7 +22,9 @@ const EPIPE: i64 = -32;
 pub fn stream(pipe: u64) -> Option<&'static mut StreamState> {
     // SAFETY: entries are plain data. Sums are added to atomically; the rest is written under the
     // pipe's own mutex or tells a time, of which any of two is right.
-    STREAM_TABLE.get_ptr_mut(pipe).map(|state| unsafe { &mut *state })
+    STREAM_TABLE
+        .get_ptr_mut(pipe)
+        .map(|state| unsafe { &mut *state })
 }
 
 /// The same for the current process's read or write. A child of the server that uses its server's
@@ -32,7 +34,9 @@ fn used(pipe: u64) -> Option<&'static mut StreamState> {
     let state = stream(pipe)?;
     if state.session == 0 {
         let pid = current_tgid();
-        if pid != state.server && tracked(pid)?.flags & (role::SERVER | role::LEADER) == role::SERVER {
+        if pid != state.server
+            && tracked(pid)?.flags & (role::SERVER | role::LEADER) == role::SERVER
+        {
             bind();
         }
     }
@@ -63,7 +67,10 @@ pub fn created(reader: File, writer: File) {
         server: pid,
         ..StreamState::default()
     };
-    if STREAM_TABLE.insert(writer.as_pipe().0, state, u64::from(BPF_ANY)).is_err() {
+    if STREAM_TABLE
+        .insert(writer.as_pipe().0, state, u64::from(BPF_ANY))
+        .is_err()
+    {
         lost(loss::STREAMS);
     }
 }
@@ -104,7 +111,13 @@ pub fn write_exit(pipe: u64, result: i64, len: u64) {
         if counters.first_write == 0 {
             counters.first_write = time;
         }
-        once(told::FIRST_WRITE, edge::FIRST_WRITE, state, pipe, result as u64);
+        once(
+            told::FIRST_WRITE,
+            edge::FIRST_WRITE,
+            state,
+            pipe,
+            result as u64,
+        );
     } else if result == EPIPE {
         state.epipes += 1;
         once(told::EPIPE, edge::EPIPE, state, pipe, len);
@@ -128,7 +141,13 @@ pub fn read_exit(pipe: u64, result: i64) {
         if counters.first_read == 0 {
             counters.first_read = time;
         }
-        once(told::FIRST_READ, edge::FIRST_READ, state, pipe, result as u64);
+        once(
+            told::FIRST_READ,
+            edge::FIRST_READ,
+            state,
+            pipe,
+            result as u64,
+        );
     } else if Pipe(pipe).writers() == 0 {
         once(told::EOF, edge::EOF, state, pipe, 0);
     }
@@ -169,7 +188,12 @@ pub fn close(file: File, pid: u32) {
 
 #[inline(always)]
 fn is_server_end(state: &StreamState, file: File) -> bool {
-    file.0 == if state.slot == 0 { state.writer } else { state.reader }
+    file.0
+        == if state.slot == 0 {
+            state.writer
+        } else {
+            state.reader
+        }
 }
 
 #[inline(always)]

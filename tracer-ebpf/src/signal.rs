@@ -11,7 +11,17 @@ use crate::{
 
 const SIGCHLD: u32 = 17;
 /// HUP, INT, QUIT, ILL, ABRT, BUS, FPE, KILL, SEGV, PIPE, TERM: what usually ends a process.
-const DEADLY: u64 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << 13 | 1 << 15;
+const DEADLY: u64 = 1 << 1
+    | 1 << 2
+    | 1 << 3
+    | 1 << 4
+    | 1 << 6
+    | 1 << 7
+    | 1 << 8
+    | 1 << 9
+    | 1 << 11
+    | 1 << 13
+    | 1 << 15;
 
 /// A signal is sent to `target` by the current process, or by the kernel on its behalf.
 #[inline(always)]
@@ -20,7 +30,9 @@ pub fn generated(signal: u32, target: Task) {
         // Stopping and continuing send it as well: only the dead count.
         died(current_tgid(), target.tgid(), chld::GENERATED);
     } else if signal < 64 && DEADLY & (1 << signal) != 0 {
-        let Some(entry) = tracked(target.tgid()) else { return };
+        let Some(entry) = tracked(target.tgid()) else {
+            return;
+        };
         let session = entry.session;
         emit(Kind::Signal, |r: &mut Signal| {
             r.session = session;
@@ -41,7 +53,11 @@ pub fn delivered(signal: u32, info: u64) {
     let server = current_tgid();
     if tracked(server).is_some_and(|entry| entry.flags & role::SERVER != 0) {
         // si_pid is the first of the fields (include/uapi/asm-generic/siginfo.h).
-        died(read(info, constant!(layout.siginfo_fields)), server, chld::DELIVERED);
+        died(
+            read(info, constant!(layout.siginfo_fields)),
+            server,
+            chld::DELIVERED,
+        );
     }
 }
 

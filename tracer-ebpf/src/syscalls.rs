@@ -4,8 +4,8 @@
 //! what goes around read(2), write(2) and close(2) is seen only by its effect on the object.
 
 use aya_ebpf::{
-    bindings::BPF_ANY, helpers::bpf_get_current_pid_tgid, helpers::bpf_probe_read_user, macros::map,
-    maps::HashMap,
+    bindings::BPF_ANY, helpers::bpf_get_current_pid_tgid, helpers::bpf_probe_read_user,
+    macros::map, maps::HashMap,
 };
 use tracer_ebpf::{chld, loss, role};
 
@@ -45,14 +45,30 @@ pub fn enter(regs: u64, nr: u32) {
     let Some(entry) = tracked(pid) else { return };
     let arg0 = field!(regs, regs_arg0: u64);
     if nr == constant!(sys.write) || nr == constant!(sys.writev) {
-        let Some(key) = stream_at(arg0 as u32) else { return };
+        let Some(key) = stream_at(arg0 as u32) else {
+            return;
+        };
         // For writev the length is not worth reading the vector: any writev may block.
-        let len = if nr == constant!(sys.write) { field!(regs, regs_arg2: u64) } else { 0 };
+        let len = if nr == constant!(sys.write) {
+            field!(regs, regs_arg2: u64)
+        } else {
+            0
+        };
         pipe::write_enter(key, len);
-        begin(Call { at: key, len, kind: WRITE });
+        begin(Call {
+            at: key,
+            len,
+            kind: WRITE,
+        });
     } else if nr == constant!(sys.read) || nr == constant!(sys.readv) {
-        let Some(key) = stream_at(arg0 as u32) else { return };
-        begin(Call { at: key, len: 0, kind: READ });
+        let Some(key) = stream_at(arg0 as u32) else {
+            return;
+        };
+        begin(Call {
+            at: key,
+            len: 0,
+            kind: READ,
+        });
     } else if nr == constant!(sys.close) {
         pipe::close(Task::current().fds().file(arg0 as u32), pid);
     } else if nr == constant!(sys.dup2) || nr == constant!(sys.dup3) {
@@ -62,9 +78,17 @@ pub fn enter(regs: u64, nr: u32) {
         }
     } else if entry.flags & role::SERVER != 0 {
         if nr == constant!(sys.pipe) || nr == constant!(sys.pipe2) {
-            begin(Call { at: arg0, len: 0, kind: PIPE });
+            begin(Call {
+                at: arg0,
+                len: 0,
+                kind: PIPE,
+            });
         } else if nr == constant!(sys.wait4) {
-            begin(Call { at: 0, len: 0, kind: WAIT });
+            begin(Call {
+                at: 0,
+                len: 0,
+                kind: WAIT,
+            });
         }
     }
 }
@@ -77,14 +101,18 @@ pub fn exit(result: i64) {
     }
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: only this thread uses its entry.
-    let Some(call) = (unsafe { CALLS.get(thread) }).copied() else { return };
+    let Some(call) = (unsafe { CALLS.get(thread) }).copied() else {
+        return;
+    };
     let _ = CALLS.remove(thread);
     match call.kind {
         READ => pipe::read_exit(call.at, result),
         WRITE => pipe::write_exit(call.at, result, call.len),
         PIPE if result == 0 => {
             // SAFETY: the helper checks the address.
-            let Ok(fds) = (unsafe { bpf_probe_read_user(call.at as *const [u32; 2]) }) else { return };
+            let Ok(fds) = (unsafe { bpf_probe_read_user(call.at as *const [u32; 2]) }) else {
+                return;
+            };
             let table = Task::current().fds();
             pipe::created(table.file(fds[0]), table.file(fds[1]));
         }
@@ -120,7 +148,10 @@ pub extern "C" fn close_all(pid: u32) -> u64 {
 
 #[inline(always)]
 fn begin(call: Call) {
-    if CALLS.insert(bpf_get_current_pid_tgid(), call, u64::from(BPF_ANY)).is_err() {
+    if CALLS
+        .insert(bpf_get_current_pid_tgid(), call, u64::from(BPF_ANY))
+        .is_err()
+    {
         lost(loss::CALLS);
     }
 }

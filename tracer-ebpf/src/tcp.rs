@@ -26,7 +26,10 @@ pub fn connection(server: Task, out: &mut ConnId) {
     if found != 0 {
         let sock = Sock(found);
         *out = sock.id();
-        if CONNS.insert(found, server.tgid(), u64::from(BPF_ANY)).is_err() {
+        if CONNS
+            .insert(found, server.tgid(), u64::from(BPF_ANY))
+            .is_err()
+        {
             lost(loss::SESSIONS);
         }
     }
@@ -43,7 +46,9 @@ pub extern "C" fn find_connection(server: u64) -> u64 {
         if fd >= fds.max {
             break;
         }
-        let Some(sock) = fds.file(fd).tcp() else { continue };
+        let Some(sock) = fds.file(fd).tcp() else {
+            continue;
+        };
         let state = sock.state();
         if state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT {
             continue;

@@ -8,7 +8,11 @@ use lastbyte::cli::Cli;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     env_logger::Builder::new()
-        .filter_level(if cli.verbose { log::LevelFilter::Debug } else { log::LevelFilter::Warn })
+        .filter_level(if cli.verbose {
+            log::LevelFilter::Debug
+        } else {
+            log::LevelFilter::Warn
+        })
         // What the loader tells of every instruction that it relocates.
         .filter_module("aya_obj", log::LevelFilter::Warn)
         .filter_module("aya", log::LevelFilter::Warn)
@@ -26,6 +30,8 @@ fn main() -> ExitCode {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }

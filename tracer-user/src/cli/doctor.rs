@@ -56,7 +56,9 @@ struct MissingReport {
 /// What a backend costs and cannot see, in a user's words.
 const fn character(backend: Backend) -> &'static str {
     match backend {
-        Backend::Fentry => "exact: every release of a stream is seen, other system calls cost nothing",
+        Backend::Fentry => {
+            "exact: every release of a stream is seen, other system calls cost nothing"
+        }
         Backend::Syscall => {
             "each system call of any process takes some 0.15 to 0.3 µs longer; what goes around read(2), write(2) and \
              close(2) (splice, io_uring) is not counted, verdicts then say \"at least\" or unknown"
@@ -74,7 +76,11 @@ impl Doctor {
         } else {
             print!("{}", report.text());
         }
-        Ok(if report.works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if report.works {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }
 
@@ -91,9 +97,16 @@ impl Report {
                 Some(None) => (State::Chosen, character(*backend).to_owned()),
                 Some(Some(reason)) => (State::Refused, reason.clone()),
                 None if result.is_ok() => (State::NotNeeded, "another is chosen".to_owned()),
-                None => (State::Refused, "not tried: see the problem below".to_owned()),
+                None => (
+                    State::Refused,
+                    "not tried: see the problem below".to_owned(),
+                ),
             };
-            BackendReport { name: backend.to_string(), state, reason }
+            BackendReport {
+                name: backend.to_string(),
+                state,
+                reason,
+            }
         });
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -107,12 +120,22 @@ impl Report {
             },
             capabilities: NEEDED
                 .iter()
-                .map(|(name, number, purpose)| Capability { name, held: host.has(*number), purpose })
+                .map(|(name, number, purpose)| Capability {
+                    name,
+                    held: host.has(*number),
+                    purpose,
+                })
                 .collect(),
             backends: backends.collect(),
-            attached: result.as_ref().map(|probes| probes.attached.clone()).unwrap_or_default(),
+            attached: result
+                .as_ref()
+                .map(|probes| probes.attached.clone())
+                .unwrap_or_default(),
             missing: missing.iter().map(MissingReport::new).collect(),
-            servers: result.as_ref().map(|probes| probes.servers.clone()).unwrap_or_default(),
+            servers: result
+                .as_ref()
+                .map(|probes| probes.servers.clone())
+                .unwrap_or_default(),
             works: result.is_ok(),
             problem: result.as_ref().err().map(ToString::to_string),
         }
@@ -123,16 +146,32 @@ impl Report {
         let mut line = |label: &str, text: &str| {
             let _ = writeln!(out, "{label:<13}{text}");
         };
-        line("lastbyte", &format!("{} on {}", self.version, self.architecture));
-        line("kernel", &format!("{} (5.8 or later is needed)", self.kernel));
-        line("BTF", &self.btf_bytes.map_or_else(
-            || "none: the kernel must be built with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
-            |bytes| format!("/sys/kernel/btf/vmlinux, {:.1} MB", bytes as f64 / 1e6),
-        ));
+        line(
+            "lastbyte",
+            &format!("{} on {}", self.version, self.architecture),
+        );
+        line(
+            "kernel",
+            &format!("{} (5.8 or later is needed)", self.kernel),
+        );
+        line(
+            "BTF",
+            &self.btf_bytes.map_or_else(
+                || "none: the kernel must be built with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
+                |bytes| format!("/sys/kernel/btf/vmlinux, {:.1} MB", bytes as f64 / 1e6),
+            ),
+        );
         line("lockdown", self.lockdown);
         for capability in &self.capabilities {
             let held = if capability.held { "held" } else { "MISSING" };
-            line(if capability.name == "CAP_BPF" { "privileges" } else { "" }, &format!("{held:<8}{:<15} to {}", capability.name, capability.purpose));
+            line(
+                if capability.name == "CAP_BPF" {
+                    "privileges"
+                } else {
+                    ""
+                },
+                &format!("{held:<8}{:<15} to {}", capability.name, capability.purpose),
+            );
         }
         for (i, backend) in self.backends.iter().enumerate() {
             let state = match backend.state {
@@ -140,16 +179,34 @@ impl Report {
                 State::Refused => "refused",
                 State::NotNeeded => "unused",
             };
-            line(if i == 0 { "backends" } else { "" }, &format!("{:<8}{state:<8} {}", backend.name, backend.reason));
+            line(
+                if i == 0 { "backends" } else { "" },
+                &format!("{:<8}{state:<8} {}", backend.name, backend.reason),
+            );
         }
         if self.works {
-            line("probes", &format!("{} attached: {}", self.attached.len(), self.attached.join(", ")));
+            line(
+                "probes",
+                &format!(
+                    "{} attached: {}",
+                    self.attached.len(),
+                    self.attached.join(", ")
+                ),
+            );
             match self.missing.as_slice() {
                 [] => line("fields", "all kernel fields were found"),
-                missing => missing.iter().for_each(|field| line("fields", &format!("no {} ({}): {}", field.field, field.reason, field.cost))),
+                missing => missing.iter().for_each(|field| {
+                    line(
+                        "fields",
+                        &format!("no {} ({}): {}", field.field, field.reason, field.cost),
+                    )
+                }),
             }
             line("servers", &self.servers.join(" "));
-            line("transports", "pipes; sessions on a pty or a socketpair are not observed yet");
+            line(
+                "transports",
+                "pipes; sessions on a pty or a socketpair are not observed yet",
+            );
             line("", "tracing works here");
         } else {
             line("problem", self.problem.as_deref().unwrap_or_default());
@@ -160,6 +217,10 @@ impl Report {
 
 impl MissingReport {
     fn new(missing: &Missing) -> Self {
-        Self { field: missing.field.clone(), cost: missing.cost.unwrap_or("nothing works"), reason: missing.reason.clone() }
+        Self {
+            field: missing.field.clone(),
+            cost: missing.cost.unwrap_or("nothing works"),
+            reason: missing.reason.clone(),
+        }
     }
 }

@@ -65,7 +65,9 @@ struct Live {
 
 impl Road for Live {
     fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        let record = Record::decode(bytes).context("a record that this version does not know: the programs and the binary differ")?;
+        let record = Record::decode(bytes).context(
+            "a record that this version does not know: the programs and the binary differ",
+        )?;
         if let Some(recording) = &mut self.recording {
             recording.append(bytes)?;
             if record.header().kind == Kind::Tick as u16 {
@@ -84,7 +86,12 @@ impl Road for Live {
     }
 
     fn sampled(&self) -> Vec<u64> {
-        let mut sessions: Vec<_> = self.screen.model.open_streams().map(|stream| stream.session.0).collect();
+        let mut sessions: Vec<_> = self
+            .screen
+            .model
+            .open_streams()
+            .map(|stream| stream.session.0)
+            .collect();
         sessions.sort_unstable();
         sessions.dedup();
         sessions
@@ -106,12 +113,22 @@ pub struct End {
 }
 
 /// Traces and prints, and records if wanted, until the end or a signal.
-pub fn run(trace: &Trace, print: Print, end: &End, recording: Option<&Path>, verbose: bool) -> anyhow::Result<()> {
+pub fn run(
+    trace: &Trace,
+    print: Print,
+    end: &End,
+    recording: Option<&Path>,
+    verbose: bool,
+) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         // Attached first: a recording is not begun for a machine that cannot trace.
         let mut tracer = Tracer::open(&trace.options(verbose))?;
         let recording = recording.map(Writer::create).transpose()?;
-        let mut live = Live { screen: Screen::new(print), recording, until_idle: end.until_idle };
+        let mut live = Live {
+            screen: Screen::new(print),
+            recording,
+            until_idle: end.until_idle,
+        };
         let stop = stop(end.after)?;
         let result = tracer.run(&mut live, stop).await;
         if let Some(recording) = live.recording {
@@ -122,7 +139,10 @@ pub fn run(trace: &Trace, print: Print, end: &End, recording: Option<&Path>, ver
 }
 
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the event loop")
 }
 
 /// Completes when the user has had enough, or the time is over.

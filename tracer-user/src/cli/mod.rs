@@ -17,7 +17,13 @@ use crate::probe::{Backend, Options};
 /// Did the last byte of an SSH session make it to the client, and which process keeps a finished
 /// session open?
 #[derive(Debug, Parser)]
-#[command(name = "lastbyte", version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "lastbyte",
+    version,
+    about,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     /// Tell more on stderr: the kernel side's own messages, the verifier's log of a refusal
     #[arg(short, long, global = true)]
@@ -170,11 +176,19 @@ impl Trace {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let time: jiff::SignedDuration = text.parse().map_err(|_| "expected a time such as 500ms, 10s or 1m30s".to_owned())?;
+    let time: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "expected a time such as 500ms, 10s or 1m30s".to_owned())?;
     Duration::try_from(time).map_err(|_| "a time cannot be negative".to_owned())
 }
 
 fn ring(text: &str) -> Result<u32, String> {
-    let bytes: u32 = text.parse().map_err(|_| "expected a number of bytes".to_owned())?;
-    if bytes.is_power_of_two() && bytes >= 4096 { Ok(bytes) } else { Err("must be a power of two from 4096".to_owned()) }
+    let bytes: u32 = text
+        .parse()
+        .map_err(|_| "expected a number of bytes".to_owned())?;
+    if bytes.is_power_of_two() && bytes >= 4096 {
+        Ok(bytes)
+    } else {
+        Err("must be a power of two from 4096".to_owned())
+    }
 }

@@ -6,7 +6,13 @@ use super::{Record, live};
 
 impl Record {
     pub(super) fn run(&self, verbose: bool) -> anyhow::Result<ExitCode> {
-        live::run(&self.watch.trace, self.watch.print, &self.watch.end(), Some(&self.file), verbose)?;
+        live::run(
+            &self.watch.trace,
+            self.watch.print,
+            &self.watch.end(),
+            Some(&self.file),
+            verbose,
+        )?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -18,12 +18,17 @@ impl Replay {
             while let Some(record) = reader.next().with_context(|| path.to_string())? {
                 let (counts, name): (&mut BTreeMap<String, u64>, _) = match record {
                     Record::Tick(_) => (&mut periodic, "tick".to_owned()),
-                    Record::Stream(stream) if stream.edge == edge::SAMPLE => (&mut periodic, "sample".to_owned()),
+                    Record::Stream(stream) if stream.edge == edge::SAMPLE => {
+                        (&mut periodic, "sample".to_owned())
+                    }
                     other => (&mut events, name(&other)),
                 };
                 *counts.entry(name).or_default() += 1;
             }
-            println!("{}", serde_json::json!({ "records": events, "periodic": periodic }));
+            println!(
+                "{}",
+                serde_json::json!({ "records": events, "periodic": periodic })
+            );
         } else {
             let mut screen = Screen::new(self.print);
             while let Some(record) = reader.next().with_context(|| path.to_string())? {
@@ -35,5 +40,6 @@ impl Replay {
 }
 
 fn name(record: &Record<'_>) -> String {
-    Kind::of(record.header().kind).map_or_else(String::new, |kind| format!("{kind:?}").to_lowercase())
+    Kind::of(record.header().kind)
+        .map_or_else(String::new, |kind| format!("{kind:?}").to_lowercase())
 }

@@ -14,6 +14,9 @@ impl Watch {
     }
 
     pub(super) const fn end(&self) -> End {
-        End { after: self.time, until_idle: self.until_idle }
+        End {
+            after: self.time,
+            until_idle: self.until_idle,
+        }
     }
 }

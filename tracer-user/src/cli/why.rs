@@ -20,17 +20,30 @@ impl Why {
     pub(super) fn run(&self, verbose: bool) -> anyhow::Result<ExitCode> {
         let target = Target::parse(&self.target)?;
         // Whoever asks has waited long enough.
-        let options = crate::probe::Options { grace: 0, ..self.trace.options(verbose) };
+        let options = crate::probe::Options {
+            grace: 0,
+            ..self.trace.options(verbose)
+        };
         let mut look = Look::default();
         live::runtime()?.block_on(async {
-            Tracer::open(&options)?.run(&mut look, live::stop(None)?).await
+            Tracer::open(&options)?
+                .run(&mut look, live::stop(None)?)
+                .await
         })?;
 
-        let sessions: Vec<_> = look.model.sessions().filter(|session| look.involves(session, target)).collect();
+        let sessions: Vec<_> = look
+            .model
+            .sessions()
+            .filter(|session| look.involves(session, target))
+            .collect();
         anyhow::ensure!(!sessions.is_empty(), "{}", look.nothing_about(&self.target));
         let mut printer = Lines::new(self.json, true);
         let mut lines = Vec::new();
-        for update in look.updates.iter().filter(|update| matches!(update, Update::Started(_))) {
+        for update in look
+            .updates
+            .iter()
+            .filter(|update| matches!(update, Update::Started(_)))
+        {
             printer.of(update, &mut Vec::new());
         }
         for session in sessions {
@@ -50,7 +63,10 @@ impl Why {
 
 /// What a session without a finding is doing.
 fn healthy(session: &SessionView) -> String {
-    let command = session.command.as_ref().map_or("a command that is not known", |command| command.as_str());
+    let command = session
+        .command
+        .as_ref()
+        .map_or("a command that is not known", |command| command.as_str());
     let server = format!("{} {}", session.server_exe, session.server_pid);
     if session.leader_pid == 0 || session.exit.is_some() {
         format!(
@@ -138,8 +154,16 @@ impl Look {
     }
 
     fn nothing_about(&self, target: &str) -> String {
-        let open: Vec<_> = self.model.sessions().map(|session| session.id.to_string()).collect();
-        let open = if open.is_empty() { "none".to_owned() } else { open.join(", ") };
+        let open: Vec<_> = self
+            .model
+            .sessions()
+            .map(|session| session.id.to_string())
+            .collect();
+        let open = if open.is_empty() {
+            "none".to_owned()
+        } else {
+            open.join(", ")
+        };
         format!(
             "{target} is not part of any open SSH session: not a server, a command, one of its processes or a holder \
              of its streams (open sessions on pipes: {open})"
@@ -152,13 +176,19 @@ impl Road for Look {
         let record = Record::decode(bytes).context("a record that this version does not know")?;
         match record {
             Record::Process(process) if process.session != 0 => {
-                self.involved.entry(process.session).or_default().insert(process.proc.pid);
+                self.involved
+                    .entry(process.session)
+                    .or_default()
+                    .insert(process.proc.pid);
             }
             Record::Process(process) if process.flags & role::SERVER != 0 => {
                 self.servers.insert(process.proc.pid, process.parent);
             }
             Record::Holder(holder) => {
-                self.involved.entry(holder.session).or_default().insert(holder.proc.pid);
+                self.involved
+                    .entry(holder.session)
+                    .or_default()
+                    .insert(holder.proc.pid);
             }
             _ => {}
         }
@@ -169,10 +199,14 @@ impl Road for Look {
         }
         let from = self.updates.len();
         self.model.apply(record, &mut self.updates);
-        self.over.extend(self.updates[from..].iter().filter_map(|update| match update {
-            Update::Forget { session } => Some(session.0),
-            _ => None,
-        }));
+        self.over.extend(
+            self.updates[from..]
+                .iter()
+                .filter_map(|update| match update {
+                    Update::Forget { session } => Some(session.0),
+                    _ => None,
+                }),
+        );
         Ok(())
     }
 

@@ -39,7 +39,10 @@ struct Member {
 
 enum Type {
     /// Struct or union.
-    Composite { size: u32, members: Vec<Member> },
+    Composite {
+        size: u32,
+        members: Vec<Member>,
+    },
     /// typedef, const, volatile, restrict, type tag: stands for another.
     Alias(u32),
     Other,
@@ -75,14 +78,23 @@ struct Bytes<'a> {
 impl Bytes<'_> {
     fn u32(&mut self) -> Result<u32, BtfError> {
         let end = self.at.checked_add(4).ok_or(BtfError::Malformed(self.at))?;
-        let word = self.bytes.get(self.at..end).ok_or(BtfError::Malformed(self.at))?;
+        let word = self
+            .bytes
+            .get(self.at..end)
+            .ok_or(BtfError::Malformed(self.at))?;
         self.at = end;
-        Ok(u32::from_le_bytes(word.try_into().map_err(|_| BtfError::Malformed(self.at))?))
+        Ok(u32::from_le_bytes(
+            word.try_into().map_err(|_| BtfError::Malformed(self.at))?,
+        ))
     }
 
     fn skip(&mut self, count: u32, each: u32) -> Result<(), BtfError> {
         let len = count as usize * each as usize;
-        self.at = self.at.checked_add(len).filter(|end| *end <= self.bytes.len()).ok_or(BtfError::Malformed(self.at))?;
+        self.at = self
+            .at
+            .checked_add(len)
+            .filter(|end| *end <= self.bytes.len())
+            .ok_or(BtfError::Malformed(self.at))?;
         Ok(())
     }
 }
@@ -98,7 +110,8 @@ impl Btf {
             return Err(BtfError::Malformed(0));
         }
         let header_len = head.u32()? as usize;
-        let [type_off, type_len, str_off, str_len] = [head.u32()?, head.u32()?, head.u32()?, head.u32()?];
+        let [type_off, type_len, str_off, str_len] =
+            [head.u32()?, head.u32()?, head.u32()?, head.u32()?];
         let section = |off: u32, len: u32| {
             let start = header_len.checked_add(off as usize)?;
             bytes.get(start..start.checked_add(len as usize)?)
@@ -111,7 +124,10 @@ impl Btf {
             functions: HashSet::new(),
             strings: strings.to_vec(),
         };
-        let mut at = Bytes { bytes: types, at: 0 };
+        let mut at = Bytes {
+            bytes: types,
+            at: 0,
+        };
         while at.at < types.len() {
             btf.read_type(&mut at)?;
         }
@@ -128,11 +144,21 @@ impl Btf {
                 for _ in 0..count {
                     let (name, ty, offset) = (at.u32()?, at.u32()?, at.u32()?);
                     // With the flag, the upper byte is the width of a bit field.
-                    let bits = if kind_flag { offset & 0x00ff_ffff } else { offset };
+                    let bits = if kind_flag {
+                        offset & 0x00ff_ffff
+                    } else {
+                        offset
+                    };
                     members.push(Member { name, ty, bits });
                 }
-                self.composites.entry(self.string(name).to_owned()).or_default().push(id);
-                Type::Composite { size: size_or_type, members }
+                self.composites
+                    .entry(self.string(name).to_owned())
+                    .or_default()
+                    .push(id);
+                Type::Composite {
+                    size: size_or_type,
+                    members,
+                }
             }
             TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG => Type::Alias(size_or_type),
             FUNC => {
@@ -191,17 +217,30 @@ impl Btf {
                     of: of.to_owned(),
                     member: path.to_owned(),
                 })?;
-                bits = bits.checked_add(member.bits).ok_or_else(|| BtfError::NotBytes(path.to_owned()))?;
+                bits = bits
+                    .checked_add(member.bits)
+                    .ok_or_else(|| BtfError::NotBytes(path.to_owned()))?;
                 id = member.ty;
             }
             Ok(bits)
         })?;
-        if bits % 8 == 0 { Ok(bits / 8) } else { Err(BtfError::NotBytes(path.to_owned())) }
+        if bits % 8 == 0 {
+            Ok(bits / 8)
+        } else {
+            Err(BtfError::NotBytes(path.to_owned()))
+        }
     }
 
     /// Asks every struct of a name; a definition that lacks what is asked for does not count.
-    fn agreed(&self, of: &str, ask: impl Fn(u32) -> Result<u32, BtfError>) -> Result<u32, BtfError> {
-        let ids = self.composites.get(of).ok_or_else(|| BtfError::NoStruct(of.to_owned()))?;
+    fn agreed(
+        &self,
+        of: &str,
+        ask: impl Fn(u32) -> Result<u32, BtfError>,
+    ) -> Result<u32, BtfError> {
+        let ids = self
+            .composites
+            .get(of)
+            .ok_or_else(|| BtfError::NoStruct(of.to_owned()))?;
         let mut answer = None;
         let mut refusal = None;
         for id in ids {
@@ -231,7 +270,10 @@ impl Btf {
                     return None;
                 }
                 let inner = self.find(member.ty, name, depth + 1)?;
-                Some(Member { bits: inner.bits.checked_add(member.bits)?, ..inner })
+                Some(Member {
+                    bits: inner.bits.checked_add(member.bits)?,
+                    ..inner
+                })
             }),
         }
     }
@@ -243,21 +285,36 @@ mod tests {
 
     #[test]
     fn nothing_is_read_from_bytes_that_are_not_btf() {
-        assert!(matches!(Btf::parse(b"not BTF at all, whatever it is"), Err(BtfError::Malformed(0))));
+        assert!(matches!(
+            Btf::parse(b"not BTF at all, whatever it is"),
+            Err(BtfError::Malformed(0))
+        ));
         assert!(Btf::parse(&[]).is_err());
     }
 
     #[test]
     fn this_kernel_has_what_its_headers_promise() {
-        let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else { return };
+        let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+            return;
+        };
         let btf = Btf::parse(&bytes).expect("the kernel's own BTF");
         // Stable since the beginning: the first member, and an anonymous union's member.
         assert_eq!(btf.offset_of("list_head", "next").expect("next"), 0);
         assert_eq!(btf.offset_of("list_head", "prev").expect("prev"), 8);
-        assert_eq!(btf.offset_of("kernel_siginfo", "si_errno").expect("in an anonymous struct"), 4);
+        assert_eq!(
+            btf.offset_of("kernel_siginfo", "si_errno")
+                .expect("in an anonymous struct"),
+            4
+        );
         assert_eq!(btf.size_of("list_head").expect("size"), 16);
-        assert!(matches!(btf.offset_of("list_head", "nope"), Err(BtfError::NoMember { .. })));
-        assert!(matches!(btf.size_of("no_such_struct"), Err(BtfError::NoStruct(_))));
+        assert!(matches!(
+            btf.offset_of("list_head", "nope"),
+            Err(BtfError::NoMember { .. })
+        ));
+        assert!(matches!(
+            btf.size_of("no_such_struct"),
+            Err(BtfError::NoStruct(_))
+        ));
         for cut in [1, 5, 24, 25, bytes.len() / 2, bytes.len() - 1] {
             assert!(Btf::parse(&bytes[..cut]).is_err(), "cut at {cut}");
         }

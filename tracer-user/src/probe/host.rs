@@ -55,7 +55,11 @@ const CAP_BPF: u32 = 39;
 pub const NEEDED: &[(&str, u32, &str)] = &[
     ("CAP_BPF", CAP_BPF, "load programs and maps"),
     ("CAP_PERFMON", CAP_PERFMON, "attach tracing programs"),
-    ("CAP_SYS_PTRACE", CAP_SYS_PTRACE, "read /proc of processes that began before the tracer"),
+    (
+        "CAP_SYS_PTRACE",
+        CAP_SYS_PTRACE,
+        "read /proc of processes that began before the tracer",
+    ),
 ];
 
 impl Host {
@@ -71,11 +75,16 @@ impl Host {
         Self {
             name: uname.nodename().to_string_lossy().into_owned(),
             kernel: uname.release().to_string_lossy().into_owned(),
-            boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+            boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
             wall_offset: nanos(clock_gettime(ClockId::Realtime)).saturating_sub(boottime()),
             lockdown,
             btf: fs::metadata(Path::new(BTF)).ok().map(|meta| meta.len()),
-            capabilities: Process::myself().and_then(|me| me.status()).map_or(0, |status| status.capeff),
+            capabilities: Process::myself()
+                .and_then(|me| me.status())
+                .map_or(0, |status| status.capeff),
         }
     }
 
@@ -83,7 +92,8 @@ impl Host {
     #[must_use]
     pub const fn has(&self, capability: u32) -> bool {
         let split = capability == CAP_BPF || capability == CAP_PERFMON;
-        self.capabilities >> capability & 1 == 1 || split && self.capabilities >> CAP_SYS_ADMIN & 1 == 1
+        self.capabilities >> capability & 1 == 1
+            || split && self.capabilities >> CAP_SYS_ADMIN & 1 == 1
     }
 
     /// Whether programs may be loaded and attached.
@@ -95,7 +105,10 @@ impl Host {
     /// Version of the kernel, major and minor.
     #[must_use]
     pub fn version(&self) -> (u32, u32) {
-        let mut parts = self.kernel.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+        let mut parts = self
+            .kernel
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|part| part.parse().unwrap_or(0));
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
     }
 }

@@ -24,13 +24,16 @@ pub fn resolve(btf: &Btf) -> Result<(Config, Vec<Missing>), BtfError> {
     let mut offsets = Vec::with_capacity(Layout::MEMBERS.len());
     for member in Layout::MEMBERS {
         let mut last = None;
-        let found = member.paths.iter().find_map(|path| match btf.offset_of(member.of, path) {
-            Ok(offset) => Some(offset),
-            Err(error) => {
-                last = Some(error);
-                None
-            }
-        });
+        let found = member
+            .paths
+            .iter()
+            .find_map(|path| match btf.offset_of(member.of, path) {
+                Ok(offset) => Some(offset),
+                Err(error) => {
+                    last = Some(error);
+                    None
+                }
+            });
         if found.is_none() {
             missing.push(Missing {
                 field: format!("{}.{}", member.of, member.paths[0]),

@@ -70,7 +70,11 @@ struct Attach {
 }
 
 const fn tracepoint(program: &'static str, to: &'static [&'static str]) -> Attach {
-    Attach { program, hook: Hook::Tracepoint, to }
+    Attach {
+        program,
+        hook: Hook::Tracepoint,
+        to,
+    }
 }
 
 const COMMON: &[Attach] = &[
@@ -84,13 +88,37 @@ const COMMON: &[Attach] = &[
 ];
 
 const FENTRY: &[Attach] = &[
-    Attach { program: "pipe_free", hook: Hook::Fentry, to: &["free_pipe_info"] },
-    Attach { program: "pipe_release", hook: Hook::Fentry, to: &["pipe_release"] },
-    Attach { program: "pipe_create", hook: Hook::Fexit, to: &["alloc_file_clone"] },
+    Attach {
+        program: "pipe_free",
+        hook: Hook::Fentry,
+        to: &["free_pipe_info"],
+    },
+    Attach {
+        program: "pipe_release",
+        hook: Hook::Fentry,
+        to: &["pipe_release"],
+    },
+    Attach {
+        program: "pipe_create",
+        hook: Hook::Fexit,
+        to: &["alloc_file_clone"],
+    },
     // Split from the FIFO's in 6.15.
-    Attach { program: "pipe_read_exit", hook: Hook::Fexit, to: &["anon_pipe_read", "pipe_read"] },
-    Attach { program: "pipe_write_enter", hook: Hook::Fentry, to: &["anon_pipe_write", "pipe_write"] },
-    Attach { program: "pipe_write_exit", hook: Hook::Fexit, to: &["anon_pipe_write", "pipe_write"] },
+    Attach {
+        program: "pipe_read_exit",
+        hook: Hook::Fexit,
+        to: &["anon_pipe_read", "pipe_read"],
+    },
+    Attach {
+        program: "pipe_write_enter",
+        hook: Hook::Fentry,
+        to: &["anon_pipe_write", "pipe_write"],
+    },
+    Attach {
+        program: "pipe_write_exit",
+        hook: Hook::Fexit,
+        to: &["anon_pipe_write", "pipe_write"],
+    },
 ];
 
 const SYSCALL: &[Attach] = &[
@@ -123,13 +151,19 @@ pub enum LoadError {
     #[error("tracing needs root (or CAP_BPF and CAP_PERFMON): run it with sudo")]
     NotPrivileged,
     /// A kernel before the ring buffer.
-    #[error("kernel {0} is too old: 5.8 is the first with a BPF ring buffer, upgrade to 5.10 or later")]
+    #[error(
+        "kernel {0} is too old: 5.8 is the first with a BPF ring buffer, upgrade to 5.10 or later"
+    )]
     OldKernel(String),
     /// No type information.
-    #[error("{BTF}: {0}; the kernel must be built with CONFIG_DEBUG_INFO_BTF=y, as every distribution's is since 2021")]
+    #[error(
+        "{BTF}: {0}; the kernel must be built with CONFIG_DEBUG_INFO_BTF=y, as every distribution's is since 2021"
+    )]
     NoBtf(io::Error),
     /// Lockdown.
-    #[error("kernel lockdown is in confidentiality mode, which forbids reading kernel memory: boot with lockdown=integrity to trace")]
+    #[error(
+        "kernel lockdown is in confidentiality mode, which forbids reading kernel memory: boot with lockdown=integrity to trace"
+    )]
     Lockdown,
     /// Type information of a form that is not understood.
     #[error("{BTF}: {0}")]
@@ -194,31 +228,66 @@ impl Probes {
         }
         let servers = server_names(&options.servers)?;
         let btf = Btf::parse(&fs::read(BTF).map_err(LoadError::NoBtf)?)?;
-        let aya_btf = AyaBtf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
+        let aya_btf =
+            AyaBtf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
         let (config, missing) = layout::resolve(&btf)?;
-        let fatal: Vec<_> = missing.iter().filter(|field| field.cost.is_none()).map(|field| format!("{} ({})", field.field, field.reason)).collect();
+        let fatal: Vec<_> = missing
+            .iter()
+            .filter(|field| field.cost.is_none())
+            .map(|field| format!("{} ({})", field.field, field.reason))
+            .collect();
         if !fatal.is_empty() {
             return Err(LoadError::Missing(fatal.join(", ")));
         }
 
-        let wanted = options.backend.map_or_else(|| Backend::ALL.to_vec(), |one| vec![one]);
+        let wanted = options
+            .backend
+            .map_or_else(|| Backend::ALL.to_vec(), |one| vec![one]);
         let mut attempts = Vec::new();
         for backend in wanted {
             match attach(backend, options, &config, &btf, &aya_btf, &servers) {
                 Ok((ebpf, attached)) => {
-                    attempts.push(Attempt { backend, refused: None });
-                    return Ok(Self { ebpf, backend, attempts, attached, missing, servers });
+                    attempts.push(Attempt {
+                        backend,
+                        refused: None,
+                    });
+                    return Ok(Self {
+                        ebpf,
+                        backend,
+                        attempts,
+                        attached,
+                        missing,
+                        servers,
+                    });
                 }
-                Err(refused) => attempts.push(Attempt { backend, refused: Some(refused) }),
+                Err(refused) => attempts.push(Attempt {
+                    backend,
+                    refused: Some(refused),
+                }),
             }
         }
-        let reasons: Vec<_> = attempts.iter().map(|attempt| format!("{}: {}", attempt.backend, attempt.refused.as_deref().unwrap_or(""))).collect();
-        Err(LoadError::NoBackend { reasons: reasons.join("; "), attempts })
+        let reasons: Vec<_> = attempts
+            .iter()
+            .map(|attempt| {
+                format!(
+                    "{}: {}",
+                    attempt.backend,
+                    attempt.refused.as_deref().unwrap_or("")
+                )
+            })
+            .collect();
+        Err(LoadError::NoBackend {
+            reasons: reasons.join("; "),
+            attempts,
+        })
     }
 }
 
 fn server_names(more: &[String]) -> Result<Vec<String>, LoadError> {
-    let mut names: Vec<String> = super::SERVERS.iter().map(|name| (*name).to_owned()).collect();
+    let mut names: Vec<String> = super::SERVERS
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect();
     for server in more {
         let name = server.rsplit('/').next().unwrap_or_default();
         if name.is_empty() || name.len() >= EXE_LEN {
@@ -239,7 +308,11 @@ fn attach(
     aya_btf: &AyaBtf,
     servers: &[String],
 ) -> Result<(Ebpf, Vec<String>), String> {
-    let level: u8 = if options.verbose { log::Level::Debug as u8 } else { 0 };
+    let level: u8 = if options.verbose {
+        log::Level::Debug as u8
+    } else {
+        0
+    };
     let mut ebpf = EbpfLoader::new()
         .btf(Some(aya_btf))
         .override_global("CONFIG", config.as_bytes(), true)
@@ -251,7 +324,8 @@ fn attach(
 
     for (program, target) in ITERATORS {
         let iter: &mut Iter = program_of(&mut ebpf, program)?;
-        iter.load(target, aya_btf).map_err(|error| refusal(program, target, &error))?;
+        iter.load(target, aya_btf)
+            .map_err(|error| refusal(program, target, &error))?;
     }
     let mut attached = Vec::new();
     // Everything is loaded before anything is attached: a refusal leaves no half-seeing tracer.
@@ -259,7 +333,9 @@ fn attach(
     for hook in hooks() {
         let target = target(hook, btf)?;
         match hook.hook {
-            Hook::Tracepoint => program_of::<BtfTracePoint>(&mut ebpf, hook.program)?.load(target, aya_btf),
+            Hook::Tracepoint => {
+                program_of::<BtfTracePoint>(&mut ebpf, hook.program)?.load(target, aya_btf)
+            }
             Hook::Fentry => program_of::<FEntry>(&mut ebpf, hook.program)?.load(target, aya_btf),
             Hook::Fexit => program_of::<FExit>(&mut ebpf, hook.program)?.load(target, aya_btf),
         }
@@ -268,9 +344,15 @@ fn attach(
     for hook in hooks() {
         let target = target(hook, btf)?;
         match hook.hook {
-            Hook::Tracepoint => program_of::<BtfTracePoint>(&mut ebpf, hook.program)?.attach().map(drop),
-            Hook::Fentry => program_of::<FEntry>(&mut ebpf, hook.program)?.attach().map(drop),
-            Hook::Fexit => program_of::<FExit>(&mut ebpf, hook.program)?.attach().map(drop),
+            Hook::Tracepoint => program_of::<BtfTracePoint>(&mut ebpf, hook.program)?
+                .attach()
+                .map(drop),
+            Hook::Fentry => program_of::<FEntry>(&mut ebpf, hook.program)?
+                .attach()
+                .map(drop),
+            Hook::Fexit => program_of::<FExit>(&mut ebpf, hook.program)?
+                .attach()
+                .map(drop),
         }
         .map_err(|error| refusal(hook.program, target, &error))?;
         attached.push(format!("{} -> {target}", hook.program));
@@ -284,30 +366,43 @@ fn target(hook: &Attach, btf: &Btf) -> Result<&'static str, String> {
         return Ok(hook.to[0]);
     }
     let found = hook.to.iter().find(|name| btf.has_function(name));
-    found.copied().ok_or_else(|| format!("the kernel has no function {}", hook.to.join(" or ")))
+    found
+        .copied()
+        .ok_or_else(|| format!("the kernel has no function {}", hook.to.join(" or ")))
 }
 
 pub(super) fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
-    let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
-    program.try_into().map_err(|error: ProgramError| format!("{name}: {error}"))
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| format!("the object has no program {name}"))?;
+    program
+        .try_into()
+        .map_err(|error: ProgramError| format!("{name}: {error}"))
 }
 
 /// One line for a person; what the verifier said goes to the log.
 fn refusal(program: &str, target: &str, error: &ProgramError) -> String {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             log::debug!("{program}: {verifier_log}");
             let why = match io_error.raw_os_error() {
                 Some(libc::EPERM) => " (the kernel does not permit this kind of program)",
-                Some(libc::EACCES | libc::EINVAL) => " (refused by the verifier: run with -v for its log)",
+                Some(libc::EACCES | libc::EINVAL) => {
+                    " (refused by the verifier: run with -v for its log)"
+                }
                 _ => "",
             };
             format!("{program} on {target}: {io_error}{why}")
         }
-        ProgramError::SyscallError(error) => format!("{program} on {target}: {}: {}", error.call, error.io_error),
+        ProgramError::SyscallError(error) => {
+            format!("{program} on {target}: {}: {}", error.call, error.io_error)
+        }
         other => format!("{program} on {target}: {other}"),
     }
 }

@@ -19,5 +19,12 @@ pub use tracer::{Road, Tracer};
 
 /// Executables that are recognised as SSH servers unless the user names more: what Debian packages
 /// (openssh-server, dropbear-bin, tinysshd, libssh's and lsh's servers).
-pub const SERVERS: &[&str] =
-    &["sshd", "sshd-session", "sshd-auth", "dropbear", "dropbearmulti", "tinysshd", "lshd"];
+pub const SERVERS: &[&str] = &[
+    "sshd",
+    "sshd-session",
+    "sshd-auth",
+    "dropbear",
+    "dropbearmulti",
+    "tinysshd",
+    "lshd",
+];

@@ -26,17 +26,25 @@ pub fn processes(ebpf: &mut Ebpf) -> Result<Vec<Fork>, ScanError> {
     walk(ebpf, "task")
 }
 
-fn walk<T: FromBytes + KnownLayout + Immutable>(ebpf: &mut Ebpf, program: &'static str) -> Result<Vec<T>, ScanError> {
+fn walk<T: FromBytes + KnownLayout + Immutable>(
+    ebpf: &mut Ebpf,
+    program: &'static str,
+) -> Result<Vec<T>, ScanError> {
     let fail = |reason: String| ScanError { program, reason };
     let iter: &mut Iter = program_of(ebpf, program).map_err(fail)?;
     let link = iter.attach().map_err(|error| fail(error.to_string()))?;
-    let link = iter.take_link(link).map_err(|error| fail(error.to_string()))?;
+    let link = iter
+        .take_link(link)
+        .map_err(|error| fail(error.to_string()))?;
     let mut file = link.into_file().map_err(|error| fail(error.to_string()))?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|error| fail(error.to_string()))?;
+    file.read_to_end(&mut bytes)
+        .map_err(|error| fail(error.to_string()))?;
     let whole = bytes.chunks_exact(size_of::<T>());
     if !whole.remainder().is_empty() {
         return Err(fail("the kernel gave half a record".to_owned()));
     }
-    Ok(whole.filter_map(|record| T::read_from_bytes(record).ok()).collect())
+    Ok(whole
+        .filter_map(|record| T::read_from_bytes(record).ok())
+        .collect())
 }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use aya::{Ebpf, maps::MapError};
 use procfs::process::Process;
 use tracer_ebpf::{
-    ARGV_LEN, ConnId, Exec, Fork, Header, Holder, Kind, Proc, STREAMS, Session, SessionStart, StreamEnds,
-    StreamState, Task, role, session_id, transport,
+    ARGV_LEN, ConnId, Exec, Fork, Header, Holder, Kind, Proc, STREAMS, Session, SessionStart,
+    StreamEnds, StreamState, Task, role, session_id, transport,
 };
 use zerocopy::FromZeros;
 
@@ -44,7 +44,12 @@ struct Found {
 }
 
 /// Takes it, and seeds the kernel side's tables with it.
-pub fn take(ebpf: &mut Ebpf, tables: &mut Tables, names: &[String], time: u64) -> Result<Snapshot, SnapshotError> {
+pub fn take(
+    ebpf: &mut Ebpf,
+    tables: &mut Tables,
+    names: &[String],
+    time: u64,
+) -> Result<Snapshot, SnapshotError> {
     tables.scan_all(true)?;
     let world = World::read(ebpf, names);
     tables.scan_all(false)?;
@@ -60,13 +65,22 @@ pub fn take(ebpf: &mut Ebpf, tables: &mut Tables, names: &[String], time: u64) -
             });
         }
         // Of a leader that is gone the survivors are known by what they hold.
-        for holder in world.holders.iter().filter(|holder| session.keys.contains(&holder.key)) {
+        for holder in world
+            .holders
+            .iter()
+            .filter(|holder| session.keys.contains(&holder.key))
+        {
             if !world.servers.contains(&holder.proc.pid) {
-                members.entry(holder.proc.pid).or_insert(session.start.session);
+                members
+                    .entry(holder.proc.pid)
+                    .or_insert(session.start.session);
             }
         }
     }
-    let leaders: HashSet<u32> = found.iter().map(|session| session.start.leader.pid).collect();
+    let leaders: HashSet<u32> = found
+        .iter()
+        .map(|session| session.start.leader.pid)
+        .collect();
     let mut processes = Vec::new();
     for (pid, process) in &world.processes {
         let session = members.get(pid).copied().unwrap_or(0);
@@ -79,10 +93,21 @@ pub fn take(ebpf: &mut Ebpf, tables: &mut Tables, names: &[String], time: u64) -
         } else {
             continue;
         };
-        tables.seed_task(*pid, Task { session, start: process.child.start, flags, pad: 0 })?;
+        tables.seed_task(
+            *pid,
+            Task {
+                session,
+                start: process.child.start,
+                flags,
+                pad: 0,
+            },
+        )?;
         processes.push(describe(process, session, flags, time));
     }
-    Ok(Snapshot { processes, sessions: found.into_iter().map(|session| session.start).collect() })
+    Ok(Snapshot {
+        processes,
+        sessions: found.into_iter().map(|session| session.start).collect(),
+    })
 }
 
 struct World {
@@ -94,32 +119,56 @@ struct World {
 impl World {
     fn read(ebpf: &mut Ebpf, names: &[String]) -> Result<Self, ScanError> {
         let holders = scan::descriptors(ebpf)?;
-        let processes: BTreeMap<u32, Fork> =
-            scan::processes(ebpf)?.into_iter().map(|process| (process.child.pid, process)).collect();
-        let servers = processes.keys().copied().filter(|pid| names.contains(&exe_name(*pid))).collect();
-        Ok(Self { processes, servers, holders })
+        let processes: BTreeMap<u32, Fork> = scan::processes(ebpf)?
+            .into_iter()
+            .map(|process| (process.child.pid, process))
+            .collect();
+        let servers = processes
+            .keys()
+            .copied()
+            .filter(|pid| names.contains(&exe_name(*pid)))
+            .collect();
+        Ok(Self {
+            processes,
+            servers,
+            holders,
+        })
     }
 
     fn descendants(&self, pid: u32, mut each: impl FnMut(u32)) {
         let mut todo = vec![pid];
         while let Some(pid) = todo.pop() {
             each(pid);
-            todo.extend(self.processes.values().filter(|p| p.parent.pid == pid && p.child.pid != pid).map(|p| p.child.pid));
+            todo.extend(
+                self.processes
+                    .values()
+                    .filter(|p| p.parent.pid == pid && p.child.pid != pid)
+                    .map(|p| p.child.pid),
+            );
         }
     }
 
     /// Streams by the pipes of which a server holds one side only, and someone else the other.
     fn sessions(&self, time: u64) -> Vec<Found> {
         let mut pipes: HashMap<u64, Vec<&Holder>> = HashMap::new();
-        for holder in self.holders.iter().filter(|holder| holder.transport == transport::PIPE) {
+        for holder in self
+            .holders
+            .iter()
+            .filter(|holder| holder.transport == transport::PIPE)
+        {
             pipes.entry(holder.key).or_default().push(holder);
         }
         // Server ends by server: what it reads (stdout, stderr) and what it writes (stdin).
         let mut ends: BTreeMap<u32, Vec<&Holder>> = BTreeMap::new();
         for holders in pipes.values() {
-            let server_ends: Vec<_> = holders.iter().filter(|holder| self.servers.contains(&holder.proc.pid)).collect();
+            let server_ends: Vec<_> = holders
+                .iter()
+                .filter(|holder| self.servers.contains(&holder.proc.pid))
+                .collect();
             for end in &server_ends {
-                let both = server_ends.iter().any(|other| other.proc == end.proc && other.mode != end.mode);
+                let both = server_ends
+                    .iter()
+                    .any(|other| other.proc == end.proc && other.mode != end.mode);
                 let leader_end = end.fd < 3 && self.is_child_of_server(end.proc.pid);
                 if !both && !leader_end {
                     ends.entry(end.proc.pid).or_default().push(end);
@@ -131,7 +180,11 @@ impl World {
             ends.sort_by_key(|end| end.object);
             ends.dedup_by_key(|end| end.key);
             let mut taken = HashSet::new();
-            for process in self.processes.values().filter(|process| process.parent.pid == server) {
+            for process in self
+                .processes
+                .values()
+                .filter(|process| process.parent.pid == server)
+            {
                 if let Some(session) = self.led_by(process, server, &pipes, &ends, time) {
                     taken.extend(session.keys);
                     found.push(session);
@@ -144,11 +197,15 @@ impl World {
     }
 
     fn is_child_of_server(&self, pid: u32) -> bool {
-        self.processes.get(&pid).is_some_and(|process| self.servers.contains(&process.parent.pid))
+        self.processes
+            .get(&pid)
+            .is_some_and(|process| self.servers.contains(&process.parent.pid))
     }
 
     fn held_by_others(&self, end: &Holder, pipes: &HashMap<u64, Vec<&Holder>>) -> bool {
-        pipes[&end.key].iter().any(|other| !self.servers.contains(&other.proc.pid) && other.mode != end.mode)
+        pipes[&end.key]
+            .iter()
+            .any(|other| !self.servers.contains(&other.proc.pid) && other.mode != end.mode)
     }
 
     /// The session that a child of a server leads: it has other sides of its server's ends as
@@ -166,12 +223,17 @@ impl World {
             for other in &pipes[&end.key] {
                 let slot = other.fd as usize;
                 let side = if slot == 0 { FMODE_READ } else { FMODE_WRITE };
-                if other.proc.pid == process.child.pid && slot < STREAMS && other.mode & side != 0 && end.mode & side == 0 {
+                if other.proc.pid == process.child.pid
+                    && slot < STREAMS
+                    && other.mode & side != 0
+                    && end.mode & side == 0
+                {
                     keys[slot] = end.key;
                 }
             }
         }
-        (keys != [0; STREAMS]).then(|| self.found(server, process.child, process.uid, keys, ends, time))
+        (keys != [0; STREAMS])
+            .then(|| self.found(server, process.child, process.uid, keys, ends, time))
     }
 
     /// What is left has no leader any more: pipes that were made together are one session's.
@@ -188,8 +250,12 @@ impl World {
             // Inode numbers count up: a server makes stdin, stdout, stderr in a row.
             let near = end.object.abs_diff(last) <= 2;
             last = end.object;
-            let named_stderr = pipes[&end.key].iter().any(|h| h.fd == 2 && !self.servers.contains(&h.proc.pid))
-                && !pipes[&end.key].iter().any(|h| h.fd == 1 && !self.servers.contains(&h.proc.pid));
+            let named_stderr = pipes[&end.key]
+                .iter()
+                .any(|h| h.fd == 2 && !self.servers.contains(&h.proc.pid))
+                && !pipes[&end.key]
+                    .iter()
+                    .any(|h| h.fd == 1 && !self.servers.contains(&h.proc.pid));
             let group = match groups.last_mut() {
                 Some(group) if near => group,
                 _ => {
@@ -225,19 +291,40 @@ impl World {
             .collect()
     }
 
-    fn found(&self, server: u32, leader: Proc, uid: u32, keys: [u64; STREAMS], ends: &[&Holder], time: u64) -> Found {
-        let server_proc = self.processes.get(&server).map_or(Proc { pid: server, ..Proc::default() }, |p| p.child);
+    fn found(
+        &self,
+        server: u32,
+        leader: Proc,
+        uid: u32,
+        keys: [u64; STREAMS],
+        ends: &[&Holder],
+        time: u64,
+    ) -> Found {
+        let server_proc = self.processes.get(&server).map_or(
+            Proc {
+                pid: server,
+                ..Proc::default()
+            },
+            |p| p.child,
+        );
         let mut streams = [StreamEnds::default(); STREAMS];
         let mut first = u64::MAX;
         for (slot, key) in keys.iter().enumerate() {
             if let Some(end) = ends.iter().find(|end| end.key == *key) {
                 first = first.min(end.object);
-                streams[slot] = StreamEnds { object: end.object, transport: transport::PIPE, capacity: end.capacity };
+                streams[slot] = StreamEnds {
+                    object: end.object,
+                    transport: transport::PIPE,
+                    capacity: end.capacity,
+                };
             }
         }
         // Without a leader the server and its first pipe stand in for it.
         let session = if leader.pid == 0 {
-            session_id(Proc { start: server_proc.start + first % 1000 * 1_000_000, ..server_proc })
+            session_id(Proc {
+                start: server_proc.start + first % 1000 * 1_000_000,
+                ..server_proc
+            })
         } else {
             session_id(leader)
         };
@@ -256,15 +343,22 @@ impl World {
 
     /// The connection of a server that has just one.
     fn connection(&self, server: u32) -> ConnId {
-        let mut socks: Vec<_> =
-            self.holders.iter().filter(|h| h.proc.pid == server && h.transport == transport::TCP).collect();
+        let mut socks: Vec<_> = self
+            .holders
+            .iter()
+            .filter(|h| h.proc.pid == server && h.transport == transport::TCP)
+            .collect();
         socks.sort_by_key(|holder| holder.fd);
         let mut found: Option<ConnId> = None;
         for holder in socks {
-            let Some(conn) = established(holder, server) else { continue };
+            let Some(conn) = established(holder, server) else {
+                continue;
+            };
             match found {
                 None => found = Some(conn),
-                Some(first) if first.local_port == conn.local_port && first.sock != conn.sock => return ConnId::default(),
+                Some(first) if first.local_port == conn.local_port && first.sock != conn.sock => {
+                    return ConnId::default();
+                }
                 Some(_) => {}
             }
         }
@@ -275,21 +369,34 @@ impl World {
         let server = found.start.server.pid;
         for (slot, key) in found.keys.iter().enumerate().filter(|(_, key)| **key != 0) {
             let ours = |mode| {
-                let end = self.holders.iter().find(|h| h.key == *key && h.proc.pid == server && h.mode & mode != 0);
+                let end = self
+                    .holders
+                    .iter()
+                    .find(|h| h.key == *key && h.proc.pid == server && h.mode & mode != 0);
                 end.map_or(0, |end| end.file)
             };
-            tables.seed_stream(*key, StreamState {
-                session: found.start.session,
-                object: found.start.streams[slot].object,
-                reader: ours(FMODE_READ),
-                writer: ours(FMODE_WRITE),
-                server,
-                slot: slot as u32,
-                ..StreamState::default()
-            })?;
+            tables.seed_stream(
+                *key,
+                StreamState {
+                    session: found.start.session,
+                    object: found.start.streams[slot].object,
+                    reader: ours(FMODE_READ),
+                    writer: ours(FMODE_WRITE),
+                    server,
+                    slot: slot as u32,
+                    ..StreamState::default()
+                },
+            )?;
         }
         let leader = found.start.leader.pid;
-        tables.seed_session(found.start.session, Session { streams: found.keys, leader, server })?;
+        tables.seed_session(
+            found.start.session,
+            Session {
+                streams: found.keys,
+                leader,
+                server,
+            },
+        )?;
         if found.start.conn.sock != 0 {
             tables.seed_conn(found.start.conn.sock, server)?;
         }
@@ -301,9 +408,15 @@ impl World {
 fn established(holder: &Holder, server: u32) -> Option<ConnId> {
     use procfs::net::TcpState;
     let process = Process::new(server.cast_signed()).ok()?;
-    let entries = process.tcp().unwrap_or_default().into_iter().chain(process.tcp6().unwrap_or_default());
+    let entries = process
+        .tcp()
+        .unwrap_or_default()
+        .into_iter()
+        .chain(process.tcp6().unwrap_or_default());
     for entry in entries {
-        if entry.inode != holder.object || !matches!(entry.state, TcpState::Established | TcpState::CloseWait) {
+        if entry.inode != holder.object
+            || !matches!(entry.state, TcpState::Established | TcpState::CloseWait)
+        {
             continue;
         }
         let mut conn = ConnId {
@@ -369,13 +482,25 @@ fn add_argv(exec: &mut Exec) {
 
 /// Header of a record that user space writes.
 pub fn header(kind: Kind, time: u64) -> Header {
-    Header { time, kind: kind as u16, size: kind.size() as u16, cpu: 0 }
+    Header {
+        time,
+        kind: kind as u16,
+        size: kind.size() as u16,
+        cpu: 0,
+    }
 }
 
 /// Base name of a process's executable file; empty for a kernel thread or one that is gone.
 fn exe_name(pid: u32) -> String {
     let link = Process::new(pid.cast_signed()).and_then(|process| process.exe());
-    let name = link.ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let name = link
+        .ok()
+        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     // An upgraded server still runs the old file.
-    name.map(|name| name.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(name)).unwrap_or_default()
+    name.map(|name| {
+        name.strip_suffix(" (deleted)")
+            .map(str::to_owned)
+            .unwrap_or(name)
+    })
+    .unwrap_or_default()
 }

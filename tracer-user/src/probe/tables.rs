@@ -30,12 +30,18 @@ pub struct Tables {
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, MapError> {
-    ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+    ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
+        name: name.to_owned(),
+    })
 }
 
 /// Tells the kernel side which executables are servers; before anything is attached.
 pub fn name_servers(ebpf: &mut Ebpf, names: &[String]) -> Result<(), MapError> {
-    let map = ebpf.map_mut("SERVERS").ok_or_else(|| MapError::InvalidName { name: "SERVERS".to_owned() })?;
+    let map = ebpf
+        .map_mut("SERVERS")
+        .ok_or_else(|| MapError::InvalidName {
+            name: "SERVERS".to_owned(),
+        })?;
     let mut servers: HashMap<_, [u8; EXE_LEN], u32> = map.try_into()?;
     for name in names {
         servers.insert(fixed(name), 1, 0)?;
@@ -91,7 +97,9 @@ impl Tables {
 
     /// Whether a process is a member of the session, or a server: then it has been described.
     pub fn is_known(&self, pid: u32, session: u64) -> bool {
-        self.tasks.get(&pid, 0).is_ok_and(|task| task.0.session == session || task.0.flags & role::SERVER != 0)
+        self.tasks
+            .get(&pid, 0)
+            .is_ok_and(|task| task.0.session == session || task.0.flags & role::SERVER != 0)
     }
 
     /// Whether the next walk tells every pipe, or the streams only.
@@ -108,7 +116,10 @@ impl Tables {
     }
 
     fn keys(&self, session: u64) -> impl IntoIterator<Item = u64> + use<> {
-        let keys = self.sessions.get(&session, 0).map_or([0; STREAMS], |session| session.0.streams);
+        let keys = self
+            .sessions
+            .get(&session, 0)
+            .map_or([0; STREAMS], |session| session.0.streams);
         let mut keys = keys.to_vec();
         keys.retain(|key| *key != 0);
         keys.dedup();
@@ -118,7 +129,11 @@ impl Tables {
     /// Drops a session that is over.
     pub fn forget(&mut self, session: u64) {
         for key in self.keys(session) {
-            if self.streams.get(&key, 0).is_ok_and(|state| state.0.session == session) {
+            if self
+                .streams
+                .get(&key, 0)
+                .is_ok_and(|state| state.0.session == session)
+            {
                 // Gone already where the kernel tells of the object's end.
                 let _ = self.streams.remove(&key);
             }
@@ -132,7 +147,9 @@ impl Tables {
             .streams
             .iter()
             .flatten()
-            .filter(|(_, state)| state.0.session == 0 && self.tasks.get(&state.0.server, 0).is_err())
+            .filter(|(_, state)| {
+                state.0.session == 0 && self.tasks.get(&state.0.server, 0).is_err()
+            })
             .map(|(key, _)| key)
             .collect();
         for key in dead {
@@ -155,7 +172,11 @@ impl Tables {
 /// `EEXIST` is what a seed expects when the kernel side was faster.
 fn unless_there(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }

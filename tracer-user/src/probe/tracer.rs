@@ -12,8 +12,7 @@ use tracer_ebpf::{Kind, Loss, Record, Scan, Start, Stream, Tick, User, edge};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::{
-    Host, Options, Probes, boottime,
-    scan,
+    Host, Options, Probes, boottime, scan,
     snapshot::{self, header},
     tables::{self, Tables, fixed},
 };
@@ -65,13 +64,22 @@ impl Tracer {
         let ring = tables::ring(&mut probes.ebpf).context("the ring buffer")?;
         let ring = readiness(ring).context("waiting for the ring buffer")?;
         let log = if options.verbose {
-            let logger = aya_log::EbpfLogger::init(&mut probes.ebpf).context("the programs' log")?;
+            let logger =
+                aya_log::EbpfLogger::init(&mut probes.ebpf).context("the programs' log")?;
             Some(readiness(logger).context("waiting for the programs' log")?)
         } else {
             None
         };
         let tables = Tables::take(&mut probes.ebpf).context("the kernel side's tables")?;
-        Ok(Self { probes, tables, ring, log, named: HashSet::new(), host, grace: options.grace })
+        Ok(Self {
+            probes,
+            tables,
+            ring,
+            log,
+            named: HashSet::new(),
+            host,
+            grace: options.grace,
+        })
     }
 
     /// Puts what is there already on the road, then everything that happens, until the road is
@@ -79,7 +87,11 @@ impl Tracer {
     ///
     /// # Errors
     /// When the road refuses a record or the kernel a scan.
-    pub async fn run(&mut self, road: &mut impl Road, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn run(
+        &mut self,
+        road: &mut impl Road,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         self.snapshot(road)?;
         let mut stop = pin!(stop);
         let mut sample_at = Instant::now() + SAMPLE;
@@ -114,7 +126,10 @@ impl Tracer {
                 sweep_at = now + SWEEP;
                 self.tables.sweep();
             }
-            if road.deadline().is_some_and(|deadline| deadline <= boottime()) {
+            if road
+                .deadline()
+                .is_some_and(|deadline| deadline <= boottime())
+            {
                 tick(road, Kind::Tick)?;
             }
             self.serve(road)?;
@@ -148,8 +163,18 @@ impl Tracer {
 
     /// What was lost is told before the tick that lets verdicts be given.
     fn losses(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
-        if let Some(counts) = self.tables.new_losses().context("reading the loss counters")? {
-            put(road, &Loss { header: header(Kind::Loss, boottime()), counts })?;
+        if let Some(counts) = self
+            .tables
+            .new_losses()
+            .context("reading the loss counters")?
+        {
+            put(
+                road,
+                &Loss {
+                    header: header(Kind::Loss, boottime()),
+                    counts,
+                },
+            )?;
         }
         Ok(())
     }
@@ -167,15 +192,31 @@ impl Tracer {
     }
 
     fn scan(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
-        put(road, &Scan { header: header(Kind::ScanBegin, boottime()), partial: 0, pad: 0 })?;
+        put(
+            road,
+            &Scan {
+                header: header(Kind::ScanBegin, boottime()),
+                partial: 0,
+                pad: 0,
+            },
+        )?;
         let mut strangers = HashSet::new();
         for holder in scan::descriptors(&mut self.probes.ebpf)? {
             put(road, &holder)?;
-            if !self.tables.is_known(holder.proc.pid, holder.session) && strangers.insert(holder.proc) {
+            if !self.tables.is_known(holder.proc.pid, holder.session)
+                && strangers.insert(holder.proc)
+            {
                 put(road, &snapshot::stranger(&holder))?;
             }
         }
-        put(road, &Scan { header: header(Kind::ScanEnd, boottime()), partial: 0, pad: 0 })
+        put(
+            road,
+            &Scan {
+                header: header(Kind::ScanEnd, boottime()),
+                partial: 0,
+                pad: 0,
+            },
+        )
     }
 
     fn sample(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
@@ -213,7 +254,8 @@ impl Tracer {
         start.servers = fixed(&servers);
         put(road, &start)?;
         let names = self.probes.servers.clone();
-        let snapshot = snapshot::take(&mut self.probes.ebpf, &mut self.tables, &names, time).context("finding what was there before the tracer")?;
+        let snapshot = snapshot::take(&mut self.probes.ebpf, &mut self.tables, &names, time)
+            .context("finding what was there before the tracer")?;
         for session in &snapshot.sessions {
             put(road, session)?;
             self.name(road, session.uid)?;
@@ -231,9 +273,19 @@ impl Tracer {
         if !self.named.insert(uid) {
             return Ok(());
         }
-        let Some(user) = uzers::get_user_by_uid(uid) else { return Ok(()) };
+        let Some(user) = uzers::get_user_by_uid(uid) else {
+            return Ok(());
+        };
         let name = fixed(&user.name().to_string_lossy());
-        put(road, &User { header: header(Kind::User, boottime()), uid, pad: 0, name })
+        put(
+            road,
+            &User {
+                header: header(Kind::User, boottime()),
+                uid,
+                pad: 0,
+                name,
+            },
+        )
     }
 }
 
@@ -242,19 +294,32 @@ fn put(road: &mut impl Road, record: &(impl IntoBytes + Immutable)) -> anyhow::R
 }
 
 fn tick(road: &mut impl Road, kind: Kind) -> anyhow::Result<()> {
-    put(road, &Tick { header: header(kind, boottime()) })
+    put(
+        road,
+        &Tick {
+            header: header(kind, boottime()),
+        },
+    )
 }
 
 /// Watches a descriptor for input.
 fn readiness<T: AsRawFd>(of: T) -> std::io::Result<AsyncFd<T>> {
     // SAFETY: `of` owns its descriptor, which stays open and the same for as long as it lives.
-    unsafe { AsyncFd::register_with_interest(of, Interest::READABLE) }.map_err(|error| error.into_parts().1)
+    unsafe { AsyncFd::register_with_interest(of, Interest::READABLE) }
+        .map_err(|error| error.into_parts().1)
 }
 
 /// Passes on what the programs logged; never ready without `-v`.
-async fn readable(log: &mut Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>) -> anyhow::Result<()> {
-    let Some(log) = log else { return std::future::pending().await };
-    let mut guard = log.readable_mut().await.context("waiting for the programs' log")?;
+async fn readable(
+    log: &mut Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>,
+) -> anyhow::Result<()> {
+    let Some(log) = log else {
+        return std::future::pending().await;
+    };
+    let mut guard = log
+        .readable_mut()
+        .await
+        .context("waiting for the programs' log")?;
     guard.get_inner_mut().flush();
     guard.clear_ready();
     Ok(())
