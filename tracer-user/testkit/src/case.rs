@@ -124,10 +124,7 @@ impl Case {
         if let Err(error) = stage.settle(expects.len()) {
             problems.push(format!("{error:#}"));
         }
-        problems.extend(check::window(
-            &stage.setting.tracer.since(stage.mark),
-            &expects,
-        ));
+        problems.extend(check::window(&stage.events(), &expects));
         problems.extend(stage.setting.tracer.garbage());
         stage.setting.tracer.check_alive()?;
         Ok(problems)

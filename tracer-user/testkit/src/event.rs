@@ -101,6 +101,19 @@ impl Event {
         self.text("/session/command")
     }
 
+    /// Port of `session.local`, the server's side of the connection.
+    #[must_use]
+    pub fn local_port(&self) -> Option<u16> {
+        self.text("/session/local").rsplit_once(':')?.1.parse().ok()
+    }
+
+    /// `session.server.pid`.
+    #[must_use]
+    pub fn server(&self) -> Option<u32> {
+        let pid = self.value.pointer("/session/server/pid")?.as_u64()?;
+        u32::try_from(pid).ok()
+    }
+
     /// `verdict` of a closed session.
     #[must_use]
     pub fn verdict(&self) -> &str {

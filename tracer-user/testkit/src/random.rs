@@ -104,7 +104,7 @@ pub fn run(draw: Draw, setting: Setting<'_>) -> anyhow::Result<Result> {
     if let Err(error) = whole.settle(expects.len()) {
         result.problems.push(format!("{error:#}"));
     }
-    for problem in check::window(&setting.tracer.since(whole.mark), &expects) {
+    for problem in check::window(&whole.events(), &expects) {
         let about = plans
             .iter()
             .find(|(marker, _)| problem.contains(marker.as_str()));

@@ -162,6 +162,14 @@ impl<'a> Stage<'a> {
             })
     }
 
+    /// The events since the case began, without those about other people's sessions.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        let mut events = self.setting.tracer.since(self.mark);
+        events.retain(|event| !self.setting.world.foreign(event));
+        events
+    }
+
     /// Waits until at least `count` sessions have been seen and none is open any more.
     ///
     /// # Errors
@@ -171,14 +179,12 @@ impl<'a> Stage<'a> {
         self.setting
             .tracer
             .wait_for(self.mark, self.setting.patience, &what, |events| {
-                let opened = events
-                    .iter()
-                    .filter(|event| event.is("session_opened"))
-                    .count();
-                let closed = events
-                    .iter()
-                    .filter(|event| event.is("session_closed"))
-                    .count();
+                let number = |kind: &str| {
+                    let wanted =
+                        |event: &&Event| event.is(kind) && !self.setting.world.foreign(event);
+                    events.iter().filter(wanted).count()
+                };
+                let (opened, closed) = (number("session_opened"), number("session_closed"));
                 (opened >= count && closed >= opened).then_some(())
             })
     }

@@ -1,16 +1,18 @@
 //! Everything a run needs besides the tracer: a directory, keys, a user, files and servers.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, bail};
 
 use crate::client::Target;
 use crate::dropbear::Dropbear;
+use crate::event::Event;
 use crate::procs::Owned;
 use crate::sshd::{Sftp, Sshd, await_line};
 use crate::sys;
@@ -60,6 +62,8 @@ pub struct World {
     drain: OnceLock<EagerHost>,
     socket: OnceLock<EagerHost>,
     dropbear: OnceLock<Dropbear>,
+    /// Ports of all servers that were asked for.
+    ports: Mutex<BTreeSet<u16>>,
 }
 
 impl World {
@@ -99,6 +103,7 @@ impl World {
             drain: OnceLock::new(),
             socket: OnceLock::new(),
             dropbear: OnceLock::new(),
+            ports: Mutex::default(),
         })
     }
 
@@ -163,9 +168,22 @@ impl World {
         Ok(self.at(port))
     }
 
-    /// How to reach whatever listens on a port, as the test user.
+    /// Whether an event is about a session on somebody else's server.
+    #[must_use]
+    pub fn foreign(&self, event: &Event) -> bool {
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        event
+            .local_port()
+            .is_some_and(|port| !ports.contains(&port))
+    }
+
+    /// How to reach a server of this world by its port, as the test user.
     #[must_use]
     pub fn at(&self, port: u16) -> Target {
+        self.ports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(port);
         Target {
             port,
             user: USER.to_owned(),

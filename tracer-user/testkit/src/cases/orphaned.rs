@@ -246,8 +246,16 @@ fn o11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 fn o14(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let setting = stage.setting;
     // Twice the usual time: the second tracer has to start while the job holds on.
-    let started = stage.start(OpenSsh, &format!("sleep {} & echo $PPID", 2 * stage.hold()))?;
+    let command = format!("sleep {} & echo $PPID", 2 * stage.hold());
+    let started = stage.start(OpenSsh, &command)?;
     stage.finding("orphaned", &started.marker)?;
+    let server: u32 = started
+        .client
+        .stdout_head()
+        .trim()
+        .parse()
+        .context("the server's pid")?;
+    let truth = procs::holders(&started.marker);
 
     let late = Tracer::start(
         setting.lastbyte,
@@ -255,44 +263,32 @@ fn o14(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         &["watch"],
         setting.patience,
     )?;
-    let finding = late.wait_for(
-        0,
-        setting.patience,
-        "the late tracer's `orphaned`",
-        |events| events.iter().find(|event| event.finds("orphaned")).cloned(),
-    )?;
-    let truth = procs::holders(&started.marker);
+    let says = |what: &str, wanted: &dyn Fn(&Event) -> bool| {
+        late.wait_for(
+            0,
+            setting.patience,
+            &format!("the late tracer's {what}"),
+            |events| {
+                let mut own = events.iter().filter(|event| event.server() == Some(server));
+                own.find(|event| wanted(event)).cloned()
+            },
+        )
+    };
+    let opened = says("session_opened", &|event| event.is("session_opened"))?;
     ensure!(
-        finding.holders() == truth,
-        "the late tracer names {:?}, in truth {truth:?}",
-        finding.holders()
-    );
-    let preexisting = late.since(0).iter().any(|event| {
-        event.is("session_opened") && event.value["preexisting"].as_bool() == Some(true)
-    });
-    ensure!(
-        preexisting,
+        opened.value["preexisting"].as_bool() == Some(true),
         "the late tracer does not say that the session began before it"
     );
-    let server = started.client.stdout_head();
-    why(
-        stage,
-        server.trim().parse().context("the server's pid")?,
-        &truth,
-    )?;
+    let finding = says("`orphaned`", &|event| event.finds("orphaned"))?;
+    let named = finding.holders();
+    ensure!(
+        named == truth,
+        "the late tracer names {named:?}, in truth {truth:?}"
+    );
+    why(stage, server, &truth)?;
 
     let run = started.finish(setting.patience)?.ended_with(0)?;
-    let closed = late.wait_for(
-        0,
-        setting.patience,
-        "the late tracer's session_closed",
-        |events| {
-            events
-                .iter()
-                .find(|event| event.is("session_closed"))
-                .cloned()
-        },
-    )?;
+    let closed = says("session_closed", &|event| event.is("session_closed"))?;
     ensure!(
         closed.verdict() == "unknown",
         "the late tracer judges {:?} without the history",
