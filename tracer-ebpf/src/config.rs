@@ -43,6 +43,11 @@ pub struct Sys {
     pub tee: u32,
     pub vmsplice: u32,
     pub sendfile: u32,
+    pub socketpair: u32,
+    pub sendto: u32,
+    pub sendmsg: u32,
+    pub recvfrom: u32,
+    pub recvmsg: u32,
 }
 
 impl Sys {
@@ -75,6 +80,11 @@ impl Config {
             tee: Sys::NONE,
             vmsplice: Sys::NONE,
             sendfile: Sys::NONE,
+            socketpair: Sys::NONE,
+            sendto: Sys::NONE,
+            sendmsg: Sys::NONE,
+            recvfrom: Sys::NONE,
+            recvmsg: Sys::NONE,
         },
     };
 }

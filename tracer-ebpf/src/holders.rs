@@ -4,11 +4,11 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{helpers::generated::bpf_seq_write, macros::map, maps::Array};
-use tracer_ebpf::{Fork, Header, Holder, Kind, transport};
+use tracer_ebpf::{Fork, Header, Holder, Kind, StreamState, transport};
 
 use crate::{
     kernel::{FMODE_READ, FMODE_WRITE, File, Task, now},
-    pipe,
+    streams,
 };
 
 /// What the next walk is to tell: 0 the ends of streams, 1 every end of every pipe and TCP socket.
@@ -19,40 +19,123 @@ static SCAN_ALL: Array<u32> = Array::with_max_entries(1, 0);
 #[inline(always)]
 pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
     let all = SCAN_ALL.get(0).is_some_and(|all| *all != 0);
-    let Some(pipe) = file.pipe() else {
-        if all && let Some(sock) = file.tcp() {
-            let id = Ends {
-                transport: transport::TCP,
-                key: sock.0,
-                ..Ends::default()
-            };
-            write(seq, task, fd, file, id);
-        }
-        return;
-    };
-    let object = file.ino();
-    let state = pipe::stream(pipe.0).filter(|state| state.object == object);
-    let (session, slot) = match &state {
-        Some(state) => (state.session, state.slot),
-        None => (0, 0),
-    };
-    if session == 0 && !all {
-        return;
-    }
-    write(
+    let out = Out {
         seq,
         task,
         fd,
         file,
-        Ends {
-            session,
-            slot,
-            transport: transport::PIPE,
-            key: pipe.0,
-            unread: pipe.unread(),
-            capacity: pipe.capacity(),
-        },
-    );
+    };
+    if let Some(pipe) = file.pipe() {
+        let mode = file.mode() & (FMODE_READ | FMODE_WRITE);
+        let object = file.ino();
+        match streams::stream(pipe.0).filter(|state| state.object == object) {
+            Some(state) if state.session != 0 || all => out.stream(pipe.0, state, mode),
+            None if all => out.write(Ends {
+                transport: transport::PIPE,
+                key: pipe.0,
+                mode,
+                object,
+                unread: pipe.unread(),
+                capacity: pipe.capacity(),
+                ..Ends::default()
+            }),
+            _ => {}
+        }
+    } else if let Some(sock) = file.unix() {
+        out.both_ways(sock.0, sock.peer().0);
+    } else if let Some(tty) = file.pty() {
+        out.both_ways(tty.0, tty.link().0);
+    } else if all && let Some(sock) = file.tcp() {
+        out.write(Ends {
+            transport: transport::TCP,
+            key: sock.0,
+            object: file.ino(),
+            ..Ends::default()
+        });
+    }
+}
+
+/// One descriptor, and where it is to be told.
+#[derive(Clone, Copy)]
+struct Out {
+    seq: *mut c_void,
+    task: Task,
+    fd: u32,
+    file: File,
+}
+
+impl Out {
+    /// A socket or tty reads the one stream and writes the other.
+    #[inline(always)]
+    fn both_ways(self, reads: u64, writes: u64) {
+        if let Some(state) = streams::stream(reads)
+            && state.reader == reads
+            && state.session != 0
+        {
+            self.stream(reads, state, FMODE_READ);
+        }
+        if let Some(state) = streams::stream(writes)
+            && state.writer == reads
+            && state.session != 0
+        {
+            self.stream(writes, state, FMODE_WRITE);
+        }
+    }
+
+    #[inline(always)]
+    fn stream(self, key: u64, state: &StreamState, mode: u32) {
+        self.write(Ends {
+            session: state.session,
+            slot: state.slot,
+            transport: state.transport,
+            key,
+            mode,
+            object: state.object,
+            unread: streams::unread(state.transport, key),
+            capacity: 0,
+        });
+    }
+
+    #[inline(always)]
+    fn write(self, ends: Ends) {
+        let Self {
+            seq,
+            task,
+            fd,
+            file,
+        } = self;
+        let holder = Holder {
+            header: Header {
+                time: now(),
+                kind: Kind::Holder as u16,
+                size: size_of::<Holder>() as u16,
+                cpu: 0,
+            },
+            session: ends.session,
+            key: ends.key,
+            object: ends.object,
+            proc: task.proc(),
+            parent: task.parent().tgid(),
+            ns_pid: task.ns_pid(),
+            uid: task.uid(),
+            fd,
+            slot: ends.slot,
+            mode: ends.mode,
+            unread: ends.unread,
+            file: file.0,
+            capacity: ends.capacity,
+            transport: ends.transport,
+            comm: task.comm(),
+        };
+        // SAFETY: `seq` is the context's own, the bytes are a padding-free struct on the stack.
+        unsafe {
+            bpf_seq_write(
+                seq.cast(),
+                (&raw const holder).cast(),
+                size_of::<Holder>() as u32,
+            );
+        }
+    }
 }
 
 /// What is told of an object beside who holds it.
@@ -62,43 +145,10 @@ struct Ends {
     slot: u32,
     transport: u32,
     key: u64,
+    mode: u32,
+    object: u64,
     unread: u64,
     capacity: u32,
-}
-
-#[inline(always)]
-fn write(seq: *mut c_void, task: Task, fd: u32, file: File, ends: Ends) {
-    let holder = Holder {
-        header: Header {
-            time: now(),
-            kind: Kind::Holder as u16,
-            size: size_of::<Holder>() as u16,
-            cpu: 0,
-        },
-        session: ends.session,
-        key: ends.key,
-        object: file.ino(),
-        proc: task.proc(),
-        parent: task.parent().tgid(),
-        ns_pid: task.ns_pid(),
-        uid: task.uid(),
-        fd,
-        slot: ends.slot,
-        mode: file.mode() & (FMODE_READ | FMODE_WRITE),
-        unread: ends.unread,
-        file: file.0,
-        capacity: ends.capacity,
-        transport: ends.transport,
-        comm: task.comm(),
-    };
-    // SAFETY: `seq` is the context's own, the bytes are a padding-free struct on the stack.
-    unsafe {
-        bpf_seq_write(
-            seq.cast(),
-            (&raw const holder).cast(),
-            size_of::<Holder>() as u32,
-        );
-    }
 }
 
 /// One process, told as if its parent had just forked it; for the start-up snapshot.

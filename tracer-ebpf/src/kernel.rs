@@ -10,6 +10,11 @@ use aya_ebpf::helpers::{
 };
 use tracer_ebpf::{COMM_LEN, Config, ConnId, EXE_LEN, OPTIONAL, Proc};
 
+use crate::{
+    tty::{self, Tty},
+    unix::Unix,
+};
+
 #[unsafe(no_mangle)]
 pub static CONFIG: Config = Config::EMPTY;
 
@@ -37,6 +42,12 @@ const PF_EXITING: u32 = 4;
 const S_IFMT: u16 = 0o170_000;
 const S_IFIFO: u16 = 0o010_000;
 const S_IFSOCK: u16 = 0o140_000;
+const S_IFCHR: u16 = 0o020_000;
+const AF_UNIX: u16 = 1;
+/// Device numbers of Documentation/admin-guide/devices.txt, in the kernel's own encoding
+/// (`MKDEV`, include/linux/kdev_t.h).
+const PTMX: u32 = 5 << 20 | 2;
+const PTS_MAJORS: core::ops::RangeInclusive<u32> = 136..=143;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const SOCK_STREAM: u16 = 1;
@@ -227,6 +238,12 @@ impl File {
             .wrapping_sub(constant!(one_ref))
     }
 
+    /// What the transport keeps with it.
+    #[inline(always)]
+    pub fn private(self) -> u64 {
+        field!(self.0, file_private: u64)
+    }
+
     /// The pipe that it is an end of.
     #[inline(always)]
     pub fn pipe(self) -> Option<Pipe> {
@@ -236,7 +253,7 @@ impl File {
     /// The same where it is known to be one.
     #[inline(always)]
     pub fn as_pipe(self) -> Pipe {
-        Pipe(field!(self.0, file_private: u64))
+        Pipe(self.private())
     }
 
     /// The TCP socket that it is.
@@ -245,8 +262,51 @@ impl File {
         if self.0 == 0 || self.kind() != S_IFSOCK {
             return None;
         }
-        let sock = Sock(field!(field!(self.0, file_private: u64), socket_sk: u64));
+        let sock = Sock(field!(self.private(), socket_sk: u64));
         sock.is_tcp().then_some(sock)
+    }
+
+    /// The unix stream socket that it is.
+    #[inline(always)]
+    pub fn unix(self) -> Option<Unix> {
+        if self.0 == 0 || self.kind() != S_IFSOCK {
+            return None;
+        }
+        let sock = Unix::of_socket(self.private());
+        let stream = field!(sock.0, sock_family: u16) == AF_UNIX
+            && field!(sock.0, sock_type: u16) == SOCK_STREAM;
+        stream.then_some(sock)
+    }
+
+    #[inline(always)]
+    fn device(self) -> u32 {
+        if self.0 == 0 || self.kind() != S_IFCHR {
+            return 0;
+        }
+        field!(self.inode(), inode_rdev: u32)
+    }
+
+    /// The slave side of a pty that it is.
+    #[inline(always)]
+    pub fn pts(self) -> Option<Tty> {
+        let major = self.device() >> 20;
+        (major >= *PTS_MAJORS.start() && major <= *PTS_MAJORS.end()).then(|| tty::of_file(self))
+    }
+
+    /// Either side of a pty that it is.
+    #[inline(always)]
+    pub fn pty(self) -> Option<Tty> {
+        if self.is_ptmx() {
+            Some(tty::of_file(self))
+        } else {
+            self.pts()
+        }
+    }
+
+    /// Whether it is the master side of a pty.
+    #[inline(always)]
+    pub fn is_ptmx(self) -> bool {
+        self.device() == PTMX
     }
 }
 
@@ -268,13 +328,6 @@ impl Pipe {
     #[inline(always)]
     pub fn capacity(self) -> u32 {
         field!(self.0, pipe_usage: u32).wrapping_mul(constant!(page_size))
-    }
-
-    /// Free slots.
-    #[inline(always)]
-    pub fn room(self) -> u32 {
-        let used = field!(self.0, pipe_head: u32).wrapping_sub(field!(self.0, pipe_tail: u32));
-        field!(self.0, pipe_usage: u32).saturating_sub(used)
     }
 
     #[inline(always)]

@@ -115,6 +115,8 @@ layout! {
     inode_mode: "inode"."i_mode";
     /// Number.
     inode_ino: "inode"."i_ino";
+    /// Device number.
+    inode_rdev: "inode"."i_rdev";
     /// The pipe's next slot to write.
     pipe_head: "pipe_inode_info"."head";
     /// The pipe's next slot to read.
@@ -161,6 +163,46 @@ layout! {
     sock_protocol: "sock"."sk_protocol";
     /// Pending error.
     sock_err: "sock"."sk_err";
+    /// `enum sock_flags`.
+    sock_flags: "sock"."__sk_common.skc_flags";
+    /// Space for what is sent.
+    sock_sndbuf: "sock"."sk_sndbuf";
+    /// Buffers to be received.
+    sock_receive_queue: "sock"."sk_receive_queue";
+    /// Inode of a socket.
+    socket_inode: "socket_alloc"."vfs_inode";
+    /// The other socket.
+    unix_peer: "unix_sock"."peer";
+    /// Bytes of a buffer.
+    skb_len: "sk_buff"."len";
+    /// Protocol's own.
+    skb_cb: "sk_buff"."cb";
+    /// Bytes of a buffer that were received.
+    unix_cb_consumed: "unix_skb_parms"."consumed";
+    /// The tty of an open file.
+    ttyfile_tty: "tty_file_private"."tty", optional = "sessions on a pty are not observed";
+    /// The other side of a pty.
+    tty_link: "tty_struct"."link", optional = "sessions on a pty are not observed";
+    /// Open files.
+    tty_count: "tty_struct"."count", optional = "sessions on a pty are not observed";
+    /// Number of a pty.
+    tty_index: "tty_struct"."index", optional = "sessions on a pty are not observed";
+    /// Line discipline's own.
+    tty_disc_data: "tty_struct"."disc_data", optional = "unread output of a pty is not counted";
+    /// Flip buffers' owner.
+    tty_port: "tty_struct"."port", optional = "unread output of a pty is not counted";
+    /// First flip buffer.
+    port_buf_head: "tty_port"."buf.head", optional = "unread output of a pty is not counted";
+    /// Next flip buffer.
+    flip_next: "tty_buffer"."next", optional = "unread output of a pty is not counted";
+    /// Bytes put into it.
+    flip_used: "tty_buffer"."used", optional = "unread output of a pty is not counted";
+    /// Bytes taken from it.
+    flip_read: "tty_buffer"."read", optional = "unread output of a pty is not counted";
+    /// Where the line discipline reads.
+    ntty_head: "n_tty_data"."read_head", optional = "unread output of a pty is not counted";
+    /// Where the line discipline has read.
+    ntty_tail: "n_tty_data"."read_tail", optional = "unread output of a pty is not counted";
     /// Next byte to queue.
     tcp_write_seq: "tcp_sock"."write_seq";
     /// First byte that the peer has not acknowledged.
@@ -171,4 +213,6 @@ layout! {
     regs_arg1: "pt_regs"."si" or "regs", optional = "no syscall backend";
     /// Third argument of a system call.
     regs_arg2: "pt_regs"."dx" or "regs", optional = "no syscall backend";
+    /// Fourth argument of a system call.
+    regs_arg3: "pt_regs"."r10" or "regs", optional = "no syscall backend";
 }

@@ -15,14 +15,15 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
-    ARGV_LEN, EXE_LEN, Exec, Exit, Fork, Kind, STREAMS, Session, SessionStart, Task as Entry, loss,
-    role, session_id, transport,
+    ARGV_LEN, EXE_LEN, Exec, Exit, Fork, Kind, OPTIONAL, STREAMS, Session, SessionStart,
+    StreamState, Task as Entry, loss, role, session_id, transport,
 };
 
 use crate::{
     emit::{emit, lost},
-    kernel::{Task, current_tgid},
-    pipe, tcp,
+    kernel::{Pipe, Task, constant, current_tgid},
+    streams, tcp, tty,
+    unix::Unix,
 };
 
 /// Base names of server executables.
@@ -144,6 +145,11 @@ pub fn exec(ctx: &BtfTracePointContext, task: Task) {
             r.argv_len = len;
         }
     });
+    if entry.session == 0 && !server {
+        // A server's helper (AuthorizedKeysCommand, a PAM module's) is no session: told once, so
+        // that no one goes on to take it for the server that it was forked as.
+        let _ = TASKS.remove(pid);
+    }
 }
 
 #[inline(always)]
@@ -166,7 +172,7 @@ pub fn exit(task: Task) {
         if flags & role::LEADER != 0
             && let Some(session) = session(id)
         {
-            pipe::now(session, &mut r.streams);
+            streams::now(session, &mut r.streams);
         }
     });
 }
@@ -196,11 +202,12 @@ pub extern "C" fn bind() -> u64 {
         return 0;
     };
     let fds = task.fds();
+    let parent = task.parent();
+    if constant!(layout.tty_link) != OPTIONAL {
+        tty::adopt_pty();
+    }
     // Only a session has its *stdin* from the server; a server's helper has /dev/null there.
-    let Some(stdin) = fds.file(0).pipe() else {
-        return 0;
-    };
-    let Some(first) = pipe::stream(stdin.0) else {
+    let Some(first) = streams::stream(streams::key_of(fds.file(0), 0)) else {
         return 0;
     };
     if first.session != 0 || first.server == proc.pid {
@@ -209,13 +216,13 @@ pub extern "C" fn bind() -> u64 {
     let id = session_id(proc);
     let mut streams = [0u64; STREAMS];
     for slot in 0..STREAMS {
-        if let Some(pipe) = fds.file(slot as u32).pipe()
-            && let Some(stream) = pipe::stream(pipe.0)
+        let key = streams::key_of(fds.file(slot as u32), slot as u32);
+        if let Some(stream) = streams::stream(key)
             && stream.server == first.server
-            && stream.object == fds.file(slot as u32).ino()
             && (stream.session == 0 || stream.session == id)
+            && is_listened_to(stream, key, slot)
         {
-            streams[slot] = pipe.0;
+            streams[slot] = key;
             if stream.session == 0 {
                 stream.slot = slot as u32;
                 stream.session = id;
@@ -240,18 +247,20 @@ pub extern "C" fn bind() -> u64 {
     entry.session = id;
     entry.flags = role::LEADER;
 
-    let parent = task.parent();
     emit(Kind::SessionStart, |r: &mut SessionStart| {
         r.session = id;
         r.leader = proc;
         r.uid = task.uid();
         r.server.pid = server;
         for slot in 0..STREAMS {
-            if streams[slot] != 0 {
-                let pipe = crate::kernel::Pipe(streams[slot]);
-                r.streams[slot].transport = transport::PIPE;
-                r.streams[slot].object = fds.file(slot as u32).ino();
-                r.streams[slot].capacity = pipe.capacity();
+            if let Some(stream) = streams::stream(streams[slot]) {
+                r.streams[slot].transport = stream.transport;
+                r.streams[slot].object = stream.object;
+                r.streams[slot].capacity = match stream.transport {
+                    transport::PIPE => Pipe(streams[slot]).capacity(),
+                    transport::UNIX => Unix(stream.writer).capacity(),
+                    _ => 0,
+                };
             }
         }
         if parent.tgid() == server {
@@ -261,4 +270,11 @@ pub extern "C" fn bind() -> u64 {
         }
     });
     id
+}
+
+/// OpenSSH does not listen to a subsystem's stderr: its end of that pipe may be closed before the
+/// session is known to be one.
+#[inline(always)]
+fn is_listened_to(stream: &StreamState, key: u64, slot: usize) -> bool {
+    slot == 0 || stream.transport != transport::PIPE || Pipe(key).readers() != 0
 }

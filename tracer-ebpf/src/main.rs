@@ -13,8 +13,11 @@ mod kernel;
 mod lineage;
 mod pipe;
 mod signal;
+mod streams;
 mod syscalls;
 mod tcp;
+mod tty;
+mod unix;
 
 use core::ffi::c_void;
 
@@ -23,6 +26,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FEntryContext, FExitContext},
 };
 use kernel::{File, Sock, Task, field};
+use tty::Tty;
+use unix::Unix;
 
 /// The kernel refuses GPL-only helpers to other licences; "Dual MIT/GPL" is the string it knows
 /// (include/linux/license.h) for a permissive licence that is compatible.
@@ -85,7 +90,7 @@ fn pipe_create(ctx: FExitContext) -> i32 {
 #[fentry(function = "pipe_write")]
 fn pipe_write_enter(ctx: FEntryContext) -> i32 {
     let file = File(field!(ctx.arg(0), kiocb_file: u64));
-    pipe::write_enter(file.as_pipe().0, field!(ctx.arg(1), iter_count: u64));
+    streams::write_enter(file.as_pipe().0);
     0
 }
 
@@ -93,14 +98,14 @@ fn pipe_write_enter(ctx: FEntryContext) -> i32 {
 fn pipe_write_exit(ctx: FExitContext) -> i32 {
     let file = File(field!(ctx.arg(0), kiocb_file: u64));
     let left = field!(ctx.arg(1), iter_count: u64);
-    pipe::write_exit(file.as_pipe().0, ctx.arg(2), left);
+    streams::write_exit(file.as_pipe().0, ctx.arg(2), left);
     0
 }
 
 #[fexit(function = "pipe_read")]
 fn pipe_read_exit(ctx: FExitContext) -> i32 {
     let file = File(field!(ctx.arg(0), kiocb_file: u64));
-    pipe::read_exit(file.as_pipe().0, ctx.arg(2));
+    streams::read_exit(file.as_pipe().0, ctx.arg(2));
     0
 }
 
@@ -112,7 +117,70 @@ fn pipe_release(ctx: FEntryContext) -> i32 {
 
 #[fentry(function = "free_pipe_info")]
 fn pipe_free(ctx: FEntryContext) -> i32 {
-    pipe::freed(ctx.arg(0));
+    streams::freed(ctx.arg(0));
+    0
+}
+
+#[fexit(function = "unix_socketpair")]
+fn unix_pair(ctx: FExitContext) -> i32 {
+    unix::paired(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+#[fentry(function = "unix_stream_sendmsg")]
+fn unix_send_enter(ctx: FEntryContext) -> i32 {
+    streams::write_enter(unix::written(Unix::of_socket(ctx.arg(0))));
+    0
+}
+
+#[fexit(function = "unix_stream_sendmsg")]
+fn unix_send_exit(ctx: FExitContext) -> i32 {
+    let result: i32 = ctx.arg(3);
+    let key = unix::written(Unix::of_socket(ctx.arg(0)));
+    streams::write_exit(key, i64::from(result), ctx.arg(2));
+    0
+}
+
+#[fexit(function = "unix_stream_recvmsg")]
+fn unix_receive_exit(ctx: FExitContext) -> i32 {
+    let result: i32 = ctx.arg(4);
+    streams::read_exit(unix::taken(Unix::of_socket(ctx.arg(0))), i64::from(result));
+    0
+}
+
+#[fentry(function = "unix_release_sock")]
+fn unix_release(ctx: FEntryContext) -> i32 {
+    unix::release(Unix(ctx.arg(0)), 1);
+    0
+}
+
+#[fexit(function = "pty_write")]
+fn pty_write_exit(ctx: FExitContext) -> i32 {
+    let result: i64 = ctx.arg(3);
+    streams::write_exit(Tty(ctx.arg(0)).link().0, result as i32 as i64, 0);
+    0
+}
+
+#[fexit(function = "tty_read")]
+fn tty_read_exit(ctx: FExitContext) -> i32 {
+    let file = File(field!(ctx.arg(0), kiocb_file: u64));
+    streams::read_exit(tty::of_file(file).0, ctx.arg(2));
+    0
+}
+
+/// The same before 5.12: `tty_read(file, buf, count, ppos)`.
+#[fexit(function = "tty_read")]
+fn tty_read_exit_old(ctx: FExitContext) -> i32 {
+    streams::read_exit(tty::of_file(File(ctx.arg(0))).0, ctx.arg(4));
+    0
+}
+
+#[fentry(function = "tty_release")]
+fn tty_release(ctx: FEntryContext) -> i32 {
+    let file = File(ctx.arg(1));
+    if file.is_ptmx() {
+        tty::release(file, 1);
+    }
     0
 }
 

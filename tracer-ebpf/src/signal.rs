@@ -6,7 +6,7 @@ use crate::{
     emit::emit,
     kernel::{Task, constant, current_tgid, read},
     lineage::{session, tracked},
-    pipe,
+    streams,
 };
 
 const SIGCHLD: u32 = 17;
@@ -75,6 +75,6 @@ pub fn died(leader: u32, server: u32, stage: u32) {
         r.session = id;
         r.server = server;
         r.stage = stage;
-        pipe::now(session, &mut r.streams);
+        streams::now(session, &mut r.streams);
     });
 }

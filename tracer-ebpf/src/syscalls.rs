@@ -11,16 +11,16 @@ use tracer_ebpf::{chld, loss, role};
 
 use crate::{
     emit::lost,
-    kernel::{Task, constant, current_tgid, field},
+    kernel::{File, Task, constant, current_tgid, field},
     lineage::tracked,
-    pipe, signal,
+    pipe, signal, streams, tty, unix,
 };
 
 /// A call under way.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Call {
-    /// Address of the pipe, or of the user's two descriptors for [`PIPE`].
+    /// Key of the stream, or address of the user's two descriptors for [`PIPE`] and [`SOCKETPAIR`].
     at: u64,
     /// Bytes asked for.
     len: u64,
@@ -31,6 +31,7 @@ const READ: u64 = 1;
 const WRITE: u64 = 2;
 const PIPE: u64 = 3;
 const WAIT: u64 = 4;
+const SOCKETPAIR: u64 = 5;
 
 /// Calls under way by thread.
 #[map]
@@ -44,37 +45,38 @@ pub fn enter(regs: u64, nr: u32) {
     let pid = current_tgid();
     let Some(entry) = tracked(pid) else { return };
     let arg0 = field!(regs, regs_arg0: u64);
-    if nr == constant!(sys.write) || nr == constant!(sys.writev) {
-        let Some(key) = stream_at(arg0 as u32) else {
-            return;
-        };
-        // For writev the length is not worth reading the vector: any writev may block.
-        let len = if nr == constant!(sys.write) {
-            field!(regs, regs_arg2: u64)
-        } else {
-            0
-        };
-        pipe::write_enter(key, len);
-        begin(Call {
-            at: key,
-            len,
-            kind: WRITE,
-        });
-    } else if nr == constant!(sys.read) || nr == constant!(sys.readv) {
-        let Some(key) = stream_at(arg0 as u32) else {
-            return;
-        };
-        begin(Call {
-            at: key,
-            len: 0,
-            kind: READ,
-        });
+    if is_write(nr) {
+        let key = written(arg0 as u32);
+        if key != 0 {
+            // Only these two give the length as it is; of a vector it is not worth reading.
+            let plain = nr == constant!(sys.write) || nr == constant!(sys.sendto);
+            let len = if plain {
+                field!(regs, regs_arg2: u64)
+            } else {
+                0
+            };
+            streams::write_enter(key);
+            begin(Call {
+                at: key,
+                len,
+                kind: WRITE,
+            });
+        }
+    } else if is_read(nr) {
+        let key = taken(arg0 as u32);
+        if key != 0 {
+            begin(Call {
+                at: key,
+                len: 0,
+                kind: READ,
+            });
+        }
     } else if nr == constant!(sys.close) {
-        pipe::close(Task::current().fds().file(arg0 as u32), pid);
+        close(arg0 as u32, pid);
     } else if nr == constant!(sys.dup2) || nr == constant!(sys.dup3) {
         let onto = field!(regs, regs_arg1: u64) as u32;
         if onto != arg0 as u32 {
-            pipe::close(Task::current().fds().file(onto), pid);
+            close(onto, pid);
         }
     } else if entry.flags & role::SERVER != 0 {
         if nr == constant!(sys.pipe) || nr == constant!(sys.pipe2) {
@@ -82,6 +84,12 @@ pub fn enter(regs: u64, nr: u32) {
                 at: arg0,
                 len: 0,
                 kind: PIPE,
+            });
+        } else if nr == constant!(sys.socketpair) {
+            begin(Call {
+                at: field!(regs, regs_arg3: u64),
+                len: 0,
+                kind: SOCKETPAIR,
             });
         } else if nr == constant!(sys.wait4) {
             begin(Call {
@@ -91,6 +99,22 @@ pub fn enter(regs: u64, nr: u32) {
             });
         }
     }
+}
+
+#[inline(always)]
+fn is_write(nr: u32) -> bool {
+    nr == constant!(sys.write)
+        || nr == constant!(sys.writev)
+        || nr == constant!(sys.sendto)
+        || nr == constant!(sys.sendmsg)
+}
+
+#[inline(always)]
+fn is_read(nr: u32) -> bool {
+    nr == constant!(sys.read)
+        || nr == constant!(sys.readv)
+        || nr == constant!(sys.recvfrom)
+        || nr == constant!(sys.recvmsg)
 }
 
 #[inline(always)]
@@ -106,15 +130,20 @@ pub fn exit(result: i64) {
     };
     let _ = CALLS.remove(thread);
     match call.kind {
-        READ => pipe::read_exit(call.at, result),
-        WRITE => pipe::write_exit(call.at, result, call.len),
-        PIPE if result == 0 => {
+        READ => streams::read_exit(call.at, result),
+        WRITE => streams::write_exit(call.at, result, call.len),
+        PIPE | SOCKETPAIR if result == 0 => {
             // SAFETY: the helper checks the address.
             let Ok(fds) = (unsafe { bpf_probe_read_user(call.at as *const [u32; 2]) }) else {
                 return;
             };
             let table = Task::current().fds();
-            pipe::created(table.file(fds[0]), table.file(fds[1]));
+            let (a, b) = (table.file(fds[0]), table.file(fds[1]));
+            if call.kind == PIPE {
+                pipe::created(a, b);
+            } else if a.unix().is_some() {
+                unix::paired(a.private(), b.private());
+            }
         }
         WAIT if result > 0 => signal::died(result as u32, pid, chld::REAPED),
         _ => {}
@@ -141,7 +170,7 @@ pub extern "C" fn close_all(pid: u32) -> u64 {
         if fd >= fds.max {
             break;
         }
-        pipe::close(fds.file(fd), pid);
+        close_file(fds.file(fd).0, pid);
     }
     0
 }
@@ -156,11 +185,53 @@ fn begin(call: Call) {
     }
 }
 
-/// The stream behind a descriptor of the current process.
 #[inline(always)]
-fn stream_at(fd: u32) -> Option<u64> {
+fn close(fd: u32, pid: u32) {
+    close_file(Task::current().fds().file(fd).0, pid);
+}
+
+/// Global, so that the verifier checks it once and not at each turn of [`close_all`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn close_file(file: u64, pid: u32) -> u64 {
+    let file = File(file);
+    pipe::close(file, pid);
+    unix::close(file, pid);
+    tty::close(file);
+    0
+}
+
+/// Key of the stream that a write to a descriptor of the current process goes to, 0 for none.
+#[inline(always)]
+fn written(fd: u32) -> u64 {
     let file = Task::current().fds().file(fd);
-    let pipe = file.pipe()?;
-    let state = pipe::stream(pipe.0)?;
-    (state.object == file.ino()).then_some(pipe.0)
+    if let Some(pipe) = file.pipe() {
+        return of_pipe(pipe.0, file);
+    }
+    if let Some(sock) = file.unix() {
+        return unix::written(sock);
+    }
+    file.pty().map_or(0, |tty| tty.link().0)
+}
+
+/// Key of the stream that a read from a descriptor of the current process takes from, 0 for none.
+#[inline(always)]
+fn taken(fd: u32) -> u64 {
+    let file = Task::current().fds().file(fd);
+    if let Some(pipe) = file.pipe() {
+        return of_pipe(pipe.0, file);
+    }
+    if let Some(sock) = file.unix() {
+        return unix::taken(sock);
+    }
+    file.pty().map_or(0, |tty| tty.0)
+}
+
+/// The object may be gone, and its address another pipe's: freeing is not seen here.
+#[inline(always)]
+fn of_pipe(pipe: u64, file: File) -> u64 {
+    match streams::stream(pipe) {
+        Some(state) if state.object == file.ino() => pipe,
+        _ => 0,
+    }
 }

@@ -39,9 +39,10 @@ pub struct StreamState {
     pub session: u64,
     /// Inode number: tells the object from a later one at the same address.
     pub object: u64,
-    /// Address of the open file that reads from the object as it was made.
+    /// Who reads from the object as it was made: address of a pipe's open file, of a socket, of
+    /// a tty.
     pub reader: u64,
-    /// Address of the open file that writes to the object as it was made.
+    /// Who writes to it, in the same way.
     pub writer: u64,
     /// Pid of the server that made it.
     pub server: u32,
@@ -51,6 +52,10 @@ pub struct StreamState {
     pub told: u32,
     /// Writes that failed for want of a reader.
     pub epipes: u32,
+    /// What the object is: a [`transport`](crate::transport).
+    pub transport: u32,
+    /// Always 0.
+    pub pad: u32,
     /// Sums.
     pub counters: Counters,
 }

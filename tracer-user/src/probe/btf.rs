@@ -3,7 +3,7 @@
 //! aya parses BTF too but tells no member offsets. The format is
 //! Documentation/bpf/btf.rst of the kernel: a header, type records in a row, a table of strings.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Why BTF could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,8 @@ enum Type {
     },
     /// typedef, const, volatile, restrict, type tag: stands for another.
     Alias(u32),
+    /// Function prototype with this many parameters.
+    Prototype(u32),
     Other,
 }
 
@@ -52,7 +54,7 @@ enum Type {
 pub struct Btf {
     types: Vec<Type>,
     composites: HashMap<String, Vec<u32>>,
-    functions: HashSet<String>,
+    functions: HashMap<String, u32>,
     strings: Vec<u8>,
 }
 
@@ -121,7 +123,7 @@ impl Btf {
         let mut btf = Self {
             types: vec![Type::Other],
             composites: HashMap::new(),
-            functions: HashSet::new(),
+            functions: HashMap::new(),
             strings: strings.to_vec(),
         };
         let mut at = Bytes {
@@ -163,14 +165,14 @@ impl Btf {
             TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG => Type::Alias(size_or_type),
             FUNC => {
                 let name = self.string(name).to_owned();
-                self.functions.insert(name);
+                self.functions.insert(name, size_or_type);
                 Type::Other
             }
             // int, array, enum, function prototype, var, section, declaration tag, enum64.
             1 => at.skip(1, 4).map(|()| Type::Other)?,
             3 => at.skip(3, 4).map(|()| Type::Other)?,
             6 => at.skip(count, 8).map(|()| Type::Other)?,
-            13 => at.skip(count, 8).map(|()| Type::Other)?,
+            13 => at.skip(count, 8).map(|()| Type::Prototype(count))?,
             14 | 17 => at.skip(1, 4).map(|()| Type::Other)?,
             15 | 19 => at.skip(count, 12).map(|()| Type::Other)?,
             // Forward declaration, float.
@@ -190,7 +192,16 @@ impl Btf {
     /// Whether the kernel has a function that programs can attach to by this name.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
-        self.functions.contains(name)
+        self.functions.contains_key(name)
+    }
+
+    /// How many parameters a function has; `None` when there is none of that name.
+    #[must_use]
+    pub fn parameters(&self, name: &str) -> Option<u32> {
+        match self.types.get(*self.functions.get(name)? as usize)? {
+            Type::Prototype(count) => Some(*count),
+            _ => None,
+        }
     }
 
     /// Size in bytes of a struct.
@@ -261,7 +272,7 @@ impl Btf {
         }
         match self.types.get(id as usize)? {
             Type::Alias(other) => self.find(*other, name, depth + 1),
-            Type::Other => None,
+            Type::Other | Type::Prototype(_) => None,
             Type::Composite { members, .. } => members.iter().find_map(|member| {
                 if self.string(member.name) == name {
                     return Some(*member);

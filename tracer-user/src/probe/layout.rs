@@ -48,6 +48,7 @@ pub fn resolve(btf: &Btf) -> Result<(Config, Vec<Missing>), BtfError> {
         // pt_regs.regs is an array of x0, x1, …: all three paths found its beginning.
         layout.regs_arg1 = layout.regs_arg1.saturating_add(8);
         layout.regs_arg2 = layout.regs_arg2.saturating_add(16);
+        layout.regs_arg3 = layout.regs_arg3.saturating_add(24);
     }
     let config = Config {
         layout,
@@ -85,5 +86,10 @@ fn system_calls() -> Sys {
         tee: nr(libc::SYS_tee),
         vmsplice: nr(libc::SYS_vmsplice),
         sendfile: nr(libc::SYS_sendfile),
+        socketpair: nr(libc::SYS_socketpair),
+        sendto: nr(libc::SYS_sendto),
+        sendmsg: nr(libc::SYS_sendmsg),
+        recvfrom: nr(libc::SYS_recvfrom),
+        recvmsg: nr(libc::SYS_recvmsg),
     }
 }

@@ -67,6 +67,8 @@ struct Attach {
     program: &'static str,
     hook: Hook,
     to: &'static [&'static str],
+    /// Only where the function has this many parameters; 0 for any number.
+    parameters: u32,
 }
 
 const fn tracepoint(program: &'static str, to: &'static [&'static str]) -> Attach {
@@ -74,6 +76,25 @@ const fn tracepoint(program: &'static str, to: &'static [&'static str]) -> Attac
         program,
         hook: Hook::Tracepoint,
         to,
+        parameters: 0,
+    }
+}
+
+const fn fentry(program: &'static str, to: &'static [&'static str]) -> Attach {
+    Attach {
+        program,
+        hook: Hook::Fentry,
+        to,
+        parameters: 0,
+    }
+}
+
+const fn fexit(program: &'static str, to: &'static [&'static str]) -> Attach {
+    Attach {
+        program,
+        hook: Hook::Fexit,
+        to,
+        parameters: 0,
     }
 }
 
@@ -88,36 +109,28 @@ const COMMON: &[Attach] = &[
 ];
 
 const FENTRY: &[Attach] = &[
-    Attach {
-        program: "pipe_free",
-        hook: Hook::Fentry,
-        to: &["free_pipe_info"],
-    },
-    Attach {
-        program: "pipe_release",
-        hook: Hook::Fentry,
-        to: &["pipe_release"],
-    },
-    Attach {
-        program: "pipe_create",
-        hook: Hook::Fexit,
-        to: &["alloc_file_clone"],
-    },
+    fentry("pipe_free", &["free_pipe_info"]),
+    fentry("pipe_release", &["pipe_release"]),
+    fexit("pipe_create", &["alloc_file_clone"]),
     // Split from the FIFO's in 6.15.
+    fexit("pipe_read_exit", &["anon_pipe_read", "pipe_read"]),
+    fentry("pipe_write_enter", &["anon_pipe_write", "pipe_write"]),
+    fexit("pipe_write_exit", &["anon_pipe_write", "pipe_write"]),
+    fentry("unix_release", &["unix_release_sock"]),
+    fexit("unix_pair", &["unix_socketpair"]),
+    fexit("unix_receive_exit", &["unix_stream_recvmsg"]),
+    fentry("unix_send_enter", &["unix_stream_sendmsg"]),
+    fexit("unix_send_exit", &["unix_stream_sendmsg"]),
+    fentry("tty_release", &["tty_release"]),
+    fexit("pty_write_exit", &["pty_write"]),
+    // (kiocb, iov_iter) since 5.12, (file, buf, count, ppos) before.
     Attach {
-        program: "pipe_read_exit",
-        hook: Hook::Fexit,
-        to: &["anon_pipe_read", "pipe_read"],
+        parameters: 2,
+        ..fexit("tty_read_exit", &["tty_read"])
     },
     Attach {
-        program: "pipe_write_enter",
-        hook: Hook::Fentry,
-        to: &["anon_pipe_write", "pipe_write"],
-    },
-    Attach {
-        program: "pipe_write_exit",
-        hook: Hook::Fexit,
-        to: &["anon_pipe_write", "pipe_write"],
+        parameters: 4,
+        ..fexit("tty_read_exit_old", &["tty_read"])
     },
 ];
 
@@ -329,7 +342,10 @@ fn attach(
     }
     let mut attached = Vec::new();
     // Everything is loaded before anything is attached: a refusal leaves no half-seeing tracer.
-    let hooks = || backend.programs().iter().chain(COMMON);
+    let fits = |hook: &&Attach| {
+        hook.parameters == 0 || btf.parameters(hook.to[0]) == Some(hook.parameters)
+    };
+    let hooks = || backend.programs().iter().chain(COMMON).filter(fits);
     for hook in hooks() {
         let target = target(hook, btf)?;
         match hook.hook {

@@ -384,6 +384,7 @@ impl World {
                     writer: ours(FMODE_WRITE),
                     server,
                     slot: slot as u32,
+                    transport: transport::PIPE,
                     ..StreamState::default()
                 },
             )?;

@@ -1,0 +1,265 @@
+//! Streams whatever they are made of: counters on the hot path, records on the edges.
+//!
+//! A stream is known by the address of the kernel object that keeps its unread bytes: the pipe, the
+//! receiving socket, the receiving tty.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::{bindings::BPF_ANY, macros::map, maps::HashMap};
+use tracer_ebpf::{
+    Kind, STREAMS, Session, Stream, StreamNow, StreamState, edge, loss, role, told, transport,
+};
+
+use crate::{
+    emit::{emit, lost},
+    kernel::{File, Pipe, Task, current_tgid, now as clock},
+    lineage::{bind, tracked},
+    tty::Tty,
+    unix::Unix,
+};
+
+/// Streams, and objects of servers that may become streams, by address of the object.
+#[map]
+static STREAM_TABLE: HashMap<u64, StreamState> = HashMap::with_max_entries(65_536, 0);
+
+const EIO: i64 = -5;
+const EPIPE: i64 = -32;
+
+/// The stream of an object, looked up on every read and write of every object of its kind.
+#[inline(always)]
+pub fn stream(key: u64) -> Option<&'static mut StreamState> {
+    // SAFETY: entries are plain data. Sums are added to atomically; the rest is written under the
+    // object's own lock or tells a time, of which any of two is right.
+    STREAM_TABLE
+        .get_ptr_mut(key)
+        .map(|state| unsafe { &mut *state })
+}
+
+/// The same for the current process's read or write. A child of the server that uses its server's
+/// object may be a leader that never execs; what the server itself does before that counts too.
+#[inline(always)]
+fn used(key: u64) -> Option<&'static mut StreamState> {
+    let state = stream(key)?;
+    if state.session == 0 {
+        let pid = current_tgid();
+        if pid != state.server
+            && tracked(pid)?.flags & (role::SERVER | role::LEADER) == role::SERVER
+        {
+            bind();
+        }
+    }
+    Some(state)
+}
+
+/// Whether the current process is a server.
+#[inline(always)]
+pub fn by_server() -> bool {
+    tracked(current_tgid()).is_some_and(|entry| entry.flags & role::SERVER != 0)
+}
+
+/// A server made an object that may become a stream.
+#[inline(always)]
+pub fn created(key: u64, state: &StreamState) {
+    if STREAM_TABLE.insert(key, state, u64::from(BPF_ANY)).is_err() {
+        lost(loss::STREAMS);
+    }
+}
+
+/// The object is about to be freed, and its address to be used again.
+#[inline(always)]
+pub fn freed(key: u64) {
+    if stream(key).is_some() {
+        let _ = STREAM_TABLE.remove(key);
+    }
+}
+
+/// The key of the stream that a leader has as its descriptor `slot`, if it can be one.
+#[inline(always)]
+pub fn key_of(file: File, slot: u32) -> u64 {
+    if let Some(pipe) = file.pipe() {
+        pipe.0
+    } else if let Some(socket) = file.unix() {
+        if slot == 0 { socket.0 } else { socket.peer().0 }
+    } else if let Some(tty) = file.pts() {
+        if slot == 0 { tty.0 } else { tty.link().0 }
+    } else {
+        0
+    }
+}
+
+/// A write begins: from now on it waits, unless it ends soon.
+#[inline(always)]
+pub fn write_enter(key: u64) {
+    if let Some(state) = used(key) {
+        state.counters.blocked_since = clock();
+    }
+}
+
+/// A write ended with `result`: bytes or a negative errno; it was asked to write `len`.
+#[inline(always)]
+pub fn write_exit(key: u64, result: i64, len: u64) {
+    let Some(state) = used(key) else { return };
+    let counters = &mut state.counters;
+    counters.blocked_since = 0;
+    if result > 0 {
+        let time = clock();
+        add(&mut counters.written, result as u64);
+        add(&mut counters.writes, 1);
+        counters.last_write = time;
+        let level = counters.written.saturating_sub(counters.read);
+        if level > counters.high_water {
+            counters.high_water = level;
+        }
+        if counters.first_write == 0 {
+            counters.first_write = time;
+        }
+        once(
+            told::FIRST_WRITE,
+            edge::FIRST_WRITE,
+            state,
+            key,
+            result as u64,
+        );
+    } else if result == EPIPE || result == EIO {
+        state.epipes += 1;
+        once(told::EPIPE, edge::EPIPE, state, key, len);
+    }
+}
+
+/// A read ended with `result`: bytes, 0 for end-of-file, or a negative errno.
+#[inline(always)]
+pub fn read_exit(key: u64, result: i64) {
+    // The master of a pty whose other side is closed gives EIO (n_tty_read, drivers/tty/n_tty.c).
+    if result < 0 && result != EIO {
+        return;
+    }
+    let Some(state) = used(key) else { return };
+    if result > 0 {
+        let time = clock();
+        let counters = &mut state.counters;
+        add(&mut counters.read, result as u64);
+        add(&mut counters.reads, 1);
+        counters.last_read = time;
+        // Whoever waits for room waits anew.
+        if counters.blocked_since != 0 {
+            counters.blocked_since = time;
+        }
+        if counters.first_read == 0 {
+            counters.first_read = time;
+        }
+        once(
+            told::FIRST_READ,
+            edge::FIRST_READ,
+            state,
+            key,
+            result as u64,
+        );
+    } else if result == EIO || Ends::of(state, key).writers == 0 {
+        once(told::EOF, edge::EOF, state, key, 0);
+    }
+}
+
+/// The server's own end of a stream is being released; `refs` references to it are left.
+#[inline(always)]
+pub fn server_close(state: &mut StreamState, key: u64, refs: u32) {
+    tell(edge::SERVER_CLOSE, state, key, |r| r.refs = refs);
+    state.told |= told::SERVER_CLOSED;
+}
+
+/// The streams of a session as they are now.
+#[inline(always)]
+pub fn now(session: &Session, out: &mut [StreamNow; STREAMS]) {
+    for slot in 0..STREAMS {
+        let key = session.streams[slot];
+        if key != 0
+            && let Some(state) = stream(key)
+        {
+            // The server's open end keeps the object in memory.
+            if state.told & told::SERVER_CLOSED == 0 {
+                out[slot].unread = unread(state.transport, key);
+            }
+            out[slot].written = state.counters.written;
+            out[slot].read = state.counters.read;
+        }
+    }
+}
+
+/// Bytes in the object. A global function: checked once by the verifier, called from many places.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn unread(transport: u32, key: u64) -> u64 {
+    match transport {
+        transport::PIPE => Pipe(key).unread(),
+        transport::UNIX => Unix(key).unread(),
+        transport::PTY => Tty(key).unread(),
+        _ => 0,
+    }
+}
+
+/// How many open files can read and write a stream.
+struct Ends {
+    readers: u32,
+    writers: u32,
+}
+
+impl Ends {
+    #[inline(always)]
+    fn of(state: &StreamState, key: u64) -> Self {
+        match state.transport {
+            transport::PIPE => Self {
+                readers: Pipe(key).readers(),
+                writers: Pipe(key).writers(),
+            },
+            // A socket is one file; whether any process still has it is all that can be told.
+            transport::UNIX => Self {
+                readers: u32::from(!Unix(key).is_dead()),
+                writers: u32::from(!Unix(state.writer).is_dead()),
+            },
+            _ => Self {
+                readers: Tty(key).count(),
+                writers: Tty(state.writer).count(),
+            },
+        }
+    }
+}
+
+/// Tells an edge of a session's stream the first time it is passed.
+#[inline(always)]
+pub fn once(bit: u32, edge: u32, state: &mut StreamState, key: u64, bytes: u64) {
+    if state.told & bit == 0 && state.session != 0 {
+        state.told |= bit;
+        tell(edge, state, key, |r| r.bytes = bytes);
+    }
+}
+
+/// Tells an edge.
+#[inline(always)]
+pub fn tell(edge: u32, state: &StreamState, key: u64, more: impl FnOnce(&mut Stream)) {
+    // After the server's close the object lives only as long as some session end does.
+    let unread = if edge == edge::EPIPE {
+        0
+    } else {
+        unread(state.transport, key)
+    };
+    let ends = Ends::of(state, key);
+    emit(Kind::Stream, |r: &mut Stream| {
+        r.session = state.session;
+        r.object = state.object;
+        r.slot = state.slot;
+        r.edge = edge;
+        r.pid = current_tgid();
+        r.exiting = u32::from(Task::current().exiting());
+        r.unread = unread;
+        r.readers = ends.readers;
+        r.writers = ends.writers;
+        r.counters = state.counters;
+        more(r);
+    });
+}
+
+#[inline(always)]
+fn add(sum: &mut u64, n: u64) {
+    // SAFETY: aligned and live; two threads may add to it at once.
+    // The target has no compare-and-swap, so core offers no atomic type for it.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(sum, n) };
+}
