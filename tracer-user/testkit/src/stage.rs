@@ -1,5 +1,6 @@
 //! What a scenario works with: servers, clients, the tracer's output so far.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -45,6 +46,8 @@ pub struct Stage<'a> {
     pub setting: Setting<'a>,
     /// Where the case's events begin in the tracer's output.
     pub mark: usize,
+    /// Sessions that were open at that moment: left over by a case that failed.
+    left_over: BTreeSet<String>,
     /// Measurements to be printed behind the case's result.
     pub notes: Vec<String>,
 }
@@ -63,9 +66,20 @@ impl<'a> Stage<'a> {
     /// Begins a case: its events are those from now on.
     #[must_use]
     pub fn new(setting: Setting<'a>) -> Self {
+        let before = setting.tracer.since(0);
+        let mut left_over = BTreeSet::new();
+        for event in &before {
+            let Some(id) = event.session() else { continue };
+            if event.is("session_opened") {
+                left_over.insert(id.to_owned());
+            } else if event.is("session_closed") {
+                left_over.remove(id);
+            }
+        }
         Self {
             setting,
-            mark: setting.tracer.mark(),
+            mark: before.len(),
+            left_over,
             notes: Vec::new(),
         }
     }
@@ -166,8 +180,16 @@ impl<'a> Stage<'a> {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         let mut events = self.setting.tracer.since(self.mark);
-        events.retain(|event| !self.setting.world.foreign(event));
+        events.retain(|event| self.concerns(event));
         events
+    }
+
+    /// Whether an event may be about a session of this case.
+    fn concerns(&self, event: &Event) -> bool {
+        let left_over = event
+            .session()
+            .is_some_and(|id| self.left_over.contains(id));
+        !left_over && !self.setting.world.foreign(event)
     }
 
     /// Waits until at least `count` sessions have been seen and none is open any more.
@@ -179,13 +201,14 @@ impl<'a> Stage<'a> {
         self.setting
             .tracer
             .wait_for(self.mark, self.setting.patience, &what, |events| {
-                let number = |kind: &str| {
-                    let wanted =
-                        |event: &&Event| event.is(kind) && !self.setting.world.foreign(event);
-                    events.iter().filter(wanted).count()
+                let ids = |kind: &str| -> BTreeSet<&str> {
+                    let own = events
+                        .iter()
+                        .filter(|event| event.is(kind) && self.concerns(event));
+                    own.filter_map(Event::session).collect()
                 };
-                let (opened, closed) = (number("session_opened"), number("session_closed"));
-                (opened >= count && closed >= opened).then_some(())
+                let (opened, closed) = (ids("session_opened"), ids("session_closed"));
+                (opened.len() >= count && opened.is_subset(&closed)).then_some(())
             })
     }
 }

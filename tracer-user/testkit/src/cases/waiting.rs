@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use crate::case::{Case, Class, WIDE};
+use crate::case::{Case, Class, NATIVE, WIDE};
 use crate::expect::{Bytes, Expect, Stream};
 use crate::procs::{leader, poll};
 use crate::stage::Stage;
@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
         id: "H3",
         title: "the client stopped mid-transfer",
         class: Class::Waiting,
-        sets: WIDE,
+        sets: NATIVE,
         scenario: h3,
     },
     Case {

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::case::{Case, Class, WIDE};
+use crate::case::{Case, Class, NATIVE, WIDE};
 use crate::expect::{Expect, Stream};
 use crate::procs::{leader, quiescent, server_end};
 use crate::stage::{Stage, new_marker};
@@ -14,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
         id: "C16a",
         title: "writev to stdout",
         class: Class::Clean,
-        sets: WIDE,
+        sets: NATIVE,
         scenario: writev,
     },
     Case {
@@ -49,7 +49,7 @@ pub(super) const CASES: &[Case] = &[
         id: "C19",
         title: "a pipe of 1 MiB and a stopped server",
         class: Class::Clean,
-        sets: WIDE,
+        sets: NATIVE,
         scenario: big_pipe,
     },
 ];
