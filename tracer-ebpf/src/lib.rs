@@ -234,6 +234,10 @@ pub struct Exit {
     pub flags: u32,
     /// For a leader: its streams at this moment.
     pub streams: [StreamNow; STREAMS],
+    /// For a process that dies of a hangup: inode number of the pipe that is its stdin.
+    pub stdin_object: u64,
+    /// Bytes that it leaves unread there.
+    pub stdin_unread: u64,
 }
 
 /// A stream at one moment.

@@ -21,10 +21,14 @@ use tracer_ebpf::{
 
 use crate::{
     emit::{emit, lost},
-    kernel::{Pipe, Task, constant, current_tgid},
+    kernel::{File, Pipe, Task, constant, current_tgid},
     streams, tcp, tty,
     unix::Unix,
 };
+
+/// The signal's part of a status as of wait(2).
+const TERMSIG: u32 = 0x7f;
+const SIGHUP: u32 = 1;
 
 /// Base names of server executables.
 #[map]
@@ -164,10 +168,21 @@ pub fn exit(task: Task) {
     }
     entry.flags |= role::EXITED;
     let (id, flags) = (entry.session, entry.flags);
+    // What the hangup of a terminal cuts off is lost inside the command, as `tee`'s input.
+    let status = task.exit_code();
+    let stdin = if status & TERMSIG == SIGHUP {
+        task.fds().file(0)
+    } else {
+        File(0)
+    };
     emit(Kind::Exit, |r: &mut Exit| {
         r.session = id;
         r.proc = task.proc();
-        r.status = task.exit_code();
+        r.status = status;
+        if let Some(pipe) = stdin.pipe() {
+            r.stdin_object = stdin.ino();
+            r.stdin_unread = pipe.unread();
+        }
         r.flags = flags;
         if flags & role::LEADER != 0
             && let Some(session) = session(id)

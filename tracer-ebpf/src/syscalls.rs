@@ -197,7 +197,7 @@ pub extern "C" fn close_file(file: u64, pid: u32) -> u64 {
     let file = File(file);
     pipe::close(file, pid);
     unix::close(file, pid);
-    tty::close(file);
+    tty::close(file, pid);
     0
 }
 

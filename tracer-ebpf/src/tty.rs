@@ -1,7 +1,7 @@
 //! Ptys. What the session writes to the slave waits in the master's flip buffers and line
 //! discipline; what the server writes to the master waits in the slave's.
 
-use tracer_ebpf::{StreamState, transport};
+use tracer_ebpf::{StreamState, told, transport};
 
 use crate::{
     kernel::{File, Task, constant, field, read},
@@ -11,6 +11,8 @@ use crate::{
 /// Flip buffers that are added up: `TTYB_DEFAULT_MEM_LIMIT` (drivers/tty/tty_buffer.c) is 640 KiB,
 /// and a write of up to 2 KiB gets one of its own size.
 const BUFFERS: u32 = 512;
+/// Inode number of pty 0 (`devpts_pty_new`, fs/devpts/inode.c).
+const PTS_INODE: u64 = 3;
 /// Descriptors of a server that are searched for the master.
 const FDS: u32 = 64;
 
@@ -80,7 +82,7 @@ pub extern "C" fn adopt_pty() -> u64 {
         return 0;
     }
     let mut state = StreamState {
-        object: u64::from(field!(slave.0, tty_index: u32)),
+        object: PTS_INODE + u64::from(field!(slave.0, tty_index: u32)),
         reader: master.0,
         writer: slave.0,
         server: parent.tgid(),
@@ -127,11 +129,20 @@ pub fn release(file: File, refs: u32) {
     }
 }
 
-/// A descriptor is being closed, where releases themselves cannot be seen.
+/// A descriptor is being closed, where releases themselves cannot be seen: the last, or all that a
+/// dying server has.
 #[inline(always)]
-pub fn close(file: File) {
+pub fn close(file: File, pid: u32) {
+    if !file.is_ptmx() {
+        return;
+    }
     let refs = file.refs();
-    if refs == 1 && file.is_ptmx() {
+    let all = || {
+        Task::current().exiting()
+            && stream(of_file(file).0)
+                .is_some_and(|state| state.server == pid && state.told & told::SERVER_CLOSED == 0)
+    };
+    if refs == 1 || all() {
         release(file, refs);
     }
 }

@@ -205,7 +205,7 @@ impl Report {
             line("servers", &self.servers.join(" "));
             line(
                 "transports",
-                "pipes; sessions on a pty or a socketpair are not observed yet",
+                "pipes, unix socketpairs, ptys; a pty session that began before the tracer is not observed",
             );
             line("", "tracing works here");
         } else {

@@ -177,7 +177,29 @@ pub(super) fn truncated(session: &Session, stream: &Stream, close: &Close, cut: 
                     .saturating_sub(stream.counters.last_read.max(view.opened))
             ),
         ),
-        Cause::PtyHangup | Cause::ServerDropped | Cause::ServerNotReading => {
+        Cause::PtyHangup => {
+            let mut lost: Vec<_> = session
+                .hangups
+                .iter()
+                .map(|it| {
+                    format!(
+                        "{} pid {} was killed by it with {} B unread in its stdin, pipe:[{}]",
+                        it.comm, it.pid, it.unread, it.object
+                    )
+                })
+                .collect();
+            if close.unread > 0 {
+                lost.push(format!(
+                    "{} B of output were still in the terminal",
+                    close.unread
+                ));
+            }
+            format!(
+                "the command's end hung up its terminal: {}; at least {bytes} B never reached the client",
+                lost.join(", ")
+            )
+        }
+        Cause::ServerDropped | Cause::ServerNotReading => {
             format!("{bytes} B of {name} were lost")
         }
     };

@@ -69,6 +69,8 @@ pub(super) struct Session {
     pub killer: Option<Killer>,
     /// When the server exited, and its status as of wait(2).
     pub server_exit: Option<(u64, u32)>,
+    /// Members that the hangup of the terminal killed before they had read their input.
+    pub hangups: Vec<Hangup>,
     pub gaps: Vec<GapReason>,
     pub watch: Watch,
     pub told_opened: bool,
@@ -79,6 +81,21 @@ pub(super) struct Session {
     /// The timer that is set for it.
     pub timer: Option<u64>,
 }
+
+/// A process that the hangup of its terminal killed.
+#[derive(Debug)]
+pub(super) struct Hangup {
+    pub time: u64,
+    pub pid: u32,
+    pub comm: Visible,
+    /// Inode number of the pipe that was its stdin.
+    pub object: u64,
+    /// Bytes left in it.
+    pub unread: u64,
+}
+
+/// So many are named at most.
+const MAX_HANGUPS: usize = 8;
 
 impl Session {
     pub fn new(record: &SessionStart, tree: Tree, user: Option<&Visible>, env: &Env) -> Self {
@@ -112,8 +129,9 @@ impl Session {
             .enumerate()
         {
             let ends = &record.streams[at];
-            // Of two streams that are one object only the first is told of.
-            if !record.streams[..at]
+            // Of two outputs that are one object only the first is told of. The two directions of
+            // a pty have one number, but are two streams.
+            if !record.streams[at.min(1)..at]
                 .iter()
                 .any(|other| other.object == ends.object)
             {
@@ -169,6 +187,7 @@ impl Session {
             server_hung_up: false,
             killer: None,
             server_exit: None,
+            hangups: Vec::new(),
             gaps: Vec::new(),
             watch: Watch::default(),
             told_opened: false,
@@ -238,6 +257,7 @@ impl Session {
 
     pub fn exit(&mut self, record: &Exit) {
         self.last = self.last.max(record.header.time);
+        let comm = Visible::field(self.tree.comm(record.proc));
         self.tree.exit(record.proc);
         let is_leader = record.proc == self.leader
             || self.leader.pid == 0 && record.flags & tracer_ebpf::role::LEADER != 0;
@@ -250,6 +270,21 @@ impl Session {
             self.dead(time);
         } else {
             self.watch.member_exited(record.header.time);
+            self.hung_up(record, comm);
+        }
+    }
+
+    /// A member died of the terminal's hangup and left input behind.
+    fn hung_up(&mut self, record: &Exit, comm: Visible) {
+        let on_pty = self.outputs().any(Stream::is_pty);
+        if on_pty && record.stdin_unread > 0 && self.hangups.len() < MAX_HANGUPS {
+            self.hangups.push(Hangup {
+                time: record.header.time,
+                pid: record.proc.pid,
+                comm,
+                object: record.stdin_object,
+                unread: record.stdin_unread,
+            });
         }
     }
 

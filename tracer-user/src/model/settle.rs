@@ -181,7 +181,9 @@ impl Session {
             }
         }
         if self.leader_gone.is_some() {
-            let mut over = true;
+            // Whom the terminal's hangup kills has a moment to die.
+            let dying = self.tree.living() > 0 && self.outputs().any(Stream::is_pty);
+            let mut over = !dying || next.reached(last.saturating_add(LEADER_FOLLOWS), now);
             for stream in self.outputs() {
                 if let Some(close) = stream
                     .close

@@ -89,9 +89,16 @@ impl Stream {
         }
     }
 
+    pub fn is_pty(&self) -> bool {
+        self.transport == transport::PTY
+    }
+
     /// Someone could still write what the server could still read.
     pub fn hangs(&self) -> bool {
-        self.slot.is_output() && !self.eof && !self.writers_gone && self.close.is_none()
+        // The leader's exit hangs up its terminal, whoever else has it open (`disassociate_ctty`,
+        // drivers/tty/tty_jobctrl.c): that never keeps a session.
+        let holds = self.slot.is_output() && !self.is_pty();
+        holds && !self.eof && !self.writers_gone && self.close.is_none()
     }
 
     /// Bytes written but not read, by the counters.

@@ -14,6 +14,15 @@ pub(super) fn cut(session: &Session, stream: &Stream, env: &Env) -> Option<Cut> 
         return None;
     }
     let close = stream.close.filter(|close| !close.unseen)?;
+    let hung_up = hung_up(session, stream);
+    if hung_up > 0 {
+        return Some(Cut {
+            bytes: hung_up.saturating_add(close.unread),
+            // What the dead had read and not yet passed on is not known.
+            exact: false,
+            cause: Cause::PtyHangup,
+        });
+    }
     if close.unread > 0 {
         let exact = env.exact_releases || close.writers == 0;
         return Some(Cut {
@@ -55,7 +64,11 @@ fn cause(session: &Session, stream: &Stream, close: &Close) -> Cause {
         return Cause::ServerKilled;
     }
     if close.after_leader {
-        return Cause::ServerClosedEarly;
+        return if stream.is_pty() {
+            Cause::PtyHangup
+        } else {
+            Cause::ServerClosedEarly
+        };
     }
     if client_asked(close) {
         return Cause::ClientGone;
@@ -64,6 +77,19 @@ fn cause(session: &Session, stream: &Stream, close: &Close) -> Cause {
         return Cause::Timeout;
     }
     Cause::WriterCut
+}
+
+/// Bytes that members left unread when the leader's exit hung up their terminal.
+fn hung_up(session: &Session, stream: &Stream) -> u64 {
+    let Some(gone) = session.leader_gone.filter(|_| stream.is_pty()) else {
+        return 0;
+    };
+    // Otherwise it was the client's or the server's end that hung up on all of them.
+    if session.left_before(gone).is_some() || session.killed_before(gone).is_some() {
+        return 0;
+    }
+    let after = session.hangups.iter().filter(|it| it.time >= gone);
+    after.map(|it| it.unread).sum()
 }
 
 /// A server that lives on has no reason of its own to close the output of a command that runs: its
@@ -165,7 +191,11 @@ pub(super) fn disagreement(session: &Session, stream: &Stream) -> Option<String>
     let close = stream.close.filter(|close| !close.unseen)?;
     let (written, read) = (stream.counters.written, stream.counters.read);
     // A write under way is counted when it ends, and what came before the tracer never is.
-    let counted = close.writers == 0 && !session.view.preexisting && stream.slot.is_output();
+    // A terminal writes more than it is given: line ends.
+    let counted = close.writers == 0
+        && !session.view.preexisting
+        && stream.slot.is_output()
+        && !stream.is_pty();
     if !counted || written == read.saturating_add(close.unread) {
         return None;
     }
