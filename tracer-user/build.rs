@@ -9,12 +9,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let root = here.parent().ok_or("tracer-user has no parent folder")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for path in ["tracer-ebpf/src", "tracer-ebpf/Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+    for path in [
+        "tracer-ebpf/src",
+        "tracer-ebpf/Cargo.toml",
+        "Cargo.lock",
+        "rust-toolchain.toml",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
     println!("cargo::rerun-if-env-changed=BPF_LINKER");
 
-    let linker = env::var_os("BPF_LINKER").map_or_else(|| root.join("target/tools/bin/bpf-linker"), PathBuf::from);
+    let linker = env::var_os("BPF_LINKER")
+        .map_or_else(|| root.join("target/tools/bin/bpf-linker"), PathBuf::from);
     println!("cargo::rerun-if-changed={}", linker.display());
     if !linker.exists() {
         return Err(format!(
@@ -43,7 +49,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     // What cargo set for this script is about the host and must not reach the inner build.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with("CARGO_CFG_") || name.starts_with("CARGO_FEATURE_") || name == "RUSTC_WORKSPACE_WRAPPER" || name == "RUSTC_WRAPPER" || name == "CARGO_BUILD_TARGET" {
+        if name.starts_with("CARGO_CFG_")
+            || name.starts_with("CARGO_FEATURE_")
+            || name == "RUSTC_WORKSPACE_WRAPPER"
+            || name == "RUSTC_WRAPPER"
+            || name == "CARGO_BUILD_TARGET"
+        {
             cargo.env_remove(&*name);
         }
     }
@@ -52,6 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(format!("building the eBPF object failed ({status})").into());
     }
     let object = target_dir.join("bpfel-unknown-none/release/lastbyte-ebpf");
-    fs::copy(&object, out.join("lastbyte.bpf.o")).map_err(|error| format!("{}: {error}", object.display()))?;
+    fs::copy(&object, out.join("lastbyte.bpf.o"))
+        .map_err(|error| format!("{}: {error}", object.display()))?;
     Ok(())
 }
