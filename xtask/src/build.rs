@@ -1,6 +1,6 @@
 //! `cargo xtask build`. The eBPF object is built by tracer-user's build script.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -20,24 +20,23 @@ pub struct Args {
     target: Option<String>,
 }
 
-/// Executables of one build.
+/// The executables that tests need.
 pub struct Binaries {
-    folder: PathBuf,
+    pub lastbyte: PathBuf,
+    /// The SSH server with the race that OpenSSH once had.
+    pub eager: PathBuf,
+    /// The runner of the cases.
+    pub cases: PathBuf,
 }
 
 impl Binaries {
-    pub fn lastbyte(&self) -> PathBuf {
-        self.folder.join("lastbyte")
-    }
-
-    /// The SSH server with the race that OpenSSH once had.
-    pub fn eager(&self) -> PathBuf {
-        self.folder.join("eager")
-    }
-
-    /// The runner of the cases.
-    pub fn cases(&self) -> PathBuf {
-        self.folder.join("cases")
+    /// Those that cargo puts into `folder`.
+    fn of(folder: &Path) -> Self {
+        Self {
+            lastbyte: folder.join("lastbyte"),
+            eager: folder.join("eager"),
+            cases: folder.join("cases"),
+        }
     }
 }
 
@@ -57,26 +56,22 @@ pub fn main(args: &Args) -> Result<()> {
     let folder = paths::cargo_target()
         .join(args.target.as_deref().unwrap_or_default())
         .join(profile);
-    println!("built {}", Binaries { folder }.lastbyte().display());
+    println!("built {}", folder.join("lastbyte").display());
     Ok(())
 }
 
 /// `lastbyte` alone, optimised.
-pub fn release() -> Result<Binaries> {
+pub fn release() -> Result<PathBuf> {
     sh::run(sh::cargo().args(["build", "--release", "--package", "tracer-user"]))
         .context("cannot build lastbyte")?;
-    Ok(Binaries {
-        folder: paths::cargo_target().join("release"),
-    })
+    Ok(paths::cargo_target().join("release/lastbyte"))
 }
 
 /// `lastbyte` and the programs of its tests, optimised.
 pub fn with_testkit() -> Result<Binaries> {
     sh::run(sh::cargo().args(["build", "--release"]).args(PACKAGES))
         .context("cannot build lastbyte and its test programs")?;
-    Ok(Binaries {
-        folder: paths::cargo_target().join("release"),
-    })
+    Ok(Binaries::of(&paths::cargo_target().join("release")))
 }
 
 /// The same, static: they run on any kernel and root file system.
@@ -92,9 +87,7 @@ pub fn static_with_testkit() -> Result<Binaries> {
 
 /// Where the static binaries are once built.
 pub fn static_binaries() -> Binaries {
-    Binaries {
-        folder: paths::cargo_target().join(STATIC_TARGET).join("release"),
-    }
+    Binaries::of(&paths::cargo_target().join(STATIC_TARGET).join("release"))
 }
 
 const PACKAGES: [&str; 4] = ["--package", "tracer-user", "--package", "lastbyte-testkit"];

@@ -24,11 +24,11 @@ pub fn main(args: &Args) -> Result<()> {
 /// Runs the cases as root; an error when one fails.
 pub fn native(binaries: &Binaries, args: &[OsString]) -> Result<()> {
     sh::run(
-        sh::root_cmd(binaries.cases())?
+        sh::root_cmd(&binaries.cases)?
             .arg("--lastbyte")
-            .arg(binaries.lastbyte())
+            .arg(&binaries.lastbyte)
             .arg("--eager")
-            .arg(binaries.eager())
+            .arg(&binaries.eager)
             .args(args),
     )
 }

@@ -15,7 +15,7 @@ pub struct Args {
 
 pub fn main(args: &Args) -> Result<()> {
     setup::for_build()?;
-    let lastbyte = build::release()?.lastbyte();
+    let lastbyte = build::release()?;
     let mut command = sh::root_cmd(&lastbyte)?;
     command.args(&args.args);
     // Only returns when it fails.

@@ -66,8 +66,16 @@ pub fn dependencies() -> Result<()> {
         .context("a dependency has a known vulnerability")
 }
 
+/// `lastbyte` as users build it. Its test programs take minutes, so where the VMs need them
+/// static, those serve here too.
 pub fn build() -> Result<Binaries> {
-    build::with_testkit()
+    if !vm::SUPPORTED {
+        return build::with_testkit();
+    }
+    Ok(Binaries {
+        lastbyte: build::release()?,
+        ..build::static_with_testkit()?
+    })
 }
 
 pub fn native_cases(binaries: &Binaries) -> Result<()> {

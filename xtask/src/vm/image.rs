@@ -98,9 +98,9 @@ fn overlay(folder: &Path, binaries: Option<&Binaries>, script: &str) -> Result<P
     fs::set_permissions(stage.join("init"), fs::Permissions::from_mode(0o755))?;
     fs::write(bin.join("script"), script)?;
     if let Some(binaries) = binaries {
-        fs::copy(binaries.lastbyte(), bin.join("lastbyte"))?;
-        fs::copy(binaries.eager(), bin.join("eager"))?;
-        fs::copy(binaries.cases(), bin.join("cases"))?;
+        fs::copy(&binaries.lastbyte, bin.join("lastbyte"))?;
+        fs::copy(&binaries.eager, bin.join("eager"))?;
+        fs::copy(&binaries.cases, bin.join("cases"))?;
     }
     let archive = folder.join("overlay.cpio");
     sh::run(

@@ -84,7 +84,7 @@ pub fn cases(
 fn newest_binaries() -> Option<Binaries> {
     let binaries = build::static_binaries();
     let all_there =
-        binaries.lastbyte().is_file() && binaries.eager().is_file() && binaries.cases().is_file();
+        binaries.lastbyte.is_file() && binaries.eager.is_file() && binaries.cases.is_file();
     all_there.then_some(binaries)
 }
 
@@ -137,7 +137,7 @@ fn script(backend: Backend, only: &[String]) -> String {
     }
     format!(
         r#"{GUEST_BIN}/cases --lastbyte {GUEST_BIN}/lastbyte --eager {GUEST_BIN}/eager \
-    --set vm-core --backend {backend}{chosen}
+    --set vm-core --patience 60 --backend {backend}{chosen}
 status=$?
 for file in /tmp/lbcases-failures-*/*; do
     [ -f "$file" ] || continue
