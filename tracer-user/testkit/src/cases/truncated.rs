@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::case::{Case, Class, EVERYWHERE, NATIVE, WIDE};
+use crate::case::{Case, Class, EVERYWHERE, NATIVE};
 use crate::expect::{Bytes, Expect, Stream, Who};
 use crate::procs::{leader, poll, quiescent, server_end};
 use crate::stage::{Stage, new_marker};
@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
         id: "T0s",
         title: "eager server on unix sockets: cat of 4 MB",
         class: Class::Truncated,
-        sets: WIDE,
+        sets: NATIVE,
         scenario: t0s,
     },
     Case {
