@@ -102,7 +102,7 @@ pub struct Expect {
     pub cuts: Vec<Cut>,
     /// Holders that must be reported, and nobody else.
     pub holders: Option<Holders>,
-    /// Live findings other than `orphaned` that may be reported.
+    /// Live findings that may be reported.
     pub tolerated: &'static [&'static str],
     /// Live findings that must be reported, and resolved in the end.
     pub required: &'static [&'static str],
