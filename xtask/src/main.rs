@@ -44,7 +44,8 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::main(&args),
         Task::Build(args) => build::main(&args),
         Task::Run(args) => run::main(&args),
-        Task::Test(args) => test::main(&args),
+        // Its last line is its summary, whatever the outcome.
+        Task::Test(args) => return test::main(&args),
         Task::Cases(args) => cases::main(&args),
         Task::Vm(args) => vm::main(&args),
     };
