@@ -3,7 +3,7 @@
 use tracer_ebpf::{StreamState, edge, transport};
 
 use crate::{
-    kernel::{FMODE_READ, FMODE_WRITE, File},
+    kernel::{FMODE_READ, FMODE_WRITE, File, current_tgid},
     streams::{self, by_server, server_close, stream, tell},
 };
 
@@ -19,15 +19,12 @@ pub fn cloned(writer: File, reader: File) {
 /// A server made a pipe with these ends.
 #[inline(always)]
 pub fn created(reader: File, writer: File) {
-    let state = StreamState {
-        object: writer.ino(),
-        reader: reader.0,
-        writer: writer.0,
-        server: crate::kernel::current_tgid(),
-        transport: transport::PIPE,
-        ..StreamState::default()
-    };
-    streams::created(writer.as_pipe().0, &state);
+    if let Some(state) = streams::created(writer.as_pipe().0, transport::PIPE) {
+        state.object = writer.ino();
+        state.reader = reader.0;
+        state.writer = writer.0;
+        state.server = current_tgid();
+    }
 }
 
 /// An end of a pipe is being released; the pipe still counts it.

@@ -57,12 +57,24 @@ pub fn by_server() -> bool {
     tracked(current_tgid()).is_some_and(|entry| entry.flags & role::SERVER != 0)
 }
 
-/// A server made an object that may become a stream.
+/// A stream of which nothing is known. In read-only memory, not on the stack: all frames of a chain
+/// of calls share 512 bytes.
+#[unsafe(no_mangle)]
+static NEW_STREAM: StreamState = StreamState::NEW;
+
+/// A server made an object that may become a stream: its entry, to be filled in.
 #[inline(always)]
-pub fn created(key: u64, state: &StreamState) {
-    if STREAM_TABLE.insert(key, state, u64::from(BPF_ANY)).is_err() {
+pub fn created(key: u64, transport: u32) -> Option<&'static mut StreamState> {
+    if STREAM_TABLE
+        .insert(key, &NEW_STREAM, u64::from(BPF_ANY))
+        .is_err()
+    {
         lost(loss::STREAMS);
+        return None;
     }
+    let state = stream(key)?;
+    state.transport = transport;
+    Some(state)
 }
 
 /// The object is about to be freed, and its address to be used again.

@@ -60,6 +60,34 @@ pub struct StreamState {
     pub counters: Counters,
 }
 
+impl StreamState {
+    /// Nothing is known of it.
+    pub const NEW: Self = Self {
+        session: 0,
+        object: 0,
+        reader: 0,
+        writer: 0,
+        server: 0,
+        slot: 0,
+        told: 0,
+        epipes: 0,
+        transport: 0,
+        pad: 0,
+        counters: Counters {
+            written: 0,
+            read: 0,
+            writes: 0,
+            reads: 0,
+            first_write: 0,
+            last_write: 0,
+            first_read: 0,
+            last_read: 0,
+            blocked_since: 0,
+            high_water: 0,
+        },
+    };
+}
+
 /// Edges that are told once, bits of [`StreamState::told`].
 pub mod told {
     /// First write.

@@ -1,7 +1,7 @@
 //! Ptys. What the session writes to the slave waits in the master's flip buffers and line
 //! discipline; what the server writes to the master waits in the slave's.
 
-use tracer_ebpf::{StreamState, told, transport};
+use tracer_ebpf::{told, transport};
 
 use crate::{
     kernel::{File, Task, constant, field, read},
@@ -81,19 +81,20 @@ pub extern "C" fn adopt_pty() -> u64 {
     if stream(master.0).is_some() || find_master(parent.0, master.0) == 0 {
         return 0;
     }
-    let mut state = StreamState {
-        object: PTS_INODE + u64::from(field!(slave.0, tty_index: u32)),
-        reader: master.0,
-        writer: slave.0,
-        server: parent.tgid(),
-        transport: transport::PTY,
-        ..StreamState::default()
-    };
-    streams::created(master.0, &state);
-    state.reader = slave.0;
-    state.writer = master.0;
-    streams::created(slave.0, &state);
+    direction(master, slave, parent);
+    direction(slave, master, parent);
     1
+}
+
+#[inline(always)]
+fn direction(reader: Tty, writer: Tty, server: Task) {
+    if let Some(state) = streams::created(reader.0, transport::PTY) {
+        // Both sides have the pty's number (`pty_unix98_install` makes them with one index).
+        state.object = PTS_INODE + u64::from(field!(reader.0, tty_index: u32));
+        state.reader = reader.0;
+        state.writer = writer.0;
+        state.server = server.tgid();
+    }
 }
 
 /// Whether a server has the master open. Global, so that the verifier checks its loop once.

@@ -92,15 +92,12 @@ fn half(reader: Unix, writer: Unix, socket: u64) {
         return;
     }
     let inode = socket + u64::from(constant!(layout.socket_inode));
-    let state = StreamState {
-        object: field!(inode, inode_ino: u64),
-        reader: reader.0,
-        writer: writer.0,
-        server: current_tgid(),
-        transport: transport::UNIX,
-        ..StreamState::default()
-    };
-    streams::created(reader.0, &state);
+    if let Some(state) = streams::created(reader.0, transport::UNIX) {
+        state.object = field!(inode, inode_ino: u64);
+        state.reader = reader.0;
+        state.writer = writer.0;
+        state.server = current_tgid();
+    }
 }
 
 /// Key of the stream that a write to this socket goes to, 0 for none.
