@@ -100,7 +100,7 @@ pub fn exec(ctx: &BtfTracePointContext, task: Task) {
     let mut exe = [0; EXE_LEN];
     task.exe(&mut exe);
     // SAFETY: never written by programs.
-    let server = unsafe { SERVERS.get(&exe) }.is_some();
+    let server = unsafe { SERVERS.get(exe) }.is_some();
     let pid = task.tgid();
     match tracked(pid) {
         None if server => {
@@ -230,14 +230,14 @@ pub extern "C" fn bind() -> u64 {
     }
     let id = session_id(proc);
     let mut streams = [0u64; STREAMS];
-    for slot in 0..STREAMS {
+    for (slot, bound) in streams.iter_mut().enumerate() {
         let key = streams::key_of(fds.file(slot as u32), slot as u32);
         if let Some(stream) = streams::stream(key)
             && stream.server == first.server
             && (stream.session == 0 || stream.session == id)
             && is_listened_to(stream, key, slot)
         {
-            streams[slot] = key;
+            *bound = key;
             if stream.session == 0 {
                 stream.slot = slot as u32;
                 stream.session = id;
@@ -267,12 +267,12 @@ pub extern "C" fn bind() -> u64 {
         r.leader = proc;
         r.uid = task.uid();
         r.server.pid = server;
-        for slot in 0..STREAMS {
-            if let Some(stream) = streams::stream(streams[slot]) {
-                r.streams[slot].transport = stream.transport;
-                r.streams[slot].object = stream.object;
-                r.streams[slot].capacity = match stream.transport {
-                    transport::PIPE => Pipe(streams[slot]).capacity(),
+        for (ends, key) in r.streams.iter_mut().zip(streams) {
+            if let Some(stream) = streams::stream(key) {
+                ends.transport = stream.transport;
+                ends.object = stream.object;
+                ends.capacity = match stream.transport {
+                    transport::PIPE => Pipe(key).capacity(),
                     transport::UNIX => Unix(stream.writer).capacity(),
                     _ => 0,
                 };

@@ -158,8 +158,8 @@ fn unix_release(ctx: FEntryContext) -> i32 {
 
 #[fexit(function = "pty_write")]
 fn pty_write_exit(ctx: FExitContext) -> i32 {
-    let result: i64 = ctx.arg(3);
-    streams::write_exit(Tty(ctx.arg(0)).link().0, result as i32 as i64, 0);
+    let result: i32 = ctx.arg(3);
+    streams::write_exit(Tty(ctx.arg(0)).link().0, i64::from(result), 0);
     0
 }
 

@@ -65,10 +65,9 @@ static NEW_STREAM: StreamState = StreamState::NEW;
 /// A server made an object that may become a stream: its entry, to be filled in.
 #[inline(always)]
 pub fn created(key: u64, transport: u32) -> Option<&'static mut StreamState> {
-    if STREAM_TABLE
-        .insert(key, &NEW_STREAM, u64::from(BPF_ANY))
-        .is_err()
-    {
+    // By reference: a copy would be on the stack again.
+    let new: &StreamState = &NEW_STREAM;
+    if STREAM_TABLE.insert(key, new, u64::from(BPF_ANY)).is_err() {
         lost(loss::STREAMS);
         return None;
     }
@@ -181,17 +180,16 @@ pub fn server_close(state: &mut StreamState, key: u64, refs: u32) {
 /// The streams of a session as they are now.
 #[inline(always)]
 pub fn now(session: &Session, out: &mut [StreamNow; STREAMS]) {
-    for slot in 0..STREAMS {
-        let key = session.streams[slot];
+    for (now, &key) in out.iter_mut().zip(&session.streams) {
         if key != 0
             && let Some(state) = stream(key)
         {
             // The server's open end keeps the object in memory.
             if state.told & told::SERVER_CLOSED == 0 {
-                out[slot].unread = unread(state.transport, key);
+                now.unread = unread(state.transport, key);
             }
-            out[slot].written = state.counters.written;
-            out[slot].read = state.counters.read;
+            now.written = state.counters.written;
+            now.read = state.counters.read;
         }
     }
 }

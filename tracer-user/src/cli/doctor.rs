@@ -199,7 +199,7 @@ impl Report {
                     line(
                         "fields",
                         &format!("no {} ({}): {}", field.field, field.reason, field.cost),
-                    )
+                    );
                 }),
             }
             line("servers", &self.servers.join(" "));
