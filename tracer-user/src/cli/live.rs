@@ -123,7 +123,9 @@ pub fn run(
     runtime()?.block_on(async {
         // Attached first: a recording is not begun for a machine that cannot trace.
         let mut tracer = Tracer::open(&trace.options(verbose))?;
-        let recording = recording.map(Writer::create).transpose()?;
+        let recording = recording
+            .map(|path| Writer::create(path).with_context(|| path.display().to_string()))
+            .transpose()?;
         let mut live = Live {
             screen: Screen::new(print),
             recording,

@@ -120,6 +120,7 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
     };
     let counters = &stream.counters;
     let close = stream.close.filter(|close| !close.unseen);
+    let (written, read) = ledger(session, stream);
     let unread = match close {
         Some(close) if stream.slot.is_output() => close.unread,
         _ if stream.slot.is_output() => stream.pending(),
@@ -130,8 +131,8 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
         transport: stream.transport(),
         object: stream.object,
         verdict,
-        written: counters.written,
-        read: counters.read,
+        written,
+        read,
         unread,
         exact: match cut {
             Some(cut) => cut.exact,
@@ -140,6 +141,34 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
         margin_ns: margin(session, stream),
         note: note(session, stream),
     }
+}
+
+/// Bytes written and read. What splice, sendfile or io_uring moved is in neither counter, but it went
+/// through the object: what was read or left there has been written, and what was written and is
+/// not there any more has been read.
+fn ledger(session: &Session, stream: &Stream) -> (u64, u64) {
+    let (written, read) = (stream.counters.written, stream.counters.read);
+    let Some(close) = counted(session, stream) else {
+        return (written, read);
+    };
+    let passed = read.saturating_add(close.unread);
+    if written < passed {
+        (passed, read)
+    } else {
+        (written, written.saturating_sub(close.unread))
+    }
+}
+
+/// The close of a stream whose bytes can all be accounted for then.
+fn counted(session: &Session, stream: &Stream) -> Option<Close> {
+    let close = stream.close.filter(|close| !close.unseen)?;
+    // A write under way is counted when it ends, what came before the tracer never is, and a
+    // terminal writes more than it is given: line ends.
+    let all = close.writers == 0
+        && !session.view.preexisting
+        && stream.slot.is_output()
+        && !stream.is_pty();
+    all.then_some(close)
 }
 
 /// Unread bytes when the server was told of the leader's death, all of them read later.
@@ -188,15 +217,9 @@ fn note(session: &Session, stream: &Stream) -> Option<String> {
 
 /// Says so when the counters and the object tell different stories.
 pub(super) fn disagreement(session: &Session, stream: &Stream) -> Option<String> {
-    let close = stream.close.filter(|close| !close.unseen)?;
+    let close = counted(session, stream)?;
     let (written, read) = (stream.counters.written, stream.counters.read);
-    // A write under way is counted when it ends, and what came before the tracer never is.
-    // A terminal writes more than it is given: line ends.
-    let counted = close.writers == 0
-        && !session.view.preexisting
-        && stream.slot.is_output()
-        && !stream.is_pty();
-    if !counted || written == read.saturating_add(close.unread) {
+    if written == read.saturating_add(close.unread) {
         return None;
     }
     Some(format!(

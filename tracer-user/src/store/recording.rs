@@ -15,7 +15,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, BufReader, BufWriter, Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use tracer_ebpf::{ABI_VERSION, Header, Kind, Record};
@@ -67,13 +67,11 @@ pub enum Error {
     #[error("not a record: {0} bytes that do not decode")]
     NotARecord(usize),
     /// The file cannot be had.
-    #[error("{path}: {source}")]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error("cannot be opened")]
+    Open(#[source] io::Error),
+    /// A recording is evidence: none is overwritten.
+    #[error("is there already: give a name that is not taken")]
+    Exists,
     /// The file system failed.
     #[error("the recording cannot be read or written: {0}")]
     Io(#[from] io::Error),
@@ -93,16 +91,16 @@ impl Writer {
     /// Begins a recording in a new file that only its owner can read: it tells what was executed.
     ///
     /// # Errors
-    /// [`Error::Open`], also when the file exists; [`Error::Io`].
+    /// [`Error::Exists`], [`Error::Open`], [`Error::Io`].
     pub fn create(path: &Path) -> Result<Self, Error> {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(path);
-        Self::new(file.map_err(|source| Error::Open {
-            path: path.to_owned(),
-            source,
+        Self::new(file.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::Exists,
+            _ => Error::Open(error),
         })?)
     }
 }
@@ -185,10 +183,7 @@ impl Reader<BufReader<File>> {
     /// # Errors
     /// [`Error::Open`], [`Error::NotARecording`], [`Error::OtherVersion`], [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|source| Error::Open {
-            path: path.to_owned(),
-            source,
-        })?;
+        let file = File::open(path).map_err(Error::Open)?;
         Self::new(BufReader::with_capacity(1 << 16, file))
     }
 }
@@ -426,11 +421,11 @@ mod tests {
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        assert!(matches!(Writer::create(&path), Err(Error::Open { .. })));
+        assert!(matches!(Writer::create(&path), Err(Error::Exists)));
         let mut reader = Reader::open(&path).unwrap();
         assert_eq!(reader.next().unwrap().unwrap().header().time, 7);
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(Reader::open(&path), Err(Error::Open { .. })));
+        assert!(matches!(Reader::open(&path), Err(Error::Open(_))));
     }
 
     #[test]

@@ -1,0 +1,127 @@
+//! Bad input gets one clear sentence on stderr, and the exit status that the README promises.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+fn lastbyte(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lastbyte"))
+        .args(args)
+        .output()
+        .expect("the binary runs")
+}
+
+/// Runs without any privileges, whoever runs the tests.
+fn unprivileged(args: &[&str]) -> Output {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        return lastbyte(args);
+    }
+    Command::new("setpriv")
+        .args(["--reuid=65534", "--clear-groups", "--bounding-set=-all"])
+        .arg(env!("CARGO_BIN_EXE_lastbyte"))
+        .args(args)
+        .output()
+        .expect("setpriv (util-linux) runs")
+}
+
+fn file(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, bytes).expect("a file in target/tmp");
+    path
+}
+
+#[track_caller]
+fn fails(output: &Output, status: i32, says: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{stderr}");
+    assert!(stderr.contains(says), "{stderr}");
+    if status == 1 {
+        assert_eq!(stderr.lines().count(), 1, "one sentence: {stderr}");
+    }
+}
+
+#[test]
+fn tracing_without_privileges() {
+    // In a private copy: the file itself may be out of another user's reach.
+    let output = unprivileged(&["--version"]);
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("ermission denied"), "{text}");
+        return;
+    }
+    fails(
+        &unprivileged(&["watch"]),
+        1,
+        "needs root (or CAP_BPF and CAP_PERFMON)",
+    );
+    fails(&unprivileged(&["why", "1"]), 1, "run it with sudo");
+}
+
+#[test]
+fn usage_is_told_from_failure() {
+    fails(
+        &lastbyte(&["watch", "--backend", "bogus"]),
+        2,
+        "possible values",
+    );
+    fails(&lastbyte(&["watch", "--ring", "5000"]), 2, "power of two");
+    fails(
+        &lastbyte(&["watch", "--grace", "soon"]),
+        2,
+        "500ms, 10s or 1m30s",
+    );
+    fails(&lastbyte(&["replay"]), 2, "<FILE>");
+    fails(
+        &lastbyte(&["why", "x"]),
+        1,
+        "neither a pid nor a session id",
+    );
+}
+
+#[test]
+fn what_is_not_a_recording() {
+    let other = file("other", b"something else entirely, and long enough");
+    fails(
+        &lastbyte(&["replay", &other.to_string_lossy()]),
+        1,
+        "not a lastbyte recording",
+    );
+    fails(
+        &lastbyte(&["replay", "/no/such/file"]),
+        1,
+        "/no/such/file: cannot be opened",
+    );
+}
+
+#[test]
+fn a_name_that_is_too_long_for_an_executable() {
+    let long = "x".repeat(40);
+    let output = lastbyte(&["doctor", "--server", &long]);
+    // As root it is the name, otherwise the privileges: never a panic.
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        stdout.contains("1 to 31 bytes") || stdout.contains("needs root"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_failure() {
+    let shell = format!(
+        "{} completions bash | head -1; exit ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_lastbyte")
+    );
+    let output = Command::new("bash")
+        .args(["-c", &shell])
+        .output()
+        .expect("bash runs");
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
