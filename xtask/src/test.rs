@@ -44,8 +44,14 @@ pub fn main(args: &Args) -> ExitCode {
     match &binaries {
         Some(binaries) => {
             report.stage("cases on this kernel", || stages::native_cases(binaries));
+            report.stage("random sessions on this kernel", || {
+                stages::random_sessions(binaries)
+            });
         }
-        None => report.skip("cases on this kernel", "the build failed"),
+        None => {
+            report.skip("cases on this kernel", "the build failed");
+            report.skip("random sessions on this kernel", "the build failed");
+        }
     }
     if args.no_vm {
         report.skip("cases in VMs", "--no-vm");

@@ -118,7 +118,6 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
             None => Verdict::Clean,
         },
     };
-    let counters = &stream.counters;
     let close = stream.close.filter(|close| !close.unseen);
     let (written, read) = ledger(session, stream);
     let unread = match close {

@@ -79,7 +79,17 @@ pub fn build() -> Result<Binaries> {
 }
 
 pub fn native_cases(binaries: &Binaries) -> Result<()> {
-    cases::native(binaries, &[])
+    cases::native(binaries, &["--set".into(), "native".into()])?;
+    cases::native(binaries, &["--set".into(), "wide".into()])
+}
+
+/// The same sessions each time: a failure here can be looked into. Another seed is for whoever
+/// doubts: `cargo xtask cases -- --random 200`.
+pub fn random_sessions(binaries: &Binaries) -> Result<()> {
+    cases::native(
+        binaries,
+        &["--random", "200", "--seed", "1"].map(Into::into),
+    )
 }
 
 pub fn vm_cases() -> Result<()> {
