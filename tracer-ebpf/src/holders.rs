@@ -11,14 +11,21 @@ use crate::{
     streams,
 };
 
-/// What the next walk is to tell: 0 the ends of streams, 1 every end of every pipe and TCP socket.
+/// What the next walk is to tell: 0 what belongs to sessions, 1 every end of every pipe and every
+/// TCP socket.
 #[map]
 static SCAN_ALL: Array<u32> = Array::with_max_entries(1, 0);
+
+/// See [`SCAN_ALL`].
+#[inline(always)]
+pub fn wants_all() -> bool {
+    SCAN_ALL.get(0).is_some_and(|all| *all != 0)
+}
 
 /// One descriptor of one task; `seq` is the iterator's output.
 #[inline(always)]
 pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
-    let all = SCAN_ALL.get(0).is_some_and(|all| *all != 0);
+    let all = wants_all();
     let out = Out {
         seq,
         task,
@@ -45,13 +52,6 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
         out.both_ways(sock.0, sock.peer().0);
     } else if let Some(tty) = file.pty() {
         out.both_ways(tty.0, tty.link().0);
-    } else if all && let Some(sock) = file.tcp() {
-        out.write(Ends {
-            transport: transport::TCP,
-            key: sock.0,
-            object: file.ino(),
-            ..Ends::default()
-        });
     }
 }
 

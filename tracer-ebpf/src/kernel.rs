@@ -384,6 +384,11 @@ impl Sock {
     }
 
     #[inline(always)]
+    pub fn peer_port(self) -> u16 {
+        u16::from_be(field!(self.0, sock_dport: u16))
+    }
+
+    #[inline(always)]
     pub fn error(self) -> u32 {
         field!(self.0, sock_err: u32)
     }
@@ -395,23 +400,19 @@ impl Sock {
     }
 
     #[inline(always)]
-    pub fn id(self) -> ConnId {
+    pub fn id(self, out: &mut ConnId) {
         let family = field!(self.0, sock_family: u16);
-        let mut id = ConnId {
-            sock: self.0,
-            family: u32::from(family),
-            local_port: self.local_port(),
-            peer_port: u16::from_be(field!(self.0, sock_dport: u16)),
-            ..ConnId::default()
-        };
+        out.sock = self.0;
+        out.family = u32::from(family);
+        out.local_port = self.local_port();
+        out.peer_port = self.peer_port();
         if family == AF_INET {
-            self.address(constant!(layout.sock_saddr), &mut id.local[..4]);
-            self.address(constant!(layout.sock_daddr), &mut id.peer[..4]);
+            self.address(constant!(layout.sock_saddr), &mut out.local[..4]);
+            self.address(constant!(layout.sock_daddr), &mut out.peer[..4]);
         } else {
-            self.address(constant!(layout.sock_saddr6), &mut id.local);
-            self.address(constant!(layout.sock_daddr6), &mut id.peer);
+            self.address(constant!(layout.sock_saddr6), &mut out.local);
+            self.address(constant!(layout.sock_daddr6), &mut out.peer);
         }
-        id
     }
 
     #[inline(always)]

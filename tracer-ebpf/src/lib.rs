@@ -116,6 +116,10 @@ records! {
     Process = 39 => Exec,
     /// User space: the start-up snapshot is complete; from here on everything is seen.
     Ready = 40 => Tick,
+    /// User space: a TCP socket that the scan found, which a connection may be kept open for: a
+    /// server's that is not its sessions' connection, or is and has bytes that are not delivered;
+    /// a member's that is connected to an X11 display.
+    Socket = 41 => Socket,
 }
 
 /// Begins every record.
@@ -262,8 +266,6 @@ pub mod transport {
     pub const UNIX: u32 = 2;
     /// A pty.
     pub const PTY: u32 = 3;
-    /// A TCP socket: never a stream, but what a server's sessions go over.
-    pub const TCP: u32 = 4;
 }
 
 /// One stream of a starting session.
@@ -321,6 +323,10 @@ pub struct ConnId {
     /// The client's address; IPv4 in the first four bytes.
     pub peer: [u8; 16],
 }
+
+/// TCP ports of X11 displays 0 to 999; OpenSSH gives its clients no others (`MAX_DISPLAYS`,
+/// channels.c).
+pub const X11_PORTS: core::ops::Range<u16> = 6000..7000;
 
 /// How far the news of a death has come: [`Chld::stage`].
 pub mod chld {
@@ -597,6 +603,34 @@ pub struct Holder {
     pub comm: [u8; COMM_LEN],
 }
 
+/// See [`Kind::Socket`]. The kernel side writes it to the iterator's output.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Socket {
+    /// Time and kind.
+    pub header: Header,
+    /// Session of the process; 0 for a server outside any session.
+    pub session: u64,
+    /// The process.
+    pub proc: Proc,
+    /// Its parent's pid.
+    pub parent: u32,
+    /// Its pid in its own namespace.
+    pub ns_pid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Descriptor number.
+    pub fd: u32,
+    /// State (`TCP_*` of include/net/tcp_states.h).
+    pub state: u32,
+    /// Bytes sent that the peer has not acknowledged, and bytes not yet sent.
+    pub unacked: u32,
+    /// Its two ends.
+    pub conn: ConnId,
+    /// `comm`.
+    pub comm: [u8; COMM_LEN],
+}
+
 /// A session's id: the leader's start in ms since boot and its pid, which together are not reused
 /// before the next boot (pids are below 2^22, `PID_MAX_LIMIT` of include/linux/threads.h).
 #[must_use]
@@ -633,7 +667,8 @@ impl_body!(
     Loss,
     User,
     Scan,
-    Holder
+    Holder,
+    Socket
 );
 
 const _: () = {

@@ -22,7 +22,7 @@ use tracer_ebpf::{
 use crate::{
     emit::{emit, lost},
     kernel::{File, Pipe, Task, constant, current_tgid},
-    streams, tcp, tty,
+    pipe, streams, tcp, tty,
     unix::Unix,
 };
 
@@ -284,6 +284,11 @@ pub extern "C" fn bind() -> u64 {
             tcp::connection(parent, &mut r.conn);
         }
     });
+    // No loop: before 6.4 the verifier takes no jump back to where a call returns (push_insn,
+    // kernel/bpf/verifier.c).
+    pipe::tell_closed_early(streams[0]);
+    pipe::tell_closed_early(streams[1]);
+    pipe::tell_closed_early(streams[2]);
     id
 }
 

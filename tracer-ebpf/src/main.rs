@@ -13,6 +13,7 @@ mod kernel;
 mod lineage;
 mod pipe;
 mod signal;
+mod sockets;
 mod streams;
 mod syscalls;
 mod tcp;
@@ -225,6 +226,17 @@ struct IterMeta {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 fn task_file(ctx: *const TaskFile) -> i32 {
+    each_file(ctx, holders::descriptor)
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+fn task_socket(ctx: *const TaskFile) -> i32 {
+    each_file(ctx, sockets::descriptor)
+}
+
+#[inline(always)]
+fn each_file(ctx: *const TaskFile, tell: impl FnOnce(*mut c_void, Task, u32, File)) -> i32 {
     // SAFETY: the kernel gives a valid context. Its pointers are read once, volatile, because the
     // verifier knows a null-checked pointer only in the register that was checked.
     let (meta, task, fd, file) = unsafe {
@@ -240,7 +252,7 @@ fn task_file(ctx: *const TaskFile) -> i32 {
     }
     // SAFETY: a valid pointer of the context.
     let seq = unsafe { core::ptr::read_volatile(&raw const (*meta).seq) };
-    holders::descriptor(seq, Task(task as u64), fd, File(file as u64));
+    tell(seq, Task(task as u64), fd, File(file as u64));
     0
 }
 

@@ -1,10 +1,10 @@
 //! Pipes: made by the server, released end by end.
 
-use tracer_ebpf::{StreamState, edge, transport};
+use tracer_ebpf::{StreamState, edge, told, transport};
 
 use crate::{
     kernel::{FMODE_READ, FMODE_WRITE, File, current_tgid},
-    streams::{self, by_server, server_close, stream, tell},
+    streams::{self, by_server, server_close, stream, tell, tell_of},
 };
 
 /// A file was cloned: a pipe is made of a write end and its clone, the read end.
@@ -33,6 +33,7 @@ pub fn release(file: File) {
     let pipe = file.as_pipe();
     let Some(state) = stream(pipe.0) else { return };
     if state.session == 0 {
+        closed_early(state, file);
         return;
     }
     if is_server_end(state, file) {
@@ -51,13 +52,52 @@ pub fn release(file: File) {
 pub fn close(file: File, pid: u32) {
     let Some(pipe) = file.pipe() else { return };
     let Some(state) = stream(pipe.0) else { return };
-    if state.session == 0 || state.object != file.ino() || !is_server_end(state, file) {
+    if state.object != file.ino() {
         return;
     }
     let refs = file.refs();
-    if pid == state.server || refs == 1 {
+    if pid != state.server && refs != 1 {
+        return;
+    }
+    if state.session == 0 {
+        closed_early(state, file);
+    } else if is_server_end(state, file) {
         server_close(state, pipe.0, refs);
     }
+}
+
+/// Until the leader's exec it is not known whether this is the server's end or the copy it has of
+/// the session's: of a client without input a server closes the command's stdin at once.
+#[inline(always)]
+fn closed_early(state: &mut StreamState, file: File) {
+    if file.0 == state.reader {
+        state.told |= told::READER_CLOSED;
+    } else if file.0 == state.writer {
+        state.told |= told::WRITER_CLOSED;
+    }
+}
+
+/// Tells that the server's end was closed before the session began. A global function: checked
+/// once by the verifier, called for each stream.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_closed_early(key: u64) -> u64 {
+    let Some(state) = stream(key) else { return 0 };
+    let ours = if state.slot == 0 {
+        told::WRITER_CLOSED
+    } else {
+        told::READER_CLOSED
+    };
+    if state.told & ours != 0 {
+        state.told |= told::SERVER_CLOSED;
+        let server = state.server;
+        // There was no one to write yet but the server itself, and its stdin is no loss.
+        tell_of(edge::SERVER_CLOSE, state, key, 0, |r| {
+            r.pid = server;
+            r.refs = 1;
+        });
+    }
+    0
 }
 
 #[inline(always)]

@@ -251,6 +251,18 @@ pub fn tell(edge: u32, state: &StreamState, key: u64, more: impl FnOnce(&mut Str
     } else {
         unread(state.transport, key)
     };
+    tell_of(edge, state, key, unread, more);
+}
+
+/// The same where the bytes in the object are known.
+#[inline(always)]
+pub fn tell_of(
+    edge: u32,
+    state: &StreamState,
+    key: u64,
+    unread: u64,
+    more: impl FnOnce(&mut Stream),
+) {
     let ends = Ends::of(state, key);
     emit(Kind::Stream, |r: &mut Stream| {
         r.session = state.session;

@@ -100,4 +100,8 @@ pub mod told {
     pub const SERVER_CLOSED: u32 = 8;
     /// A failed write.
     pub const EPIPE: u32 = 16;
+    /// The server closed its read end before any session had the stream.
+    pub const READER_CLOSED: u32 = 32;
+    /// The same of its write end.
+    pub const WRITER_CLOSED: u32 = 64;
 }

@@ -17,6 +17,7 @@ const FDS: u32 = 64;
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_CLOSE: u32 = 7;
 const TCP_CLOSE_WAIT: u8 = 8;
+const TCP_LISTEN: u8 = 10;
 
 /// Finds the one connection of a server that has one. What it forwards goes over other ports; two
 /// connections on one port are a server with many in one process, and then this tells nothing.
@@ -25,7 +26,7 @@ pub fn connection(server: Task, out: &mut ConnId) {
     let found = find_connection(server.0);
     if found != 0 {
         let sock = Sock(found);
-        *out = sock.id();
+        sock.id(out);
         if CONNS
             .insert(found, server.tgid(), u64::from(BPF_ANY))
             .is_err()
@@ -63,6 +64,19 @@ pub extern "C" fn find_connection(server: u64) -> u64 {
     found
 }
 
+/// Whether sessions are known to live on it.
+#[inline(always)]
+pub fn is_connection(sock: Sock) -> bool {
+    // SAFETY: plain data.
+    unsafe { CONNS.get(sock.0) }.is_some()
+}
+
+/// Whether it has a peer, or is about to.
+#[inline(always)]
+pub fn is_connected(state: u8) -> bool {
+    state != TCP_CLOSE as u8 && state != TCP_LISTEN
+}
+
 /// A TCP socket changes state (`inet_sock_set_state`), perhaps in an interrupt.
 #[inline(always)]
 pub fn state(sock: Sock, old: u32, new: u32) {
@@ -71,7 +85,7 @@ pub fn state(sock: Sock, old: u32, new: u32) {
         return;
     }
     emit(Kind::Conn, |r: &mut Conn| {
-        r.conn = sock.id();
+        sock.id(&mut r.conn);
         r.old = old;
         r.new = new;
         r.error = sock.error();

@@ -89,11 +89,13 @@ fn holder(it: &HolderView) -> String {
         .collect::<Vec<_>>()
         .join(" → ");
     let how = match it.origin {
-        Origin::Inherited => format!("path {path}"),
-        Origin::Received => "received, not inherited".to_owned(),
-        Origin::Unknown => "path not known".to_owned(),
+        // A display is connected to, not inherited.
+        _ if it.streams.is_empty() => String::new(),
+        Origin::Inherited => format!(" path {path}"),
+        Origin::Received => " received, not inherited".to_owned(),
+        Origin::Unknown => " path not known".to_owned(),
     };
-    format!("{}[{}]{inside} {} {how}", it.comm, it.pid, held(it))
+    format!("{}[{}]{inside} {}{how}", it.comm, it.pid, held(it))
 }
 
 fn closed(at: &str, it: &Closed, out: &mut Vec<String>) {

@@ -16,12 +16,6 @@ pub(super) fn orphaned(session: &Session, holders: &[HolderView], bytes: u64, en
     let Some(first) = holders.first() else {
         return String::new();
     };
-    let view = &session.view;
-    let end = match (view.exit, view.exited) {
-        (Some(exit), Some(at)) => format!("{} at {}", ended(exit), time_of_day(at, env)),
-        (Some(exit), None) => ended(exit),
-        (None, _) => "has exited".to_owned(),
-    };
     let how = match (first.origin, first.path.as_slice()) {
         (Origin::Inherited, [.., from, _]) => format!(", inherited from {from}"),
         (Origin::Inherited, _) => String::new(),
@@ -39,9 +33,8 @@ pub(super) fn orphaned(session: &Session, holders: &[HolderView], bytes: u64, en
         String::new()
     };
     format!(
-        "{} {} {end}, but the connection waits: {} pid {} still holds its {}{how}{others}{since}",
-        who(view),
-        command(view),
+        "{}, but the connection waits: {} pid {} still holds its {}{how}{others}{since}",
+        told_end(&session.view, env),
         first.comm,
         first.pid,
         held(first),
@@ -199,7 +192,7 @@ pub(super) fn truncated(session: &Session, stream: &Stream, close: &Close, cut: 
                 lost.join(", ")
             )
         }
-        Cause::ServerDropped | Cause::ServerNotReading => {
+        Cause::ServerDropped | Cause::ServerNotReading | Cause::X11 | Cause::Forward => {
             format!("{bytes} B of {name} were lost")
         }
     };
@@ -222,7 +215,11 @@ pub(super) fn fix_truncated(session: &Session, cause: Cause) -> Option<String> {
         Cause::Timeout => "see the server's keep-alive settings (ClientAliveInterval, ClientAliveCountMax)".to_owned(),
         Cause::Undelivered => "check the network to the client, and run the command again".to_owned(),
         Cause::PtyHangup => "let the command wait for all that use the terminal before it exits".to_owned(),
-        Cause::ClientGone | Cause::ServerDropped | Cause::ServerNotReading => return None,
+        Cause::ClientGone
+        | Cause::ServerDropped
+        | Cause::ServerNotReading
+        | Cause::X11
+        | Cause::Forward => return None,
     })
 }
 
@@ -295,6 +292,26 @@ pub(crate) fn who(view: &SessionView) -> String {
     }
 }
 
+/// Whose command ended, and how.
+pub(super) fn told_end(view: &SessionView, env: &Env) -> String {
+    let end = match (view.exit, view.exited) {
+        (Some(exit), Some(at)) => format!("{} at {}", ended(exit), time_of_day(at, env)),
+        (Some(exit), None) => ended(exit),
+        (None, _) if came_late(view) => {
+            return format!("{}: {UNSEEN}", who(view));
+        }
+        (None, _) => "has exited".to_owned(),
+    };
+    format!("{} {} {end}", who(view), command(view))
+}
+
+/// What there is to say of a command that nobody can ask any more.
+const UNSEEN: &str = "its command exited before the tracer began";
+
+fn came_late(view: &SessionView) -> bool {
+    view.preexisting && view.leader_pid == 0 && view.command.is_none()
+}
+
 /// The user's name, or number.
 pub(crate) fn user(view: &SessionView) -> String {
     match (&view.user, view.uid) {
@@ -307,7 +324,10 @@ pub(crate) fn user(view: &SessionView) -> String {
 /// What the session runs, quoted.
 pub(crate) fn command(view: &SessionView) -> String {
     let Some(command) = &view.command else {
-        return "(no command executed)".to_owned();
+        return match came_late(view) {
+            true => format!("({UNSEEN})"),
+            false => "(no command executed)".to_owned(),
+        };
     };
     match command.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("`{}…`", &command[..end]),
@@ -344,7 +364,11 @@ pub(crate) fn duration(ns: u64) -> String {
 /// The holder's streams and descriptors.
 pub(crate) fn held(holder: &HolderView) -> String {
     let fds = if holder.fds.len() == 1 { "fd" } else { "fds" };
-    format!("{} ({fds} {})", streams(&holder.streams), list(&holder.fds))
+    let what = match holder.streams.is_empty() {
+        true => "the X11 display".to_owned(),
+        false => streams(&holder.streams),
+    };
+    format!("{what} ({fds} {})", list(&holder.fds))
 }
 
 fn streams(streams: &[Slot]) -> String {

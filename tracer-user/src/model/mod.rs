@@ -16,6 +16,7 @@ mod stream;
 mod ticks;
 mod verdict;
 mod view;
+mod waiting;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -112,6 +113,7 @@ impl Model {
             }
             Record::ScanBegin(it) => self.scan_begin(it.header.time),
             Record::Holder(it) => self.holder(it),
+            Record::Socket(it) => self.socket(it),
             Record::ScanEnd(it) => self.scan_end(it.header.time, it.partial != 0, out),
         }
     }
@@ -122,7 +124,7 @@ impl Model {
         self.timers.first().map(|(time, _)| *time)
     }
 
-    /// Whether a scan for holders is wanted now: `ScanBegin`, every `Holder`, `ScanEnd`.
+    /// Whether a scan for holders is wanted now: `ScanBegin`, every `Holder` and `Socket`, `ScanEnd`.
     #[must_use]
     pub fn needs_scan(&self) -> bool {
         self.ready && self.scan.is_none() && !self.wanted.is_empty()
@@ -130,7 +132,8 @@ impl Model {
 
     /// Streams whose server's end is open.
     pub fn open_streams(&self) -> impl Iterator<Item = OpenStream> {
-        self.sessions.values().flat_map(|session| {
+        let live = |session: &&Session| !session.linger.is_pending();
+        self.sessions.values().filter(live).flat_map(|session| {
             let open = session
                 .observed()
                 .filter(|stream| stream.settled_at().is_none_or(|at| at > session.last));

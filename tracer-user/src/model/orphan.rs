@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tracer_ebpf::{COMM_LEN, Holder, Proc};
+use tracer_ebpf::{COMM_LEN, Holder, Proc, Socket};
 
 use super::{
     Env,
@@ -11,6 +11,7 @@ use super::{
     peers::Servers,
     session::Session,
     view::{Finding, HolderView, Kind, Slot, State, Step, Update},
+    waiting,
 };
 
 /// From one look to the next while someone holds a stream, ns.
@@ -23,6 +24,8 @@ const RESCAN_IDLE: u64 = 10_000_000_000;
 const EXIT_TAKES: u64 = 10_000_000;
 /// Most copies of one session's ends that are looked at in one scan.
 const MAX_COPIES: usize = 4096;
+/// Most sockets that are looked at in one scan.
+const MAX_SOCKETS: usize = 65_536;
 
 const READ: u32 = 1;
 const WRITE: u32 = 2;
@@ -68,28 +71,36 @@ impl Watch {
     }
 }
 
+/// What a scan tells of a process beside what it has open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub ns_pid: u32,
+    pub uid: u32,
+    pub comm: [u8; COMM_LEN],
+}
+
 /// One descriptor found by a scan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Copy {
     proc: Proc,
-    ns_pid: u32,
-    uid: u32,
+    seen: Seen,
     fd: u32,
     slot: Slot,
     mode: u32,
-    comm: [u8; COMM_LEN],
 }
 
 impl Copy {
     pub fn of(record: &Holder) -> Option<Self> {
         Some(Self {
             proc: record.proc,
-            ns_pid: record.ns_pid,
-            uid: record.uid,
+            seen: Seen {
+                ns_pid: record.ns_pid,
+                uid: record.uid,
+                comm: record.comm,
+            },
             fd: record.fd,
             slot: Slot::of(record.slot)?,
             mode: record.mode,
-            comm: record.comm,
         })
     }
 
@@ -108,6 +119,8 @@ pub(super) struct Scan {
     copies: BTreeMap<u64, Vec<Copy>>,
     /// Arguments of processes that are no members, told during the scan.
     strangers: BTreeMap<Proc, (Vec<Visible>, bool)>,
+    /// What connections may be kept open for.
+    pub sockets: Vec<Socket>,
 }
 
 impl Scan {
@@ -115,6 +128,7 @@ impl Scan {
         Self {
             copies: sessions.map(|id| (id, Vec::new())).collect(),
             strangers: BTreeMap::new(),
+            sockets: Vec::new(),
         }
     }
 
@@ -124,6 +138,12 @@ impl Scan {
             && let Some(copy) = Copy::of(record)
         {
             copies.push(copy);
+        }
+    }
+
+    pub fn socket(&mut self, record: &Socket) {
+        if self.sockets.len() < MAX_SOCKETS {
+            self.sockets.push(*record);
         }
     }
 
@@ -164,6 +184,10 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         env,
     } = *look;
     session.watch.looked = true;
+    if session.linger.is_pending() {
+        waiting::looked(session, look, out);
+        return;
+    }
     if !partial {
         for stream in session
             .observed_mut()
@@ -293,6 +317,18 @@ fn holder(session: &Session, proc: Proc, copies: &[Copy], scan: &Scan) -> Holder
     let mut streams: Vec<Slot> = copies.iter().map(|copy| copy.slot).collect();
     streams.sort_unstable();
     streams.dedup();
+    view(session, proc, &copies[0].seen, fds, streams, scan)
+}
+
+/// A process by what the session and the scan know of it.
+pub(super) fn view(
+    session: &Session,
+    proc: Proc,
+    seen: &Seen,
+    fds: Vec<u32>,
+    streams: Vec<Slot>,
+    scan: &Scan,
+) -> HolderView {
     let (path, origin) = session.tree.path(proc, !session.gaps.is_empty());
     let (argv, argv_cut, forked) = match session.tree.argv(proc) {
         Some((argv, own)) => (argv.words(), argv.cut, !own),
@@ -301,20 +337,19 @@ fn holder(session: &Session, proc: Proc, copies: &[Copy], scan: &Scan) -> Holder
             (argv, cut, false)
         }
     };
-    let first = &copies[0];
     let path = match path.is_empty() {
         true => vec![Step {
-            comm: Visible::field(&first.comm),
+            comm: Visible::field(&seen.comm),
             pid: proc.pid,
         }],
         false => path,
     };
     HolderView {
         pid: proc.pid,
-        ns_pid: first.ns_pid,
+        ns_pid: seen.ns_pid,
         start: proc.start,
-        uid: first.uid,
-        comm: Visible::field(&first.comm),
+        uid: seen.uid,
+        comm: Visible::field(&seen.comm),
         argv,
         argv_cut,
         forked,

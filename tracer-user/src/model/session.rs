@@ -15,8 +15,10 @@ use super::{
     peers::addresses,
     stream::Stream,
     view::{ExitStatus, GapReason, SessionId, SessionView, Slot},
+    waiting::Linger,
 };
 
+const TCP_ESTABLISHED: u32 = 1;
 const TCP_FIN_WAIT1: u32 = 4;
 const TCP_CLOSE: u32 = 7;
 const TCP_CLOSE_WAIT: u32 = 8;
@@ -66,6 +68,8 @@ pub(super) struct Session {
     pub leader_gone: Option<u64>,
     pub peer_left: Option<PeerLeft>,
     server_hung_up: bool,
+    /// When the connection began to end.
+    pub conn_ended: Option<u64>,
     pub killer: Option<Killer>,
     /// When the server exited, and its status as of wait(2).
     pub server_exit: Option<(u64, u32)>,
@@ -73,6 +77,7 @@ pub(super) struct Session {
     pub hangups: Vec<Hangup>,
     pub gaps: Vec<GapReason>,
     pub watch: Watch,
+    pub linger: Linger,
     pub told_opened: bool,
     /// Its start was not seen; it is told of only if records were lost.
     pub stub: bool,
@@ -185,11 +190,13 @@ impl Session {
             leader_gone: None,
             peer_left: None,
             server_hung_up: false,
+            conn_ended: None,
             killer: None,
             server_exit: None,
             hangups: Vec::new(),
             gaps: Vec::new(),
             watch: Watch::default(),
+            linger: Linger::default(),
             told_opened: false,
             stub: false,
             last: time,
@@ -356,6 +363,9 @@ impl Session {
     pub fn conn(&mut self, record: &Conn) {
         if record.conn.sock != self.conn.sock {
             return;
+        }
+        if record.new != TCP_ESTABLISHED {
+            self.conn_ended.get_or_insert(record.header.time);
         }
         let unreached = UNREACHED.contains(&record.error);
         let left = match record.new {

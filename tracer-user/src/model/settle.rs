@@ -32,7 +32,7 @@ const STUB_LINGERS: u64 = 60_000_000_000;
 pub(super) struct Next(pub Option<u64>);
 
 impl Next {
-    fn at(&mut self, time: u64) {
+    pub fn at(&mut self, time: u64) {
         self.0 = Some(self.0.map_or(time, |next| next.min(time)));
     }
 
@@ -151,7 +151,7 @@ impl Session {
         if self.watch.is_told() && !hangs {
             orphan::tell(self, Vec::new(), now, env, out);
         }
-        let open = self.observed().any(|stream| stream.close.is_none());
+        let open = self.linger.is_pending() || self.observed().any(|stream| stream.close.is_none());
         match self.leader_gone {
             Some(gone) if open && self.watch.due.is_none() => {
                 self.watch
@@ -256,6 +256,7 @@ impl Session {
         if self.watch.is_told() {
             orphan::tell(&mut self, Vec::new(), now, env, out);
         }
+        self.settle_linger(now, out);
         for stream in self.streams.iter().flatten() {
             if let Some(since) = stream.stalled {
                 out.push(Update::Finding(stalled(

@@ -39,6 +39,8 @@ pub(super) struct Stream {
     pub counters: Counters,
     /// When `counters` were so.
     pub sampled: u64,
+    /// Since when there have been unread bytes at every look.
+    pending_since: Option<u64>,
     /// Bytes written when the leader exited, or when the stream was first seen after that.
     pub written_at_exit: Option<u64>,
     pub eof: bool,
@@ -67,6 +69,7 @@ impl Stream {
             transport: ends.transport,
             counters: Counters::default(),
             sampled: 0,
+            pending_since: None,
             written_at_exit: None,
             eof: false,
             writers_gone: false,
@@ -171,7 +174,7 @@ impl Stream {
     pub fn now(&mut self, time: u64, now: &StreamNow) {
         self.counters.written = self.counters.written.max(now.written);
         self.counters.read = self.counters.read.max(now.read);
-        self.sampled = self.sampled.max(time);
+        self.looked(time);
     }
 
     /// From when on the close can be taken for the end.
@@ -190,10 +193,14 @@ impl Stream {
             return None;
         }
         let counters = &self.counters;
-        let since = if counters.blocked_since > counters.last_read {
+        // A read that leaves a writer waiting lets it wait anew, from that moment.
+        let since = if counters.blocked_since != 0 && counters.blocked_since >= counters.last_read {
             counters.blocked_since
         } else if self.pending() > 0 {
-            leader_exited?.max(counters.last_read)
+            // A job that outlives the leader may have written only now.
+            leader_exited?
+                .max(counters.last_read)
+                .max(self.pending_since?)
         } else {
             return None;
         };
@@ -220,6 +227,15 @@ impl Stream {
             blocked_since,
             high_water: old.high_water.max(new.high_water),
         };
+        self.looked(time);
+    }
+
+    fn looked(&mut self, time: u64) {
         self.sampled = self.sampled.max(time);
+        if self.pending() == 0 {
+            self.pending_since = None;
+        } else {
+            self.pending_since.get_or_insert(time);
+        }
     }
 }

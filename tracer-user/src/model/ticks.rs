@@ -1,6 +1,6 @@
 //! When each session is seen to, and the scans that this takes.
 
-use tracer_ebpf::Holder;
+use tracer_ebpf::{Holder, Socket};
 
 use super::{
     Model, Update,
@@ -39,7 +39,8 @@ impl Model {
         }
         let mut next = Next::default();
         let over = session.settle(now, &self.env, &mut next, out);
-        if over {
+        let last = self.conns.sessions(session.conn.sock) == [id];
+        if over && !session.lingers(last, now, &self.env, &mut next) {
             self.end(id, now, out);
             return;
         }
@@ -92,6 +93,12 @@ impl Model {
     pub(super) fn holder(&mut self, record: &Holder) {
         if let Some(scan) = &mut self.scan {
             scan.add(record);
+        }
+    }
+
+    pub(super) fn socket(&mut self, record: &Socket) {
+        if let Some(scan) = &mut self.scan {
+            scan.socket(record);
         }
     }
 

@@ -140,7 +140,11 @@ const SYSCALL: &[Attach] = &[
     tracepoint("sys_enter", &["sys_enter"]),
 ];
 
-const ITERATORS: &[(&str, &str)] = &[("task_file", "task_file"), ("task", "task")];
+const ITERATORS: &[(&str, &str)] = &[
+    ("task_file", "task_file"),
+    ("task_socket", "task_file"),
+    ("task", "task"),
+];
 
 /// What the user chose.
 #[derive(Clone, Debug)]

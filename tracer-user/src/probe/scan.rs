@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use aya::{Ebpf, programs::Iter};
-use tracer_ebpf::{Fork, Holder};
+use tracer_ebpf::{Fork, Holder, Socket};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::load::program_of;
@@ -16,9 +16,14 @@ pub struct ScanError {
     reason: String,
 }
 
-/// Every descriptor of a stream, or of any pipe and TCP socket: [`super::tables::Tables::scan_all`].
+/// Every descriptor of a stream, or of any pipe: [`super::tables::Tables::scan_all`].
 pub fn descriptors(ebpf: &mut Ebpf) -> Result<Vec<Holder>, ScanError> {
     walk(ebpf, "task_file")
+}
+
+/// Every TCP socket that a connection may be kept open for, or simply every one.
+pub fn sockets(ebpf: &mut Ebpf) -> Result<Vec<Socket>, ScanError> {
+    walk(ebpf, "task_socket")
 }
 
 /// Every process, told as a fork by its parent.

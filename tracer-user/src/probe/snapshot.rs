@@ -9,7 +9,7 @@ use aya::{Ebpf, maps::MapError};
 use procfs::process::Process;
 use tracer_ebpf::{
     ARGV_LEN, ConnId, Exec, Fork, Header, Holder, Kind, Proc, STREAMS, Session, SessionStart,
-    StreamEnds, StreamState, Task, role, session_id, transport,
+    Socket, StreamEnds, StreamState, Task, role, session_id, transport,
 };
 use zerocopy::FromZeros;
 
@@ -37,6 +37,8 @@ pub enum SnapshotError {
 
 const FMODE_READ: u32 = 1;
 const FMODE_WRITE: u32 = 2;
+/// `TCP_ESTABLISHED`, `TCP_CLOSE_WAIT` (include/net/tcp_states.h).
+const CONNECTED: [u32; 2] = [1, 8];
 
 struct Found {
     start: SessionStart,
@@ -114,11 +116,13 @@ struct World {
     processes: BTreeMap<u32, Fork>,
     servers: HashSet<u32>,
     holders: Vec<Holder>,
+    sockets: Vec<Socket>,
 }
 
 impl World {
     fn read(ebpf: &mut Ebpf, names: &[String]) -> Result<Self, ScanError> {
         let holders = scan::descriptors(ebpf)?;
+        let sockets = scan::sockets(ebpf)?;
         let processes: BTreeMap<u32, Fork> = scan::processes(ebpf)?
             .into_iter()
             .map(|process| (process.child.pid, process))
@@ -132,6 +136,7 @@ impl World {
             processes,
             servers,
             holders,
+            sockets,
         })
     }
 
@@ -344,16 +349,13 @@ impl World {
     /// The connection of a server that has just one.
     fn connection(&self, server: u32) -> ConnId {
         let mut socks: Vec<_> = self
-            .holders
+            .sockets
             .iter()
-            .filter(|h| h.proc.pid == server && h.transport == transport::TCP)
+            .filter(|socket| socket.proc.pid == server && CONNECTED.contains(&socket.state))
             .collect();
-        socks.sort_by_key(|holder| holder.fd);
+        socks.sort_by_key(|socket| socket.fd);
         let mut found: Option<ConnId> = None;
-        for holder in socks {
-            let Some(conn) = established(holder, server) else {
-                continue;
-            };
+        for conn in socks.into_iter().map(|socket| socket.conn) {
             match found {
                 None => found = Some(conn),
                 Some(first) if first.local_port == conn.local_port && first.sock != conn.sock => {
@@ -402,47 +404,6 @@ impl World {
             tables.seed_conn(found.start.conn.sock, server)?;
         }
         Ok(())
-    }
-}
-
-/// The addresses of a connection, by its socket's inode.
-fn established(holder: &Holder, server: u32) -> Option<ConnId> {
-    use procfs::net::TcpState;
-    let process = Process::new(server.cast_signed()).ok()?;
-    let entries = process
-        .tcp()
-        .unwrap_or_default()
-        .into_iter()
-        .chain(process.tcp6().unwrap_or_default());
-    for entry in entries {
-        if entry.inode != holder.object
-            || !matches!(entry.state, TcpState::Established | TcpState::CloseWait)
-        {
-            continue;
-        }
-        let mut conn = ConnId {
-            sock: holder.key,
-            local_port: entry.local_address.port(),
-            peer_port: entry.remote_address.port(),
-            ..ConnId::default()
-        };
-        conn.family = address(entry.local_address, &mut conn.local);
-        address(entry.remote_address, &mut conn.peer);
-        return Some(conn);
-    }
-    None
-}
-
-fn address(from: std::net::SocketAddr, out: &mut [u8; 16]) -> u32 {
-    match from.ip() {
-        std::net::IpAddr::V4(ip) => {
-            out[..4].copy_from_slice(&ip.octets());
-            libc::AF_INET.cast_unsigned()
-        }
-        std::net::IpAddr::V6(ip) => {
-            *out = ip.octets();
-            libc::AF_INET6.cast_unsigned()
-        }
     }
 }
 

@@ -209,6 +209,9 @@ impl Tracer {
                 put(road, &snapshot::stranger(&holder))?;
             }
         }
+        for socket in scan::sockets(&mut self.probes.ebpf)? {
+            put(road, &socket)?;
+        }
         put(
             road,
             &Scan {

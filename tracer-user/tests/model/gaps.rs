@@ -80,6 +80,7 @@ fn direct_evidence_of_a_loss_stands_in_spite_of_gaps() {
         .closes(5000, STDIN, 0)
         .closes(5000, 2, 0);
     road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.unread = 77)
+        .leaves()
         .tick();
     let cut = Cut {
         bytes: 77,
@@ -109,6 +110,7 @@ fn a_session_without_observed_output_is_unknown() {
     let mut road = Road::exact();
     road.session_with(5000, |r| r.streams = Default::default())
         .leader_exits(5000, 0, empty())
+        .leaves()
         .tick();
     assert_eq!(road.end().verdict, Verdict::Unknown);
     assert_eq!(road.end().gaps, [GapReason::NotObserved]);

@@ -26,7 +26,7 @@ fn eventful() -> Road {
         r.unread = 7;
         r.counters.written = 7;
     });
-    road.tick();
+    road.leaves().tick();
     road
 }
 
@@ -213,7 +213,8 @@ fn nothing_hostile_reaches_a_terminal_or_breaks_json() {
                 .holds(5000, 5001, "\u{1b}[2J", &[(1, 1)]);
         });
     road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.unread = 3);
-    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0).tick();
+    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    road.leaves().tick();
     assert_eq!(road.closed().len(), 1);
     for json in [false, true] {
         for line in road.lines(json, true) {

@@ -106,11 +106,11 @@ fn a_missing_delivery_is_replaced_by_the_reaping() {
 fn a_command_that_closes_its_output_early_lives_on() {
     let mut road = Road::exact();
     road.runs(5000, "exec >&- 2>&-; sleep 2; exit 5")
-        .closes_all(5000, 0)
+        .closes_ends(5000, 0)
         .tick();
     road.idle(1900);
     assert!(road.closed().is_empty());
-    road.leader_exits(5000, 5, empty()).tick();
+    road.leader_exits(5000, 5, empty()).leaves().tick();
     assert_eq!(road.end().verdict, Verdict::Clean);
     assert_eq!(road.end().session.exit, Some(ExitStatus::Code(5)));
 }
@@ -138,6 +138,7 @@ fn two_streams_on_one_object_are_told_once() {
     road.leader_exits(5000, 0, empty())
         .closes(5000, STDIN, 0)
         .closes(5000, STDOUT, 7)
+        .leaves()
         .tick();
     let slots: Vec<_> = road
         .end()
@@ -200,6 +201,7 @@ fn the_stderr_of_a_subsystem_is_nobodys() {
     road.leader_exits(5000, 0, empty())
         .closes(5000, STDIN, 0)
         .closes(5000, STDOUT, 9)
+        .leaves()
         .tick();
     assert_eq!(road.end().verdict, Verdict::Clean);
     assert_eq!(
@@ -212,7 +214,8 @@ fn the_stderr_of_a_subsystem_is_nobodys() {
 fn an_end_closed_before_the_session_began_is_found_by_looking() {
     let mut road = Road::exact();
     road.runs(5000, "subsystem").leader_exits(5000, 0, empty());
-    road.closes(5000, STDIN, 0).closes(5000, STDOUT, 9).tick();
+    road.closes(5000, STDIN, 0).closes(5000, STDOUT, 9);
+    road.leaves().tick();
     assert!(road.closed().is_empty());
     road.idle(1500);
     assert_eq!(road.end().verdict, Verdict::Clean);
@@ -235,7 +238,8 @@ fn a_server_that_exits_has_closed_everything() {
 fn a_standing_stdin_does_not_keep_a_session() {
     let mut road = Road::exact();
     road.runs(5000, "true").leader_exits(5000, 0, empty());
-    road.closes(5000, STDOUT, 0).closes(5000, STDERR, 0).tick();
+    road.closes(5000, STDOUT, 0).closes(5000, STDERR, 0);
+    road.leaves().tick();
     road.run(2500, |road| {
         road.server_holds(5000);
     });
@@ -247,7 +251,7 @@ fn sessions_on_one_connection_are_apart() {
     let mut road = Road::exact();
     road.runs(5000, "sleep 5 &").runs(5001, "echo");
     road.leader_exits(5001, 0, empty())
-        .closes_all(5001, 5)
+        .closes_ends(5001, 5)
         .tick();
     assert_eq!(road.end().session.id.0, id(5001));
     assert_eq!(

@@ -8,3 +8,4 @@ mod properties;
 mod road;
 mod stalled;
 mod truncated;
+mod waiting;

@@ -309,6 +309,13 @@ fn a_hang_that_began_before_the_tracer_is_found() {
     assert!(!found.exact);
     assert_eq!(found.holders[0].origin, Origin::Unknown);
     assert_eq!(found.holders[0].argv.len(), 2);
+    assert!(
+        found
+            .message
+            .contains(": its command exited before the tracer began, but the connection waits: "),
+        "{}",
+        found.message
+    );
     road.exits(5000, 5001).closes_all(5000, 0).tick();
     assert_eq!(
         road.course(Kind::Orphaned).last(),

@@ -330,10 +330,21 @@ impl Road {
     }
 
     /// The server closes all its ends with everything read; stdout had this many bytes.
-    pub fn closes_all(&mut self, leader: u32, stdout: u64) -> &mut Self {
+    pub fn closes_ends(&mut self, leader: u32, stdout: u64) -> &mut Self {
         self.closes(leader, STDIN, 0)
             .closes(leader, STDOUT, stdout)
             .closes(leader, STDERR, 0)
+    }
+
+    /// The same, and the client has no other session and leaves.
+    pub fn closes_all(&mut self, leader: u32, stdout: u64) -> &mut Self {
+        self.closes_ends(leader, stdout).leaves()
+    }
+
+    /// The client leaves.
+    pub fn leaves(&mut self) -> &mut Self {
+        self.now += 1;
+        self.conn(1, 8, 0)
     }
 
     pub fn conn(&mut self, old: u32, new: u32, error: u32) -> &mut Self {

@@ -1,9 +1,9 @@
 //! Streams that do not move.
 
 use lastbyte::model::{Cause, Kind, Slot, State, Verdict};
-use tracer_ebpf::edge;
+use tracer_ebpf::{chld, edge};
 
-use crate::road::{MS, Road, STDIN, STDOUT, stdout_has};
+use crate::road::{MS, Road, STDIN, STDOUT, empty, stdout_has};
 
 /// A sample of stdout: 64 KiB wait, the last read was `ms` ago.
 fn sample(road: &mut Road, leader: u32, read_ago: u64, blocked: bool) {
@@ -71,4 +71,60 @@ fn an_idle_command_is_not_stalled() {
     });
     road.tick();
     assert!(road.findings(Kind::Stalled).is_empty());
+}
+
+#[test]
+fn a_writer_that_got_only_a_part_away_is_blocked_since_then() {
+    let mut road = Road::exact();
+    road.runs(5000, "cat big").after(5000);
+    let read = road.now() - 1100 * MS;
+    road.stream(5000, STDOUT, edge::SAMPLE, |r| {
+        r.counters.written = 65_536;
+        r.counters.last_read = read;
+        r.counters.blocked_since = read;
+    });
+    road.tick();
+    assert_eq!(road.course(Kind::Stalled), [(State::Open, 0)]);
+}
+
+#[test]
+fn a_server_that_stops_for_a_moment_is_not_stalled() {
+    let mut road = Road::exact();
+    road.runs(5000, "sleep .5; echo x")
+        .after(5000)
+        .leader_exits(5000, 0, stdout_has(2, 2))
+        .chld(5000, chld::GENERATED, stdout_has(2, 2));
+    for _ in 0..3 {
+        road.after(250);
+        sample(&mut road, 5000, 4000, false);
+    }
+    road.after(200)
+        .chld(5000, chld::DELIVERED, stdout_has(2, 2))
+        .closes_all(5000, 165_536)
+        .tick();
+    assert!(road.findings(Kind::Stalled).is_empty());
+    assert_eq!(road.end().verdict, Verdict::NearMiss { unread: 2 });
+}
+
+#[test]
+fn what_a_job_writes_long_after_the_leader_is_not_stalled_at_once() {
+    let mut road = Road::exact();
+    road.runs(5000, "job &")
+        .spawn(5000, 5000, 5001, &["job"])
+        .leader_exits(5000, 0, empty());
+    let holders = |road: &mut Road| {
+        road.server_holds(5000).holds(5000, 5001, "job", &[(1, 1)]);
+    };
+    road.run(60_000, holders);
+    let write = |road: &mut Road| {
+        road.stream(5000, STDOUT, edge::SAMPLE, |r| r.counters.written = 10);
+        road.tick();
+    };
+    write(&mut road);
+    road.run(500, holders);
+    write(&mut road);
+    assert!(road.findings(Kind::Stalled).is_empty());
+    road.run(500, holders);
+    write(&mut road);
+    assert_eq!(road.course(Kind::Stalled), [(State::Open, 0)]);
 }

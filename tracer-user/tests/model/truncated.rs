@@ -55,6 +55,7 @@ fn eager(road: &mut Road, slot: u32) {
         road.closes(5000, other, 0);
     }
     road.stream(5000, slot, edge::SERVER_CLOSE, closed_with(22168, 65536))
+        .leaves()
         .tick();
 }
 
@@ -100,7 +101,7 @@ fn without_releases_a_count_is_exact_only_when_nobody_could_add() {
             closed_with(100, 200)(r);
             r.writers = writers;
         });
-        road.tick();
+        road.leaves().tick();
         assert_eq!(
             road.end().verdict,
             verdict(100, exact, Cause::ServerClosedEarly)
@@ -255,6 +256,7 @@ fn a_writer_that_outlives_the_stream_is_cut_when_it_writes() {
     assert!(road.findings(Kind::Truncated).is_empty());
     road.stream(5000, STDOUT, edge::EPIPE, |r| r.bytes = 8893)
         .exits(5000, 5001)
+        .leaves()
         .tick();
     assert_eq!(the_loss(&road).cause, Some(Cause::WriterCut));
     assert_eq!(road.end().verdict, verdict(8893, false, Cause::WriterCut));
@@ -271,7 +273,7 @@ fn a_writer_that_never_writes_is_not_cut() {
     }
     road.tick().idle(3900);
     assert!(road.closed().is_empty());
-    road.exits(5000, 5001).tick();
+    road.exits(5000, 5001).leaves().tick();
     assert_eq!(road.end().verdict, Verdict::Clean);
 }
 
@@ -312,7 +314,8 @@ fn a_close_by_one_of_several_owners_is_not_yet_the_end() {
         r.counters.written = 100;
         r.counters.read = 100;
     });
-    road.tick().after(900).closes(5000, STDOUT, 100).tick();
+    road.tick().after(900).closes(5000, STDOUT, 100);
+    road.leaves().tick();
     assert!(road.findings(Kind::Truncated).is_empty());
     assert_eq!(road.end().verdict, Verdict::Clean);
 }
@@ -329,7 +332,7 @@ fn when_a_childs_copy_goes_last_the_most_unread_counts() {
             r.refs = refs;
         });
     }
-    road.tick();
+    road.leaves().tick();
     assert_eq!(
         road.end().verdict,
         verdict(80, true, Cause::ServerClosedEarly)
@@ -344,6 +347,7 @@ fn counters_that_disagree_with_the_object_are_mentioned() {
         .closes(5000, STDIN, 0)
         .closes(5000, STDERR, 0);
     road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.counters.read = 500)
+        .leaves()
         .tick();
     assert_eq!(road.end().verdict, Verdict::Clean);
     let note = road.report(Slot::Stdout).note.clone().unwrap();

@@ -57,7 +57,7 @@ impl State {
     }
 }
 
-/// Why bytes were lost, or are not moving.
+/// Why bytes were lost or are not moving, or what keeps a connection open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
     /// The server closed after the command's end without reading the rest.
@@ -78,6 +78,10 @@ pub enum Cause {
     Undelivered,
     /// The server is not reading.
     ServerNotReading,
+    /// A program uses the X11 display that the connection forwards.
+    X11,
+    /// A forwarded connection is open.
+    Forward,
 }
 
 impl Cause {
@@ -94,6 +98,8 @@ impl Cause {
             Self::ServerDropped => "server_dropped",
             Self::Undelivered => "undelivered",
             Self::ServerNotReading => "server_not_reading",
+            Self::X11 => "x11",
+            Self::Forward => "forward",
         }
     }
 }
@@ -118,7 +124,7 @@ pub struct Finding {
     pub exact: bool,
     /// Why.
     pub cause: Option<Cause>,
-    /// Who keeps the streams open.
+    /// Who keeps the streams (orphaned) or the forwarded X11 display (waiting) open.
     pub holders: Vec<HolderView>,
     /// From the server being told of the leader's death to its last read, ns.
     pub margin_ns: Option<i64>,
@@ -128,7 +134,7 @@ pub struct Finding {
     pub fix: Option<String>,
 }
 
-/// A process with an open session end of a stream.
+/// A process with an open session end of a stream, or a connection to a forwarded X11 display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HolderView {
     /// Its pid.
@@ -149,7 +155,7 @@ pub struct HolderView {
     pub forked: bool,
     /// Descriptors, ascending.
     pub fds: Vec<u32>,
-    /// Streams held, ascending.
+    /// Streams held, ascending; none when it is the display that is held.
     pub streams: Vec<Slot>,
     /// From the leader to the holder; what is not known is left out.
     pub path: Vec<Step>,

@@ -1,0 +1,68 @@
+//! TCP sockets that a connection may be kept open for: another step of the walk over all
+//! descriptors, a program of its own for its share of the stack and of the verifier's patience.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_seq_write;
+use tracer_ebpf::{ConnId, Header, Kind, Socket, X11_PORTS, role};
+
+use crate::{
+    holders, kernel,
+    kernel::{File, Sock, Task},
+    lineage, tcp,
+};
+
+/// One descriptor of one task; `seq` is the iterator's output.
+#[inline(always)]
+pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
+    let Some(sock) = file.tcp() else { return };
+    let session = if holders::wants_all() {
+        0
+    } else {
+        let Some(entry) = lineage::tracked(task.tgid()) else {
+            return;
+        };
+        if !tcp::is_connected(sock.state()) || !matters(sock, entry.session, entry.flags) {
+            return;
+        }
+        entry.session
+    };
+    let mut socket = Socket {
+        header: Header {
+            time: kernel::now(),
+            kind: Kind::Socket as u16,
+            size: size_of::<Socket>() as u16,
+            cpu: 0,
+        },
+        session,
+        proc: task.proc(),
+        parent: task.parent().tgid(),
+        ns_pid: task.ns_pid(),
+        uid: task.uid(),
+        fd,
+        state: u32::from(sock.state()),
+        unacked: sock.unacked(),
+        conn: ConnId::default(),
+        comm: task.comm(),
+    };
+    sock.id(&mut socket.conn);
+    // SAFETY: `seq` is the context's own, the bytes are a padding-free struct on the stack.
+    unsafe {
+        bpf_seq_write(
+            seq.cast(),
+            (&raw const socket).cast(),
+            size_of::<Socket>() as u32,
+        );
+    }
+}
+
+/// Whether it can be a forward: a server's that is not the connection of its sessions, and the X11
+/// client's end of one. Or that connection, while something on it is not delivered.
+#[inline(always)]
+fn matters(sock: Sock, session: u64, flags: u32) -> bool {
+    if flags & role::SERVER != 0 {
+        !tcp::is_connection(sock) || sock.unacked() != 0
+    } else {
+        session != 0 && X11_PORTS.contains(&sock.peer_port())
+    }
+}

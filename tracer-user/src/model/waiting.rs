@@ -1,0 +1,262 @@
+//! Why a connection stays open though its last session has ended: forwards that are still in use.
+//!
+//! A client leaves within moments of its last session's end. When it does not, one look at the
+//! server's sockets tells whether a forward keeps it; if none does, staying is the client's own
+//! choice (a multiplexing master, a library that runs one command after the other) and no news.
+
+use tracer_ebpf::{Socket, X11_PORTS};
+
+use super::{
+    Env, message,
+    orphan::{self, Look, Seen},
+    peers::addresses,
+    session::Session,
+    settle::Next,
+    view::{Cause, Finding, HolderView, Kind, State, Update},
+};
+
+/// From one look to the next while a forward keeps the connection, ns.
+const RESCAN: u64 = 1_000_000_000;
+
+/// How far it is known what the connection of an ended session stays open for.
+#[derive(Debug, Default)]
+pub(super) enum Linger {
+    /// The session has not ended.
+    #[default]
+    No,
+    /// A look will tell.
+    Asked,
+    /// It was told.
+    Told(Reason),
+    /// Nothing that is seen keeps it.
+    Unexplained,
+}
+
+/// What keeps a connection open.
+#[derive(Debug)]
+pub(super) struct Reason {
+    cause: Cause,
+    /// Programs that use the forwarded display.
+    programs: Vec<HolderView>,
+}
+
+/// sshd listens for X11 programs on the ports of displays; elsewhere it connects, or listens where
+/// its client asked it to.
+fn is_x11(socket: &Socket) -> bool {
+    X11_PORTS.contains(&socket.conn.local_port)
+}
+
+fn are_ends_of_one(a: &Socket, b: &Socket) -> bool {
+    addresses(&a.conn)
+        .zip(addresses(&b.conn))
+        .is_some_and(|(a, b)| a.0 == b.1 && a.1 == b.0)
+}
+
+impl Linger {
+    /// Whether the session is kept for it.
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Asked | Self::Told(_))
+    }
+}
+
+impl Session {
+    /// Whether the session, all of whose parts have ended, is kept because its connection may be
+    /// waiting; `last` tells that the connection carries no other.
+    pub fn lingers(&mut self, last: bool, now: u64, env: &Env, next: &mut Next) -> bool {
+        let stays = self.conn.sock != 0
+            && self.conn_ended.is_none()
+            && self.server_exit.is_none()
+            && self.leader_gone.is_some();
+        if matches!(self.linger, Linger::No) && stays && last {
+            self.linger = Linger::Asked;
+            self.watch.ask(now.saturating_add(env.grace));
+        }
+        let kept = stays && self.linger.is_pending();
+        if let (true, Some(due)) = (kept, self.watch.due) {
+            next.at(due);
+        }
+        kept
+    }
+
+    /// Takes back what was told about its connection.
+    pub fn settle_linger(&mut self, now: u64, out: &mut Vec<Update>) {
+        let Linger::Told(reason) = std::mem::replace(&mut self.linger, Linger::Unexplained) else {
+            return;
+        };
+        self.last = self.last.max(self.conn_ended.unwrap_or(now));
+        let what = match (
+            self.conn_ended.or(self.server_exit.map(|(time, _)| time)),
+            reason.cause,
+        ) {
+            (Some(_), _) => "the connection ended",
+            (None, Cause::X11) => "nothing uses its forwarded X11 display any more,",
+            (None, _) => "its last forwarded connection ended",
+        };
+        let after = match self.leader_gone {
+            Some(gone) => message::duration(self.last.saturating_sub(gone)),
+            None => String::new(),
+        };
+        let message = format!(
+            "{}: {what} {after} after the command's end",
+            message::who(&self.view)
+        );
+        out.push(Update::Finding(finding(
+            self,
+            State::Resolved,
+            reason.cause,
+            message,
+            now,
+        )));
+    }
+}
+
+/// Draws conclusions from a scan for a session that is kept.
+pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Update>) {
+    session.watch.due = Some(look.now.saturating_add(RESCAN));
+    let sockets = &look.scan.sockets;
+    let forwards: Vec<&Socket> = sockets
+        .iter()
+        .filter(|socket| {
+            socket.proc.pid == session.server.pid && socket.conn.sock != session.conn.sock
+        })
+        // What the privileged monitor has as well (a directory service's connection) was there
+        // before any forward: those are made by the user's process alone.
+        .filter(|socket| {
+            !sockets
+                .iter()
+                .any(|other| other.conn.sock == socket.conn.sock && other.proc.pid == socket.parent)
+        })
+        .collect();
+    let Some(first) = forwards
+        .iter()
+        .find(|socket| is_x11(socket))
+        .or(forwards.first())
+    else {
+        if !look.partial {
+            session.watch.due = None;
+            session.settle_linger(look.now, out);
+        }
+        return;
+    };
+    let cause = if is_x11(first) {
+        Cause::X11
+    } else {
+        Cause::Forward
+    };
+    let mut programs: Vec<HolderView> = Vec::new();
+    for display in forwards.iter().filter(|socket| is_x11(socket)) {
+        for client in sockets
+            .iter()
+            .filter(|socket| are_ends_of_one(socket, display))
+        {
+            match programs
+                .iter_mut()
+                .find(|known| known.pid == client.proc.pid)
+            {
+                Some(known) => known.fds.push(client.fd),
+                None => programs.push(orphan::view(
+                    session,
+                    client.proc,
+                    &Seen {
+                        ns_pid: client.ns_pid,
+                        uid: client.uid,
+                        comm: client.comm,
+                    },
+                    vec![client.fd],
+                    Vec::new(),
+                    look.scan,
+                )),
+            }
+        }
+    }
+    for program in &mut programs {
+        program.fds.sort_unstable();
+        program.fds.dedup();
+    }
+    programs.sort_by_key(|program| (program.start, program.pid));
+    let state = match &session.linger {
+        Linger::Told(told) if told.cause == cause && told.programs == programs => return,
+        Linger::Told(_) => State::Updated,
+        _ => State::Open,
+    };
+    let message = sentence(session, cause, &programs, first, forwards.len(), look.env);
+    let mut finding = finding(session, state, cause, message, look.now);
+    finding.fix = Some(fix(cause, &programs));
+    finding.holders.clone_from(&programs);
+    session.linger = Linger::Told(Reason { cause, programs });
+    session.open(out);
+    out.push(Update::Finding(finding));
+}
+
+fn finding(session: &Session, state: State, cause: Cause, message: String, now: u64) -> Finding {
+    Finding {
+        time: now,
+        kind: Kind::Waiting,
+        state,
+        session: session.view.clone(),
+        stream: None,
+        bytes: 0,
+        exact: session.gaps.is_empty(),
+        cause: Some(cause),
+        holders: Vec::new(),
+        margin_ns: None,
+        message,
+        fix: None,
+    }
+}
+
+fn sentence(
+    session: &Session,
+    cause: Cause,
+    programs: &[HolderView],
+    first: &Socket,
+    forwards: usize,
+    env: &Env,
+) -> String {
+    let display = first.conn.local_port.wrapping_sub(X11_PORTS.start);
+    let why = match (cause, programs) {
+        (Cause::X11, [one]) => format!(
+            "{} pid {} still uses its forwarded X11 display localhost:{display}",
+            one.comm, one.pid
+        ),
+        (Cause::X11, [one, others @ ..]) => format!(
+            "{} pid {} and {} more still use its forwarded X11 display localhost:{display}",
+            one.comm,
+            one.pid,
+            others.len()
+        ),
+        (Cause::X11, []) => {
+            format!("an X11 program still uses its forwarded display localhost:{display}")
+        }
+        _ => {
+            let ends = addresses(&first.conn)
+                .map(|(peer, local)| format!(" between {local} and {peer}"))
+                .unwrap_or_default();
+            let others = match forwards {
+                0 | 1 => String::new(),
+                n => format!(", and {} more", n - 1),
+            };
+            format!("it still carries a forwarded connection{ends}{others}")
+        }
+    };
+    format!(
+        "{}, but the connection stays open: {why}",
+        message::told_end(&session.view, env)
+    )
+}
+
+/// What lets the client go, and keeps the next one from waiting.
+fn fix(cause: Cause, programs: &[HolderView]) -> String {
+    match (cause, programs) {
+        (Cause::X11, [one, ..]) => format!(
+            "end {} (kill {}), or start ssh without -X for a command that leaves X11 programs behind",
+            one.comm, one.pid
+        ),
+        (Cause::X11, []) => {
+            "end the X11 program, or start ssh without -X for a command that leaves X11 programs behind".to_owned()
+        }
+        _ => "end what uses the forward, or the client; a forward that is to outlive the command belongs on a \
+              connection of its own: ssh -f -N -L … (or -R, -D)"
+            .to_owned(),
+    }
+}

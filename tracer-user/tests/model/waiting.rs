@@ -1,0 +1,190 @@
+//! Connections that stay open after their last session.
+
+use lastbyte::model::{Cause, Finding, Kind, State, Update, Verdict};
+use tracer_ebpf::{ConnId, Kind as Record, Socket};
+
+use crate::road::{Road, SERVER, SOCK, empty, id, proc, text};
+
+const MONITOR: u32 = 4600;
+const ESTABLISHED: u32 = 1;
+
+/// A TCP socket between two ports of 127.0.0.1 that a scan finds.
+fn socket(road: &mut Road, key: u64, (pid, parent): (u32, u32), ports: (u16, u16)) {
+    road.put(Record::Socket, |r: &mut Socket| {
+        r.session = if parent == 5000 { id(5000) } else { 0 };
+        r.proc = proc(pid);
+        r.parent = parent;
+        r.ns_pid = pid;
+        r.fd = 3;
+        r.state = ESTABLISHED;
+        r.comm = text("xclock");
+        r.conn = ConnId {
+            sock: SOCK + key,
+            family: 2,
+            local_port: ports.0,
+            peer_port: ports.1,
+            ..ConnId::default()
+        };
+        r.conn.local[..4].copy_from_slice(&[127, 0, 0, 1]);
+        r.conn.peer[..4].copy_from_slice(&[127, 0, 0, 1]);
+    });
+}
+
+/// The display that a program of the session is connected to.
+fn display(road: &mut Road) {
+    socket(road, 1, (SERVER, MONITOR), (6010, 40_000));
+    socket(road, 2, (5001, 5000), (40_000, 6010));
+}
+
+fn forward(road: &mut Road) {
+    socket(road, 1, (SERVER, MONITOR), (40_000, 5432));
+}
+
+/// A session that is over in every way but for its connection.
+fn over(road: &mut Road) -> &mut Road {
+    road.runs(5000, "xclock &")
+        .spawn(5000, 5000, 5001, &["xclock"]);
+    road.leader_exits(5000, 0, empty()).closes_ends(5000, 0)
+}
+
+fn course(road: &Road) -> Vec<(State, Option<Cause>)> {
+    let told = |finding: &&Finding| (finding.state, finding.cause);
+    road.findings(Kind::Waiting).iter().map(told).collect()
+}
+
+#[test]
+fn a_client_that_leaves_at_once_is_not_waited_for() {
+    let mut road = Road::exact();
+    over(&mut road).tick();
+    assert!(road.closed().is_empty(), "the client has not left yet");
+    road.after(3).leaves().tick();
+    assert_eq!(road.end().verdict, Verdict::Clean);
+    assert!(course(&road).is_empty());
+}
+
+#[test]
+fn an_x11_program_keeps_the_connection() {
+    let mut road = Road::exact();
+    over(&mut road).run(900, display);
+    assert!(course(&road).is_empty(), "the client may be slow to leave");
+    road.run(4000, display);
+    assert_eq!(course(&road), [(State::Open, Some(Cause::X11))]);
+    assert!(road.closed().is_empty());
+    assert_eq!(road.model.open_streams().count(), 0);
+    let found = road.findings(Kind::Waiting)[0];
+    assert_eq!(
+        found.message,
+        "session 5000 (alice from 10.0.0.5) `bash -c 'xclock &'` exited 0 at 22:13:30 UTC, but the connection stays \
+         open: xclock pid 5001 still uses its forwarded X11 display localhost:10"
+    );
+    let fix = found.fix.as_deref().unwrap();
+    assert!(fix.starts_with("end xclock (kill 5001), or"), "{fix}");
+    assert_eq!(found.holders[0].fds, [3]);
+    assert_eq!(found.holders[0].argv[0].as_str(), "xclock");
+
+    road.leaves().tick();
+    assert_eq!(course(&road)[1..], [(State::Resolved, Some(Cause::X11))]);
+    let told = &road.findings(Kind::Waiting)[1].message;
+    assert!(
+        told.ends_with("the connection ended 4.9 s after the command's end"),
+        "{told}"
+    );
+    assert_eq!(road.end().verdict, Verdict::Clean);
+    assert!(matches!(
+        road.updates[road.updates.len() - 2..],
+        [Update::SessionClosed(_), Update::Forget { .. }]
+    ));
+    assert_eq!(road.model.deadline(), None);
+}
+
+#[test]
+fn a_forward_that_ends_while_the_client_stays_lets_the_session_go() {
+    let mut road = Road::exact();
+    over(&mut road).run(3500, forward);
+    assert_eq!(course(&road), [(State::Open, Some(Cause::Forward))]);
+    let told = &road.findings(Kind::Waiting)[0].message;
+    assert!(
+        told.ends_with(
+            "it still carries a forwarded connection between 127.0.0.1:40000 and 127.0.0.1:5432"
+        ),
+        "{told}"
+    );
+    road.idle(1100);
+    assert_eq!(
+        course(&road)[1..],
+        [(State::Resolved, Some(Cause::Forward))]
+    );
+    assert_eq!(road.end().verdict, Verdict::Clean);
+}
+
+#[test]
+fn other_forwards_of_the_same_kind_are_no_news() {
+    let mut road = Road::exact();
+    let mut port = 40_000;
+    over(&mut road).run(5000, |road| {
+        port += 1;
+        socket(road, 1, (SERVER, MONITOR), (port, 443));
+    });
+    assert_eq!(course(&road), [(State::Open, Some(Cause::Forward))]);
+    road.run(2000, display);
+    assert_eq!(course(&road)[1..], [(State::Updated, Some(Cause::X11))]);
+}
+
+#[test]
+fn a_client_that_stays_for_reasons_of_its_own_is_no_news() {
+    let mut road = Road::exact();
+    over(&mut road).run(900, |_| ());
+    assert!(road.closed().is_empty());
+    road.idle(200);
+    assert_eq!(road.end().verdict, Verdict::Clean);
+    assert!(course(&road).is_empty());
+}
+
+#[test]
+fn what_the_monitor_has_as_well_is_no_forward() {
+    let mut road = Road::exact();
+    over(&mut road).run(1100, |road| {
+        socket(road, 1, (SERVER, MONITOR), (40_000, 389));
+        socket(road, 1, (MONITOR, 1), (40_000, 389));
+        socket(road, 0, (SERVER, MONITOR), (22, 51_234));
+        socket(road, 9, (4800, 1), (40_001, 443));
+    });
+    assert!(course(&road).is_empty());
+    assert_eq!(road.closed().len(), 1);
+}
+
+#[test]
+fn only_the_last_session_of_a_connection_stands_for_it() {
+    let mut road = Road::exact();
+    road.runs(5010, "sleep 9");
+    over(&mut road).tick();
+    assert_eq!(road.end().session.id.0, id(5000));
+    road.after(50)
+        .leader_exits(5010, 0, empty())
+        .closes_ends(5010, 0)
+        .run(2000, forward);
+    assert_eq!(course(&road), [(State::Open, Some(Cause::Forward))]);
+    assert_eq!(road.findings(Kind::Waiting)[0].session.id.0, id(5010));
+}
+
+#[test]
+fn a_server_of_many_connections_is_not_waited_for() {
+    let mut road = Road::exact();
+    road.session_with(5000, |r| r.conn = ConnId::default());
+    road.leader_exits(5000, 0, empty())
+        .closes_ends(5000, 0)
+        .tick();
+    assert_eq!(road.end().verdict, Verdict::Clean);
+}
+
+#[test]
+fn a_server_that_ends_takes_the_connection_with_it() {
+    let mut road = Road::exact();
+    over(&mut road).run(1500, forward);
+    road.server_exits(0).tick();
+    assert_eq!(
+        course(&road)[1..],
+        [(State::Resolved, Some(Cause::Forward))]
+    );
+    assert_eq!(road.closed().len(), 1);
+}
