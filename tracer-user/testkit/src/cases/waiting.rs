@@ -1,24 +1,32 @@
 //! Sessions that stay open, or stand still, with nobody holding an output stream.
 
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
 use crate::case::{Case, Class, NATIVE, WIDE};
 use crate::expect::{Bytes, Expect, Stream};
-use crate::procs::{leader, poll};
-use crate::stage::Stage;
+use crate::procs::{leader, marked, poll};
+use crate::stage::{Skipped, Stage};
 use crate::sys;
 use crate::world::Server::OpenSsh;
 
 pub(super) const CASES: &[Case] = &[
     Case {
+        id: "H1",
+        title: "an X11 program outlives the command",
+        class: Class::Waiting,
+        sets: NATIVE,
+        scenario: h1,
+    },
+    Case {
         id: "H2",
         title: "a forwarded connection outlives the command",
         class: Class::Waiting,
-        sets: WIDE,
+        sets: NATIVE,
         scenario: h2,
     },
     Case {
@@ -44,6 +52,46 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
+/// Where sshd looks for it unless it was built otherwise; without it there is no X11 forwarding.
+const XAUTH: &str = "/usr/bin/xauth";
+
+fn h1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    if !Path::new(XAUTH).exists() {
+        return Err(Skipped(format!("{XAUTH} is not installed")).into());
+    }
+    let patience = stage.setting.patience;
+    // All that the client asks of a display is that it accepts.
+    let (display, number) = (500..1000)
+        .find_map(|number| {
+            Some((
+                TcpListener::bind(("127.0.0.1", 6000 + number)).ok()?,
+                number,
+            ))
+        })
+        .context("no display is free")?;
+    let command = format!(
+        "at=${{DISPLAY##*:}}; \
+         (exec 3<>/dev/tcp/localhost/$((6000 + ${{at%.*}})); exec sleep {}) </dev/null >/dev/null 2>&1 & \
+         sleep 0.5",
+        stage.hold()
+    );
+    let started = stage.start_with(OpenSsh, &command, |ssh| {
+        ssh.env("DISPLAY", format!("127.0.0.1:{number}")).arg("-Y");
+    })?;
+    let finding = stage.finding("waiting", &started.marker)?;
+    ensure!(
+        finding.cause() == "x11",
+        "the cause is {:?}, in truth x11",
+        finding.cause()
+    );
+    let left: Vec<u32> = marked(&started.marker).iter().map(|one| one.pid).collect();
+    let named: Vec<u32> = finding.holders().into_keys().collect();
+    ensure!(named == left, "named are {named:?}, in truth {left:?}");
+    let run = started.finish(patience)?.ended_with(0)?;
+    drop(display);
+    Ok(vec![run.clean().exits(0).require(&["waiting"])])
+}
+
 fn h2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let patience = stage.setting.patience;
     let target = stage.target(OpenSsh)?;
@@ -55,7 +103,12 @@ fn h2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let through = poll(patience, "the forward", || {
         TcpStream::connect(("127.0.0.1", port)).ok()
     })?;
-    stage.finding("waiting", &started.marker)?;
+    let finding = stage.finding("waiting", &started.marker)?;
+    ensure!(
+        finding.cause() == "forward",
+        "the cause is {:?}, in truth forward",
+        finding.cause()
+    );
     drop(through);
     let run = started.finish(patience)?.ended_with(0)?;
     Ok(vec![run.clean().exits(0).require(&["waiting"])])
