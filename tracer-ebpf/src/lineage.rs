@@ -99,8 +99,10 @@ pub fn fork(parent: Task, child: Task) {
 pub fn exec(ctx: &BtfTracePointContext, task: Task) {
     let mut exe = [0; EXE_LEN];
     task.exe(&mut exe);
+    // By reference: a copy would be on the stack again.
+    let name: &[u8; EXE_LEN] = &exe;
     // SAFETY: never written by programs.
-    let server = unsafe { SERVERS.get(exe) }.is_some();
+    let server = unsafe { SERVERS.get(name) }.is_some();
     let pid = task.tgid();
     match tracked(pid) {
         None if server => {
@@ -230,14 +232,17 @@ pub extern "C" fn bind() -> u64 {
     }
     let id = session_id(proc);
     let mut streams = [0u64; STREAMS];
-    for (slot, bound) in streams.iter_mut().enumerate() {
+    // Loops over indices are unrolled. Before 6.4 the verifier takes no jump back to where a call
+    // returns (push_insn, kernel/bpf/verifier.c).
+    #[expect(clippy::needless_range_loop, reason = "see above")]
+    for slot in 0..STREAMS {
         let key = streams::key_of(fds.file(slot as u32), slot as u32);
         if let Some(stream) = streams::stream(key)
             && stream.server == first.server
             && (stream.session == 0 || stream.session == id)
             && is_listened_to(stream, key, slot)
         {
-            *bound = key;
+            streams[slot] = key;
             if stream.session == 0 {
                 stream.slot = slot as u32;
                 stream.session = id;
@@ -267,12 +272,14 @@ pub extern "C" fn bind() -> u64 {
         r.leader = proc;
         r.uid = task.uid();
         r.server.pid = server;
-        for (ends, key) in r.streams.iter_mut().zip(streams) {
-            if let Some(stream) = streams::stream(key) {
+        #[expect(clippy::needless_range_loop, reason = "unrolled, as above")]
+        for slot in 0..STREAMS {
+            if let Some(stream) = streams::stream(streams[slot]) {
+                let ends = &mut r.streams[slot];
                 ends.transport = stream.transport;
                 ends.object = stream.object;
                 ends.capacity = match stream.transport {
-                    transport::PIPE => Pipe(key).capacity(),
+                    transport::PIPE => Pipe(streams[slot]).capacity(),
                     transport::UNIX => Unix(stream.writer).capacity(),
                     _ => 0,
                 };
@@ -284,8 +291,6 @@ pub extern "C" fn bind() -> u64 {
             tcp::connection(parent, &mut r.conn);
         }
     });
-    // No loop: before 6.4 the verifier takes no jump back to where a call returns (push_insn,
-    // kernel/bpf/verifier.c).
     pipe::tell_closed_early(streams[0]);
     pipe::tell_closed_early(streams[1]);
     pipe::tell_closed_early(streams[2]);

@@ -180,7 +180,12 @@ pub fn server_close(state: &mut StreamState, key: u64, refs: u32) {
 /// The streams of a session as they are now.
 #[inline(always)]
 pub fn now(session: &Session, out: &mut [StreamNow; STREAMS]) {
-    for (now, &key) in out.iter_mut().zip(&session.streams) {
+    // Unrolled: before 6.4 the verifier takes no jump back to where a call returns (push_insn,
+    // kernel/bpf/verifier.c).
+    #[expect(clippy::needless_range_loop, reason = "see above")]
+    for slot in 0..STREAMS {
+        let key = session.streams[slot];
+        let now = &mut out[slot];
         if key != 0
             && let Some(state) = stream(key)
         {
