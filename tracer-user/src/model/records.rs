@@ -174,7 +174,13 @@ impl Model {
         match self.sessions.entry(id) {
             Entry::Occupied(mut entry) if entry.get().stub && !entry.get().told_opened => {
                 session.timer = entry.get().timer;
-                session.gap(GapReason::LostRecords);
+                let seen = entry.get().view.opened;
+                if self.lost_at.is_some_and(|at| at >= seen) {
+                    session.gap(GapReason::LostRecords);
+                }
+                for edge in std::mem::take(&mut entry.get_mut().early) {
+                    session.stream(&edge);
+                }
                 entry.insert(session);
             }
             Entry::Occupied(_) => return,

@@ -81,6 +81,9 @@ pub(super) struct Session {
     pub told_opened: bool,
     /// Its start was not seen; it is told of only if records were lost.
     pub stub: bool,
+    /// What its server did to its streams before its start was told: on another CPU than the
+    /// leader's, that may be in the ring first.
+    pub early: Vec<tracer_ebpf::Stream>,
     /// Time of the last record that is no sample.
     pub last: u64,
     /// The timer that is set for it.
@@ -99,6 +102,8 @@ pub(super) struct Hangup {
     pub unread: u64,
 }
 
+/// A stream has seven edges at most before samples of it are taken.
+const MAX_EARLY_EDGES: usize = 16;
 /// So many are named at most.
 const MAX_HANGUPS: usize = 8;
 
@@ -199,6 +204,7 @@ impl Session {
             linger: Linger::default(),
             told_opened: false,
             stub: false,
+            early: Vec::new(),
             last: time,
             timer: None,
         }
@@ -322,6 +328,9 @@ impl Session {
     }
 
     pub fn stream(&mut self, record: &tracer_ebpf::Stream) {
+        if self.stub && self.early.len() < MAX_EARLY_EDGES {
+            self.early.push(*record);
+        }
         if record.edge != edge::SAMPLE {
             self.last = self.last.max(record.header.time);
         }
