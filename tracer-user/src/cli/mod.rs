@@ -156,7 +156,7 @@ impl Cli {
             Command::Record(record) => record.run(self.verbose),
             Command::Replay(replay) => replay.run(),
             Command::Completions(completions) => {
-                completions.print(&mut Self::command());
+                completions.print(&mut Self::command())?;
                 Ok(ExitCode::SUCCESS)
             }
         }
