@@ -303,11 +303,11 @@ fn a_server_inside_a_session_is_a_member() {
 fn an_edge_that_overtakes_the_start_on_another_cpu_is_part_of_the_session() {
     let mut road = Road::exact();
     road.stream(5000, STDIN, edge::SERVER_CLOSE, |r| r.refs = 1);
-    road.tick();
     road.runs(5000, "echo hi")
         .leader_exits(5000, 0, empty())
         .closes(5000, STDOUT, 0)
         .closes(5000, STDERR, 0)
+        .leaves()
         .tick();
 
     let end = road.end();
