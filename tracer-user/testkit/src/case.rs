@@ -40,23 +40,16 @@ impl fmt::Display for Class {
     }
 }
 
-/// Where a case runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Set {
-    /// On this machine's kernel: everything that must pass.
-    Native,
-    /// The rest of the catalogue: what a tracer may still have to learn.
-    Wide,
-    /// In a virtual machine without hardware support: the few that carry most.
-    VmCore,
+/// Where a case runs: each tier includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Tier {
+    /// On every kernel with every backend, each time: the few that carry most.
+    Core,
+    /// On every kernel with every backend: a third that touches every class and transport.
+    Chosen,
+    /// On every kernel with its best backend, and on this machine's.
+    Full,
 }
-
-/// Runs everywhere.
-pub const EVERYWHERE: &[Set] = &[Set::Native, Set::VmCore];
-/// Runs on a fast machine only.
-pub const NATIVE: &[Set] = &[Set::Native];
-/// Runs when asked for.
-pub const WIDE: &[Set] = &[Set::Wide];
 
 /// One entry of the catalogue.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +61,7 @@ pub struct Case {
     /// What it is about.
     pub class: Class,
     /// Where it runs.
-    pub sets: &'static [Set],
+    pub tier: Tier,
     /// Runs the sessions and says what must be reported about them. An error means that the
     /// scenario itself did not work out, or [`Skipped`].
     pub scenario: fn(&mut Stage<'_>) -> anyhow::Result<Vec<Expect>>,

@@ -79,8 +79,7 @@ pub fn build() -> Result<Binaries> {
 }
 
 pub fn native_cases(binaries: &Binaries) -> Result<()> {
-    cases::native(binaries, &["--set".into(), "native".into()])?;
-    cases::native(binaries, &["--set".into(), "wide".into()])
+    cases::native(binaries, &[])
 }
 
 /// The same sessions each time: a failure here can be looked into. Another seed is for whoever

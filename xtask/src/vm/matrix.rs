@@ -137,7 +137,7 @@ fn script(backend: Backend, only: &[String]) -> String {
     }
     format!(
         r#"{GUEST_BIN}/cases --lastbyte {GUEST_BIN}/lastbyte --eager {GUEST_BIN}/eager \
-    --set vm-core --patience 60 --backend {backend}{chosen}
+    --tier core --patience 60 --backend {backend}{chosen}
 status=$?
 for file in /tmp/lbcases-failures-*/*; do
     [ -f "$file" ] || continue

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use lastbyte_testkit::case::{Case, Dumps, Outcome, Set};
+use lastbyte_testkit::case::{Case, Dumps, Outcome, Tier};
 use lastbyte_testkit::cases;
 use lastbyte_testkit::random::{self, Draw};
 use lastbyte_testkit::stage::{Setting, Stage};
@@ -29,12 +29,12 @@ struct Options {
     /// Print the cases and end
     #[arg(long)]
     list: bool,
-    /// Run these cases only, whatever their set
+    /// Run these cases only, whatever their tier
     #[arg(long, num_args = 1..)]
     only: Vec<String>,
     /// Which cases to run
-    #[arg(long, value_enum, default_value_t = Set::Native)]
-    set: Set,
+    #[arg(long, value_enum, default_value_t = Tier::Full)]
+    tier: Tier,
     /// Run everything this many times
     #[arg(long, default_value_t = 1)]
     repeat: u32,
@@ -210,7 +210,7 @@ fn choose(options: &Options) -> anyhow::Result<Vec<Case>> {
         );
     }
     let wanted = |case: &Case| match options.only[..] {
-        [] => case.sets.contains(&options.set),
+        [] => case.tier <= options.tier,
         _ => options.only.iter().any(|id| id == case.id),
     };
     Ok(all.into_iter().filter(wanted).collect())

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, ensure};
 
-use crate::case::{Case, Class, NATIVE};
+use crate::case::{Case, Class, Tier};
 use crate::client::Client;
 use crate::expect::{Expect, Stream, Who};
 use crate::procs;
@@ -17,21 +17,21 @@ pub(super) const CASES: &[Case] = &[
         id: "A1",
         title: "processes that call themselves sshd",
         class: Class::Adversarial,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: a1,
     },
     Case {
         id: "A2",
         title: "escape sequences, newlines and no UTF-8",
         class: Class::Adversarial,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: a2,
     },
     Case {
         id: "A3",
         title: "sixty sessions at once",
         class: Class::Adversarial,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: a3,
     },
 ];

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
-use crate::case::{Case, Class, EVERYWHERE, NATIVE};
+use crate::case::{Case, Class, Tier};
 use crate::client::Client;
 use crate::expect::{Bytes, Expect, Stream, Who};
 use crate::procs::{Owned, leader, marked, quiescent, server_end};
@@ -18,70 +18,70 @@ pub(super) const CASES: &[Case] = &[
         id: "C1",
         title: "ssh true, echo, exit 7",
         class: Class::Clean,
-        sets: EVERYWHERE,
+        tier: Tier::Core,
         scenario: c1,
     },
     Case {
         id: "C2",
         title: "job with redirected output",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: c2,
     },
     Case {
         id: "C3",
         title: "seq | head -1",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: c3,
     },
     Case {
         id: "C4",
         title: "yes | head -1 inside the command",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: c4,
     },
     Case {
         id: "C5",
         title: "ssh yes | head -1: the client leaves",
         class: Class::Clean,
-        sets: EVERYWHERE,
+        tier: Tier::Core,
         scenario: c5,
     },
     Case {
         id: "C6",
         title: "output redirected early, exit 5 later",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: c6,
     },
     Case {
         id: "C7",
         title: "output closed early",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: c7,
     },
     Case {
         id: "C8",
         title: "a job that holds stdin only",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: c8,
     },
     Case {
         id: "C14",
         title: "input ends at once, or later",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: c14,
     },
     Case {
         id: "E1",
         title: "the test server, reading to the end",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: e1,
     },
 ];

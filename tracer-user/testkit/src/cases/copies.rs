@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::case::{Case, Class, NATIVE};
+use crate::case::{Case, Class, Tier};
 use crate::client::Client;
 use crate::expect::{Expect, Who};
 use crate::stage::{Skipped, Stage, new_marker};
@@ -17,35 +17,35 @@ pub(super) const CASES: &[Case] = &[
         id: "C15a",
         title: "scp, both ways",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: scp,
     },
     Case {
         id: "C15b",
         title: "scp -O, both ways",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: scp_old,
     },
     Case {
         id: "C15c",
         title: "sftp with sftp-server",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: sftp_external,
     },
     Case {
         id: "C15d",
         title: "sftp with internal-sftp",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: sftp_internal,
     },
     Case {
         id: "C15e",
         title: "rsync over ssh, both ways",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: rsync,
     },
 ];

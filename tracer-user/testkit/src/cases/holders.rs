@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::case::{Case, Class, NATIVE};
+use crate::case::{Case, Class, Tier};
 use crate::expect::{Expect, Stream};
 use crate::procs::{self, Owned, leader};
 use crate::sshd::await_line;
@@ -20,35 +20,35 @@ pub(super) const CASES: &[Case] = &[
         id: "C23",
         title: "a holder lets go and lives on",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: c23,
     },
     Case {
         id: "O8",
         title: "the end is handed to another user's daemon",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: o8,
     },
     Case {
         id: "O12",
         title: "a holder inside a pid namespace",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: o12,
     },
     Case {
         id: "O15",
         title: "a server that does not even reap its leader",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: o15,
     },
     Case {
         id: "H4",
         title: "the leader stopped for 2 s",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: h4,
     },
 ];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::case::{Case, Class, EVERYWHERE, NATIVE};
+use crate::case::{Case, Class, Tier};
 use crate::client::Client;
 use crate::event::Event;
 use crate::expect::{Expect, Holders, Who};
@@ -18,56 +18,56 @@ pub(super) const CASES: &[Case] = &[
         id: "O1",
         title: "sleep & holds stdout and stderr",
         class: Class::Orphaned,
-        sets: EVERYWHERE,
+        tier: Tier::Core,
         scenario: o1,
     },
     Case {
         id: "O2",
         title: "nohup and setsid do not let go",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: o2,
     },
     Case {
         id: "O3",
         title: "stderr only",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: o3,
     },
     Case {
         id: "O4",
         title: "a third descriptor only",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: o4,
     },
     Case {
         id: "O7",
         title: "a grandchild whose parent is gone",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: o7,
     },
     Case {
         id: "O9",
         title: "two holders, one after the other gone",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: o9,
     },
     Case {
         id: "O11",
         title: "two sessions on one connection, one held",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: o11,
     },
     Case {
         id: "O14",
         title: "the tracer comes after the hang",
         class: Class::Orphaned,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: o14,
     },
 ];

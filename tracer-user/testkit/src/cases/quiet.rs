@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use crate::case::{Case, Class, EVERYWHERE, NATIVE};
+use crate::case::{Case, Class, Tier};
 use crate::expect::{Expect, Stream};
 use crate::procs::{Process, leader};
 use crate::stage::Stage;
@@ -17,21 +17,21 @@ pub(super) const CASES: &[Case] = &[
         id: "N1",
         title: "cat of 4 MB, many times",
         class: Class::Clean,
-        sets: EVERYWHERE,
+        tier: Tier::Core,
         scenario: n1,
     },
     Case {
         id: "N2",
         title: "cat of 2 MB to a client stopped for 2 s",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: n2,
     },
     Case {
         id: "N3",
         title: "the server stopped while the command ends",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: n3,
     },
 ];

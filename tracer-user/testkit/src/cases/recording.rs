@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::case::{Case, Class, NATIVE};
+use crate::case::{Case, Class, Tier};
 use crate::expect::{Bytes, Expect, Stream};
 use crate::stage::Stage;
 use crate::tracer::Tracer;
@@ -22,14 +22,14 @@ pub(super) const CASES: &[Case] = &[
         id: "R1",
         title: "2 GiB make as many records as 2 MiB",
         class: Class::Recording,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: r1,
     },
     Case {
         id: "G1",
         title: "replay without privileges equals the live run",
         class: Class::Recording,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: g1,
     },
 ];

@@ -9,7 +9,7 @@ use std::{fs, net};
 
 use anyhow::{Context, ensure};
 
-use crate::case::{Case, Class, NATIVE};
+use crate::case::{Case, Class, Tier};
 use crate::client::Client;
 use crate::expect::{Bytes, Expect, Stream, Who};
 use crate::procs::{leader, marked, poll, quiescent, server_end};
@@ -23,56 +23,56 @@ pub(super) const CASES: &[Case] = &[
         id: "C9",
         title: "tmux, and a daemon with redirected output",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: c9,
     },
     Case {
         id: "C12",
         title: "a subsystem's child holds stderr only",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: c12,
     },
     Case {
         id: "C13",
         title: "a connection with a forward and no session",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: c13,
     },
     Case {
         id: "C25",
         title: "the listener reloaded mid-session",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: c25,
     },
     Case {
         id: "O13",
         title: "dropbear: sleep &",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: o13,
     },
     Case {
         id: "T0c",
         title: "eager server: scp -O, both ways",
         class: Class::Truncated,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: t0c,
     },
     Case {
         id: "T6",
         title: "dropbear: a writer outlives the command",
         class: Class::Truncated,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: t6,
     },
     Case {
         id: "T10",
         title: "the client stopped until the server gives up",
         class: Class::Truncated,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: t10,
     },
 ];

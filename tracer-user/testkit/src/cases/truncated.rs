@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::case::{Case, Class, EVERYWHERE, NATIVE};
+use crate::case::{Case, Class, Tier};
 use crate::expect::{Bytes, Expect, Stream, Who};
 use crate::procs::{leader, poll, quiescent, server_end};
 use crate::stage::{Stage, new_marker};
@@ -17,49 +17,49 @@ pub(super) const CASES: &[Case] = &[
         id: "T0",
         title: "eager server: cat of 4 MB",
         class: Class::Truncated,
-        sets: EVERYWHERE,
+        tier: Tier::Core,
         scenario: t0,
     },
     Case {
         id: "T0e",
         title: "eager server: one line on stderr",
         class: Class::Truncated,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: t0e,
     },
     Case {
         id: "T0s",
         title: "eager server on unix sockets: cat of 4 MB",
         class: Class::Truncated,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: t0s,
     },
     Case {
         id: "T7a",
         title: "the user's sshd terminated mid-cat",
         class: Class::Truncated,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: t7a,
     },
     Case {
         id: "T7b",
         title: "the user's sshd killed mid-cat",
         class: Class::Truncated,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: t7b,
     },
     Case {
         id: "T7c",
         title: "a stopped sshd killed with 5003 B unread",
         class: Class::Truncated,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: t7c,
     },
     Case {
         id: "T9",
         title: "the client killed mid-transfer",
         class: Class::Truncated,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: t9,
     },
 ];

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::case::{Case, Class, NATIVE, WIDE};
+use crate::case::{Case, Class, Tier};
 use crate::expect::{Bytes, Expect, Stream};
 use crate::procs::{leader, marked, poll};
 use crate::stage::{Skipped, Stage};
@@ -19,35 +19,35 @@ pub(super) const CASES: &[Case] = &[
         id: "H1",
         title: "an X11 program outlives the command",
         class: Class::Waiting,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: h1,
     },
     Case {
         id: "H2",
         title: "a forwarded connection outlives the command",
         class: Class::Waiting,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: h2,
     },
     Case {
         id: "H3",
         title: "the client stopped mid-transfer",
         class: Class::Waiting,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: h3,
     },
     Case {
         id: "H5",
         title: "a terminal, a job, and exit",
         class: Class::Waiting,
-        sets: WIDE,
+        tier: Tier::Chosen,
         scenario: h5,
     },
     Case {
         id: "T3",
         title: "a terminal hangs up on tee",
         class: Class::Truncated,
-        sets: WIDE,
+        tier: Tier::Chosen,
         scenario: t3,
     },
 ];

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::case::{Case, Class, NATIVE, WIDE};
+use crate::case::{Case, Class, Tier};
 use crate::expect::{Expect, Stream};
 use crate::procs::{leader, quiescent, server_end};
 use crate::stage::{Stage, new_marker};
@@ -14,42 +14,42 @@ pub(super) const CASES: &[Case] = &[
         id: "C16a",
         title: "writev to stdout",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Full,
         scenario: writev,
     },
     Case {
         id: "C16b",
         title: "splice to stdout",
         class: Class::Clean,
-        sets: WIDE,
+        tier: Tier::Chosen,
         scenario: splice,
     },
     Case {
         id: "C16c",
         title: "sendfile to stdout",
         class: Class::Clean,
-        sets: WIDE,
+        tier: Tier::Full,
         scenario: sendfile,
     },
     Case {
         id: "C16d",
         title: "tee to stdout",
         class: Class::Clean,
-        sets: WIDE,
+        tier: Tier::Chosen,
         scenario: tee,
     },
     Case {
         id: "C16e",
         title: "vmsplice to stdout",
         class: Class::Clean,
-        sets: WIDE,
+        tier: Tier::Full,
         scenario: vmsplice,
     },
     Case {
         id: "C19",
         title: "a pipe of 1 MiB and a stopped server",
         class: Class::Clean,
-        sets: NATIVE,
+        tier: Tier::Chosen,
         scenario: big_pipe,
     },
 ];
