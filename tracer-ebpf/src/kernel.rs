@@ -8,7 +8,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_kernel,
     bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes,
 };
-use tracer_ebpf::{COMM_LEN, Config, ConnId, EXE_LEN, OPTIONAL, Proc};
+use tracer_ebpf::{COMM_LEN, Config, ConnId, EXE_LEN, OPTIONAL, Proc, Progress};
 
 use crate::{
     tty::{self, Tty},
@@ -393,10 +393,22 @@ impl Sock {
         field!(self.0, sock_err: u32)
     }
 
-    /// Bytes written to it that the peer has not acknowledged.
+    /// Where the next byte that is written to it will be, modulo 2^32.
     #[inline(always)]
-    pub fn unacked(self) -> u32 {
-        field!(self.0, tcp_write_seq: u32).wrapping_sub(field!(self.0, tcp_snd_una: u32))
+    pub fn write_seq(self) -> u32 {
+        field!(self.0, tcp_write_seq: u32)
+    }
+
+    #[inline(always)]
+    pub fn progress(self) -> Progress {
+        let unacked = field!(self.0, tcp_snd_una: u32);
+        let acked = field!(self.0, tcp_bytes_acked: u64);
+        let past = |at: u32| acked + u64::from(at.wrapping_sub(unacked));
+        Progress {
+            queued: past(self.write_seq()),
+            sent: past(field!(self.0, tcp_snd_nxt: u32)),
+            acked,
+        }
     }
 
     #[inline(always)]

@@ -205,8 +205,12 @@ layout! {
     ntty_tail: "n_tty_data"."read_tail", optional = "unread output of a pty is not counted";
     /// Next byte to queue.
     tcp_write_seq: "tcp_sock"."write_seq";
+    /// Next byte to send.
+    tcp_snd_nxt: "tcp_sock"."snd_nxt";
     /// First byte that the peer has not acknowledged.
     tcp_snd_una: "tcp_sock"."snd_una";
+    /// Bytes that the peer has acknowledged.
+    tcp_bytes_acked: "tcp_sock"."bytes_acked";
     /// First argument of a system call.
     regs_arg0: "pt_regs"."di" or "regs", optional = "no syscall backend";
     /// Second argument of a system call.

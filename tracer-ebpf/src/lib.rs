@@ -17,7 +17,7 @@ pub use tables::{Session, StreamState, Task, told};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a record's layout or meaning does; a recording of another version is refused.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Length of a kernel `comm` (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
@@ -116,9 +116,8 @@ records! {
     Process = 39 => Exec,
     /// User space: the start-up snapshot is complete; from here on everything is seen.
     Ready = 40 => Tick,
-    /// User space: a TCP socket that the scan found, which a connection may be kept open for: a
-    /// server's that is not its sessions' connection, or is and has bytes that are not delivered;
-    /// a member's that is connected to an X11 display.
+    /// User space: a TCP socket that the scan found: a server's, be it its sessions' connection or
+    /// one that keeps that open; a member's that is connected to an X11 display.
     Socket = 41 => Socket,
 }
 
@@ -300,6 +299,8 @@ pub struct SessionStart {
     pub streams: [StreamEnds; STREAMS],
     /// The connection, all zero when it is not known.
     pub conn: ConnId,
+    /// What had been sent on it before the session.
+    pub progress: Progress,
     /// Base name of the server's executable.
     pub exe: [u8; EXE_LEN],
 }
@@ -322,6 +323,21 @@ pub struct ConnId {
     pub local: [u8; 16],
     /// The client's address; IPv4 in the first four bytes.
     pub peer: [u8; 16],
+}
+
+/// How far what a server sends to its client has come, in bytes since the connection was accepted:
+/// TCP payload, which is what SSH makes of the sessions' data, and one for a FIN.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Progress {
+    /// The server has written it to its socket (`tcp_sock.write_seq`).
+    pub queued: u64,
+    /// It has been on the network, once at least (`snd_nxt`).
+    pub sent: u64,
+    /// The client's kernel has acknowledged it (`bytes_acked`).
+    pub acked: u64,
 }
 
 /// TCP ports of X11 displays 0 to 999; OpenSSH gives its clients no others (`MAX_DISPLAYS`,
@@ -425,6 +441,12 @@ pub struct Stream {
     pub pad: u32,
     /// Everything counted so far.
     pub counters: Counters,
+    /// How far the connection has come; all zero when it is not known or gone.
+    pub progress: Progress,
+    /// What the server had queued on the connection when it last read from the stream.
+    pub mark: u64,
+    /// Bytes that it has read since the connection was last written to before that.
+    pub held: u64,
 }
 
 /// Sums of a stream's reads and writes.
@@ -467,8 +489,10 @@ pub struct Conn {
     pub new: u32,
     /// Error of the socket (`sk_err`), a positive errno; 0 for none.
     pub error: u32,
-    /// Bytes sent that the peer has not acknowledged, and bytes not yet sent.
-    pub unacked: u32,
+    /// Always 0.
+    pub pad: u32,
+    /// How far it has come.
+    pub progress: Progress,
 }
 
 /// See [`Kind::Start`].
@@ -623,10 +647,12 @@ pub struct Socket {
     pub fd: u32,
     /// State (`TCP_*` of include/net/tcp_states.h).
     pub state: u32,
-    /// Bytes sent that the peer has not acknowledged, and bytes not yet sent.
-    pub unacked: u32,
+    /// Always 0.
+    pub pad: u32,
     /// Its two ends.
     pub conn: ConnId,
+    /// How far it has come.
+    pub progress: Progress,
     /// `comm`.
     pub comm: [u8; COMM_LEN],
 }
@@ -674,6 +700,6 @@ impl_body!(
 const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(core::mem::offset_of!(Exec, argv) == 112);
-    assert!(size_of::<Stream>() == 160);
+    assert!(size_of::<Stream>() == 200);
     assert!(size_of::<Counters>() == 80);
 };

@@ -21,7 +21,7 @@ use tracer_ebpf::{
 
 use crate::{
     emit::{emit, lost},
-    kernel::{File, Pipe, Task, constant, current_tgid},
+    kernel::{File, Pipe, Sock, Task, constant, current_tgid},
     pipe, streams, tcp, tty,
     unix::Unix,
 };
@@ -266,6 +266,15 @@ pub extern "C" fn bind() -> u64 {
     }
     entry.session = id;
     entry.flags = role::LEADER;
+    let conn = if parent.tgid() == server {
+        tcp::connection(parent)
+    } else {
+        None
+    };
+    if let Some(sock) = conn {
+        follow(streams[1], sock);
+        follow(streams[2], sock);
+    }
 
     emit(Kind::SessionStart, |r: &mut SessionStart| {
         r.session = id;
@@ -288,13 +297,24 @@ pub extern "C" fn bind() -> u64 {
         if parent.tgid() == server {
             r.server = parent.proc();
             parent.exe(&mut r.exe);
-            tcp::connection(parent, &mut r.conn);
+        }
+        if let Some(sock) = conn {
+            sock.id(&mut r.conn);
+            r.progress = sock.progress();
         }
     });
     pipe::tell_closed_early(streams[0]);
     pipe::tell_closed_early(streams[1]);
     pipe::tell_closed_early(streams[2]);
     id
+}
+
+/// What the server reads from this stream goes to that connection.
+#[inline(always)]
+fn follow(key: u64, conn: Sock) {
+    if let Some(stream) = streams::stream(key) {
+        stream.conn = conn.0;
+    }
 }
 
 /// OpenSSH does not listen to a subsystem's stderr: its end of that pipe may be closed before the

@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_seq_write;
-use tracer_ebpf::{ConnId, Header, Kind, Socket, X11_PORTS, role};
+use tracer_ebpf::{ConnId, Header, Kind, Socket, Task as Entry, X11_PORTS, role};
 
 use crate::{
     holders, kernel,
@@ -22,7 +22,7 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
         let Some(entry) = lineage::tracked(task.tgid()) else {
             return;
         };
-        if !tcp::is_connected(sock.state()) || !matters(sock, entry.session, entry.flags) {
+        if !tcp::is_connected(sock.state()) || !matters(sock, entry) {
             return;
         }
         entry.session
@@ -41,8 +41,9 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
         uid: task.uid(),
         fd,
         state: u32::from(sock.state()),
-        unacked: sock.unacked(),
+        pad: 0,
         conn: ConnId::default(),
+        progress: sock.progress(),
         comm: task.comm(),
     };
     sock.id(&mut socket.conn);
@@ -56,13 +57,10 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
     }
 }
 
-/// Whether it can be a forward: a server's that is not the connection of its sessions, and the X11
-/// client's end of one. Or that connection, while something on it is not delivered.
+/// Whether it is a server's: the connection of its sessions, or perhaps a forward. Or the X11 client's
+/// end of one.
 #[inline(always)]
-fn matters(sock: Sock, session: u64, flags: u32) -> bool {
-    if flags & role::SERVER != 0 {
-        !tcp::is_connection(sock) || sock.unacked() != 0
-    } else {
-        session != 0 && X11_PORTS.contains(&sock.peer_port())
-    }
+fn matters(sock: Sock, process: &Entry) -> bool {
+    process.flags & role::SERVER != 0
+        || (process.session != 0 && X11_PORTS.contains(&sock.peer_port()))
 }

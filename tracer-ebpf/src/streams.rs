@@ -12,8 +12,9 @@ use tracer_ebpf::{
 
 use crate::{
     emit::{emit, lost},
-    kernel::{File, Pipe, Task, current_tgid, now as clock},
+    kernel::{File, Pipe, Sock, Task, current_tgid, now as clock},
     lineage::{bind, tracked},
+    tcp,
     tty::Tty,
     unix::Unix,
 };
@@ -147,6 +148,7 @@ pub fn read_exit(key: u64, result: i64) {
     let Some(state) = used(key) else { return };
     if result > 0 {
         let time = clock();
+        hold(state, result as u64);
         let counters = &mut state.counters;
         add(&mut counters.read, result as u64);
         add(&mut counters.reads, 1);
@@ -168,6 +170,21 @@ pub fn read_exit(key: u64, result: i64) {
     } else if result == EIO || Ends::of(state, key).writers == 0 {
         once(told::EOF, edge::EOF, state, key, 0);
     }
+}
+
+/// The server has read `bytes` of a stream: they stay with it at least until it writes to its
+/// connection again.
+#[inline(always)]
+fn hold(state: &mut StreamState, bytes: u64) {
+    if state.conn == 0 {
+        return;
+    }
+    let mark = Sock(state.conn).write_seq();
+    if state.mark != mark {
+        state.mark = mark;
+        state.held = 0;
+    }
+    state.held += bytes;
 }
 
 /// The server's own end of a stream is being released; `refs` references to it are left.
@@ -280,6 +297,14 @@ pub fn tell_of(
         r.readers = ends.readers;
         r.writers = ends.writers;
         r.counters = state.counters;
+        if let Some(progress) = tcp::progress(state.conn) {
+            let since = Sock(state.conn).write_seq().wrapping_sub(state.mark);
+            r.progress = progress;
+            r.held = state.held;
+            // Modulo 4 GiB: what other sessions of the connection send between this stream's last
+            // read and its next edge may be more, and is then taken for so much less.
+            r.mark = progress.queued.saturating_sub(u64::from(since));
+        }
         more(r);
     });
 }

@@ -54,8 +54,12 @@ pub struct StreamState {
     pub epipes: u32,
     /// What the object is: a [`transport`](crate::transport).
     pub transport: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// `write_seq` of `conn` at the last read.
+    pub mark: u32,
+    /// Address of the socket to the client, 0 while it is not known; of outputs only.
+    pub conn: u64,
+    /// Bytes read since `conn` was last written to.
+    pub held: u64,
     /// Sums.
     pub counters: Counters,
 }
@@ -72,7 +76,9 @@ impl StreamState {
         told: 0,
         epipes: 0,
         transport: 0,
-        pad: 0,
+        mark: 0,
+        conn: 0,
+        held: 0,
         counters: Counters {
             written: 0,
             read: 0,

@@ -1,7 +1,7 @@
 //! The connection that a server's sessions live on.
 
 use aya_ebpf::{bindings::BPF_ANY, macros::map, maps::HashMap};
-use tracer_ebpf::{Conn, ConnId, Kind, loss};
+use tracer_ebpf::{Conn, Kind, Progress, loss};
 
 use crate::{
     emit::{emit, lost},
@@ -22,18 +22,26 @@ const TCP_LISTEN: u8 = 10;
 /// Finds the one connection of a server that has one. What it forwards goes over other ports; two
 /// connections on one port are a server with many in one process, and then this tells nothing.
 #[inline(always)]
-pub fn connection(server: Task, out: &mut ConnId) {
+pub fn connection(server: Task) -> Option<Sock> {
     let found = find_connection(server.0);
-    if found != 0 {
-        let sock = Sock(found);
-        sock.id(out);
-        if CONNS
-            .insert(found, server.tgid(), u64::from(BPF_ANY))
-            .is_err()
-        {
-            lost(loss::SESSIONS);
-        }
+    if found == 0 {
+        return None;
     }
+    if CONNS
+        .insert(found, server.tgid(), u64::from(BPF_ANY))
+        .is_err()
+    {
+        lost(loss::SESSIONS);
+    }
+    Some(Sock(found))
+}
+
+/// How far a session's connection has come; nothing when it is closed, for its memory may be
+/// another's by then.
+#[inline(always)]
+pub fn progress(conn: u64) -> Option<Progress> {
+    let sock = Sock(conn);
+    (conn != 0 && is_connection(sock)).then(|| sock.progress())
 }
 
 /// Global, so that the verifier checks its loop once.
@@ -80,8 +88,7 @@ pub fn is_connected(state: u8) -> bool {
 /// A TCP socket changes state (`inet_sock_set_state`), perhaps in an interrupt.
 #[inline(always)]
 pub fn state(sock: Sock, old: u32, new: u32) {
-    // SAFETY: plain data.
-    if unsafe { CONNS.get(sock.0) }.is_none() {
+    if !is_connection(sock) {
         return;
     }
     emit(Kind::Conn, |r: &mut Conn| {
@@ -89,7 +96,7 @@ pub fn state(sock: Sock, old: u32, new: u32) {
         r.old = old;
         r.new = new;
         r.error = sock.error();
-        r.unacked = sock.unacked();
+        r.progress = sock.progress();
     });
     if new == TCP_CLOSE {
         let _ = CONNS.remove(sock.0);

@@ -68,6 +68,8 @@ enum Body<'a> {
         gap_reasons: Vec<&'a str>,
         opened: String,
         streams: Vec<Stream<'a>>,
+        /// What the connection carried to the client meanwhile, encrypted; null when not known.
+        connection: Option<Connection>,
     },
     Gap {
         reason: &'a str,
@@ -159,6 +161,13 @@ struct Stream<'a> {
 }
 
 #[derive(Serialize)]
+struct Connection {
+    queued: u64,
+    sent: u64,
+    acked: u64,
+}
+
+#[derive(Serialize)]
 struct Proc<'a> {
     pid: u32,
     start: String,
@@ -244,6 +253,11 @@ impl<'a> Body<'a> {
             gap_reasons: it.gaps.iter().map(|reason| reason.name()).collect(),
             opened: clock.rfc3339(it.session.opened),
             streams: it.streams.iter().map(stream).collect(),
+            connection: it.carried.map(|it| Connection {
+                queued: it.queued,
+                sent: it.sent,
+                acked: it.acked,
+            }),
         }
     }
 

@@ -86,6 +86,11 @@ impl Tree {
         self.nodes.contains_key(&proc)
     }
 
+    /// Whether a member runs a program of its own.
+    pub fn has_executed(&self, proc: Proc) -> bool {
+        self.nodes.get(&proc).is_some_and(|node| node.execed)
+    }
+
     /// Its name, as far as known.
     pub fn comm(&self, proc: Proc) -> &[u8] {
         self.nodes

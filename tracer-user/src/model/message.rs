@@ -2,6 +2,7 @@
 
 use super::{
     Env,
+    delivery::{self, Fate},
     escape::{Visible, shell_line, until_nul},
     session::Session,
     stream::{Close, Stream},
@@ -144,10 +145,18 @@ pub(super) fn truncated(session: &Session, stream: &Stream, close: &Close, cut: 
                 "the server closed {name} while the command was running, with {bytes} B unread: at least that much never reached the client{unsure}"
             )
         }
+        Cause::ServerKilled if close.unread == 0 && stream.refused.is_none() => format!(
+            "the server {} was ended by {} before it had sent the last {bytes} B that it had read of {name}",
+            server(view),
+            killer(
+                session,
+                session.server_exit.map_or(close.time, |(time, _)| time)
+            ),
+        ),
         Cause::ServerKilled => format!(
             "the server {} was ended by {} with {bytes} B of {name} unread: at least that much never reached the client",
             server(view),
-            killer(session, close),
+            killer(session, close.time),
         ),
         Cause::ClientGone if session.left_before(close.time).is_some() => {
             format!(
@@ -159,6 +168,12 @@ pub(super) fn truncated(session: &Session, stream: &Stream, close: &Close, cut: 
                 "the client wanted no more of {name}, {bytes} B were still unread: not the server's fault"
             )
         }
+        Cause::Undelivered if close.unread == 0 => format!(
+            "the client stopped answering: it never acknowledged what the server sent after it had read the last {bytes} B of {name}"
+        ),
+        Cause::ServerDropped => format!(
+            "the server read the last {bytes} B of {name} and never sent anything afterwards: at least that much was lost in its memory"
+        ),
         Cause::Undelivered => format!(
             "the client stopped answering, {bytes} B of {name} were still unread when the connection was given up"
         ),
@@ -192,14 +207,20 @@ pub(super) fn truncated(session: &Session, stream: &Stream, close: &Close, cut: 
                 lost.join(", ")
             )
         }
-        Cause::ServerDropped | Cause::ServerNotReading | Cause::X11 | Cause::Forward => {
+        Cause::ServerNotReading | Cause::X11 | Cause::Forward => {
             format!("{bytes} B of {name} were lost")
         }
     };
     let also = verdict::disagreement(session, stream)
         .map(|text| format!("; {text}"))
         .unwrap_or_default();
-    format!("{} {}: {what}{also}", who(view), command(view))
+    let kept = match delivery::fate(session, stream) {
+        Fate::Kept(kept) if close.unread > 0 => {
+            format!("; {kept} B more had been read and were never sent")
+        }
+        _ => String::new(),
+    };
+    format!("{} {}: {what}{kept}{also}", who(view), command(view))
 }
 
 pub(super) fn fix_truncated(session: &Session, cause: Cause) -> Option<String> {
@@ -215,8 +236,11 @@ pub(super) fn fix_truncated(session: &Session, cause: Cause) -> Option<String> {
         Cause::Timeout => "see the server's keep-alive settings (ClientAliveInterval, ClientAliveCountMax)".to_owned(),
         Cause::Undelivered => "check the network to the client, and run the command again".to_owned(),
         Cause::PtyHangup => "let the command wait for all that use the terminal before it exits".to_owned(),
+        Cause::ServerDropped => format!(
+            "{} must send what it has read before it ends; run the command again",
+            server_name(&session.view)
+        ),
         Cause::ClientGone
-        | Cause::ServerDropped
         | Cause::ServerNotReading
         | Cause::X11
         | Cause::Forward => return None,
@@ -401,8 +425,9 @@ fn after_what(session: &Session, close: &Close) -> String {
     }
 }
 
-fn killer(session: &Session, close: &Close) -> String {
-    let Some(killer) = session.killed_before(close.time) else {
+/// Who ended the server by `time`.
+fn killer(session: &Session, time: u64) -> String {
+    let Some(killer) = session.killed_before(time) else {
         return "a signal".to_owned();
     };
     let signal = signal_name(killer.signal);

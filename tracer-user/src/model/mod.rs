@@ -4,6 +4,7 @@
 //! What happened is noted as it arrives; conclusions are drawn at a [`Record::Tick`], when
 //! everything that happened before is known.
 
+mod delivery;
 mod escape;
 mod lineage;
 pub(crate) mod message;

@@ -22,6 +22,9 @@ const RESCAN_UNHELD: u64 = 1_000_000_000;
 const RESCAN_IDLE: u64 = 10_000_000_000;
 /// From a member's exit record to its descriptors being closed, ns.
 const EXIT_TAKES: u64 = 10_000_000;
+/// How old a process must be to hold something of its own, ns, unless it has executed something:
+/// from fork to exec every child has what its parent has, and gives up most of it.
+const GROWN_UP: u64 = 50_000_000;
 /// Most copies of one session's ends that are looked at in one scan.
 const MAX_COPIES: usize = 4096;
 /// Most sockets that are looked at in one scan.
@@ -222,6 +225,11 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         .collect();
     by_proc.retain(|proc, _| !strangers.contains(proc) || known.contains(proc));
     session.watch.strangers = strangers;
+    let found = by_proc.len();
+    by_proc.retain(|proc, _| {
+        now.saturating_sub(proc.start) >= GROWN_UP || session.tree.has_executed(*proc)
+    });
+    let any_young = by_proc.len() < found;
 
     let mut holders: Vec<HolderView> = by_proc
         .iter()
@@ -242,7 +250,7 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
 
     let hangs = session.outputs().any(super::stream::Stream::hangs);
     let next = match () {
-        () if session.watch.is_told() || !session.watch.strangers.is_empty() => RESCAN,
+        () if session.watch.is_told() || !session.watch.strangers.is_empty() || any_young => RESCAN,
         () if hangs => RESCAN_UNHELD,
         () => RESCAN_IDLE,
     };

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use tracer_ebpf::{
-    Chld, Conn, ConnId, Exec, Exit, Fork, Proc, STREAMS, SessionStart, Signal, StreamEnds,
-    StreamNow, chld, edge, transport,
+    Chld, Conn, ConnId, Exec, Exit, Fork, Proc, Progress, STREAMS, SessionStart, Signal,
+    StreamEnds, StreamNow, chld, edge, transport,
 };
 
 use super::{
     Env,
+    delivery::Delivery,
     escape::{Visible, shell_line},
     lineage::{Argv, Tree},
     orphan::Watch,
@@ -60,6 +61,7 @@ pub(super) struct Session {
     pub leader: Proc,
     pub server: Proc,
     pub conn: ConnId,
+    pub delivery: Delivery,
     pub tree: Tree,
     pub streams: [Option<Stream>; STREAMS],
     /// By stage: generated, delivered, reaped.
@@ -134,6 +136,7 @@ impl Session {
         let mut session = Self::empty(view, record.leader, tree, time);
         session.server = record.server;
         session.conn = record.conn;
+        session.delivery = Delivery::new(record.progress);
         for (at, slot) in [Slot::Stdin, Slot::Stdout, Slot::Stderr]
             .into_iter()
             .enumerate()
@@ -189,6 +192,7 @@ impl Session {
             leader,
             server: Proc::default(),
             conn: ConnId::default(),
+            delivery: Delivery::default(),
             tree,
             streams: [None, None, None],
             news: [None; 3],
@@ -367,14 +371,28 @@ impl Session {
         if self.watch.is_told() && !stream.hangs() {
             self.watch.ask(record.header.time);
         }
+        self.progressed(record.progress);
+    }
+
+    /// The connection has come so far.
+    pub fn progressed(&mut self, progress: Progress) {
+        self.delivery.saw(progress);
+        let queued = self.delivery.queued();
+        for stream in self.streams.iter_mut().flatten() {
+            stream.aim(queued);
+        }
     }
 
     pub fn conn(&mut self, record: &Conn) {
         if record.conn.sock != self.conn.sock {
             return;
         }
+        self.progressed(record.progress);
         if record.new != TCP_ESTABLISHED {
             self.conn_ended.get_or_insert(record.header.time);
+        }
+        if record.new == TCP_CLOSE {
+            self.delivery.ended();
         }
         let unreached = UNREACHED.contains(&record.error);
         let left = match record.new {

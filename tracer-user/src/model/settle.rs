@@ -1,7 +1,7 @@
 //! What a tick decides: everything that happened before it is known by then.
 
 use super::{
-    Env,
+    Env, delivery,
     escape::Visible,
     message, orphan,
     session::Session,
@@ -37,7 +37,7 @@ impl Next {
     }
 
     /// Whether `time` has come; if not, asks again then.
-    fn reached(&mut self, time: u64, now: u64) -> bool {
+    pub fn reached(&mut self, time: u64, now: u64) -> bool {
         if time > now {
             self.at(time);
         }
@@ -151,7 +151,9 @@ impl Session {
         if self.watch.is_told() && !hangs {
             orphan::tell(self, Vec::new(), now, env, out);
         }
-        let open = self.linger.is_pending() || self.observed().any(|stream| stream.close.is_none());
+        let open = self.linger.is_pending()
+            || self.is_on_its_way()
+            || self.observed().any(|stream| stream.close.is_none());
         match self.leader_gone {
             Some(gone) if open && self.watch.due.is_none() => {
                 self.watch
@@ -278,6 +280,12 @@ impl Session {
             .observed()
             .map(|stream| verdict::report(&self, stream, env))
             .collect();
+        if self
+            .outputs()
+            .any(|stream| delivery::fate(&self, stream).is_open())
+        {
+            self.gap(GapReason::NotAcknowledged);
+        }
         for report in &reports {
             if let Verdict::NearMiss { unread } = report.verdict {
                 out.push(Update::Finding(Finding {
@@ -312,6 +320,7 @@ impl Session {
             verdict,
             gaps: self.gaps,
             streams: reports,
+            carried: (self.conn.sock != 0).then(|| self.delivery.carried()),
         }));
         out.push(Update::Forget { session: id });
     }

@@ -28,6 +28,8 @@ pub(super) struct Close {
     shared: bool,
     /// Only concluded from nobody having the server's end: `unread` is not known.
     pub unseen: bool,
+    /// Something that was sent on the connection had not been acknowledged.
+    pub unanswered: bool,
 }
 
 /// See the module.
@@ -46,6 +48,13 @@ pub(super) struct Stream {
     pub eof: bool,
     pub writers_gone: bool,
     pub close: Option<Close>,
+    /// Bytes that the server had read since it last wrote to its connection, as far as known.
+    pub held: u64,
+    /// What it had queued there when it read them.
+    pub mark: u64,
+    /// What it had queued there at the first look after the close that showed it had written again:
+    /// once that is acknowledged, nothing of the stream is on its way.
+    pub goal: Option<u64>,
     /// Bytes of a write that failed as nobody was left to read.
     pub refused: Option<u64>,
     /// Bytes that the command did not want to read from its stdin.
@@ -74,6 +83,9 @@ impl Stream {
             eof: false,
             writers_gone: false,
             close: None,
+            held: 0,
+            mark: 0,
+            goal: None,
             refused: None,
             unwanted: 0,
             unlistened: false,
@@ -112,6 +124,9 @@ impl Stream {
     /// Takes in an edge or a sample; `leader_gone` tells whether the leader has died before it.
     pub fn apply(&mut self, record: &tracer_ebpf::Stream, leader_gone: bool) {
         self.count(record.header.time, &record.counters);
+        if record.mark >= self.mark && record.held != 0 {
+            (self.held, self.mark) = (record.held, record.mark);
+        }
         if let Some(close) = self.close
             && self.slot.is_output()
             && (close.shared || close.unseen)
@@ -142,6 +157,7 @@ impl Stream {
             after_leader: leader_gone,
             shared: record.refs > 1,
             unseen: false,
+            unanswered: record.progress.sent > record.progress.acked,
         };
         self.close = Some(match self.close {
             // The last copy, which some child had, went after the server's own: what was unread
@@ -156,6 +172,13 @@ impl Stream {
         });
     }
 
+    /// The server has queued so much on the connection.
+    pub fn aim(&mut self, queued: u64) {
+        if self.close.is_some() && queued > self.mark {
+            self.goal.get_or_insert(queued);
+        }
+    }
+
     /// Nobody has the server's end, though its close was not seen.
     pub fn close_unseen(&mut self, time: u64, leader_gone: bool) {
         self.close = Some(Close {
@@ -167,6 +190,7 @@ impl Stream {
             after_leader: leader_gone,
             shared: false,
             unseen: true,
+            unanswered: false,
         });
     }
 

@@ -97,6 +97,9 @@ impl Model {
     }
 
     pub(super) fn socket(&mut self, record: &Socket) {
+        for id in self.conns.sessions(record.conn.sock).to_vec() {
+            self.on(id, |session| session.progressed(record.progress));
+        }
         if let Some(scan) = &mut self.scan {
             scan.socket(record);
         }

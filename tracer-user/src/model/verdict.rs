@@ -2,6 +2,7 @@
 
 use super::{
     Env,
+    delivery::{self, Fate},
     session::Session,
     stream::{Close, STALLED_AFTER, Stream},
     view::{Cause, Cut, ExitStatus, GapReason, StreamReport, Verdict},
@@ -31,10 +32,20 @@ pub(super) fn cut(session: &Session, stream: &Stream, env: &Env) -> Option<Cut> 
             cause: cause(session, stream, &close),
         });
     }
-    let bytes = stream.refused.filter(|_| !stream.unlistened)?;
     if client_asked(&close) {
         return None;
     }
+    let (bytes, cause) = refused(session, stream, &close).or_else(|| unsent(session, stream))?;
+    Some(Cut {
+        bytes,
+        exact: false,
+        cause,
+    })
+}
+
+/// A write that failed for want of a reader: its bytes, and who is to blame.
+fn refused(session: &Session, stream: &Stream, close: &Close) -> Option<(u64, Cause)> {
+    let bytes = stream.refused.filter(|_| !stream.unlistened)?;
     // A client that left first wanted no more; nothing that was written is gone.
     let cause = match (
         session.left_before(close.time),
@@ -44,11 +55,25 @@ pub(super) fn cut(session: &Session, stream: &Stream, env: &Env) -> Option<Cut> 
         (None, Some(_)) if close.exiting => Cause::ServerKilled,
         _ => Cause::WriterCut,
     };
-    Some(Cut {
-        bytes,
-        exact: false,
-        cause,
-    })
+    Some((bytes, cause))
+}
+
+/// What the server had read and its client never got, as far as that is certain: at least so many
+/// bytes, and why.
+fn unsent(session: &Session, stream: &Stream) -> Option<(u64, Cause)> {
+    match delivery::fate(session, stream) {
+        Fate::Kept(bytes) => {
+            let exit = session.server_exit.map(|(time, _)| time);
+            let killed = exit.is_some_and(|time| session.killed_before(time).is_some());
+            let cause = match killed {
+                true => Cause::ServerKilled,
+                false => Cause::ServerDropped,
+            };
+            Some((bytes, cause))
+        }
+        Fate::Unacknowledged(bytes) => Some((bytes, Cause::Undelivered)),
+        Fate::Untold | Fate::Pending | Fate::Delivered | Fate::Unsure => None,
+    }
 }
 
 /// Who is to blame for what was unread at the close; the order is the point.
@@ -74,7 +99,11 @@ fn cause(session: &Session, stream: &Stream, close: &Close) -> Cause {
         return Cause::ClientGone;
     }
     if gave_up(session, stream, close) {
-        return Cause::Timeout;
+        // A client that is only slow acknowledges what it gets.
+        return match close.unanswered {
+            true => Cause::Undelivered,
+            false => Cause::Timeout,
+        };
     }
     Cause::WriterCut
 }
@@ -94,7 +123,7 @@ fn hung_up(session: &Session, stream: &Stream) -> u64 {
 
 /// A server that lives on has no reason of its own to close the output of a command that runs: its
 /// client closed the channel, or wants no more of it (`eow@openssh.com`, OpenSSH's PROTOCOL 2.1).
-fn client_asked(close: &Close) -> bool {
+pub(super) fn client_asked(close: &Close) -> bool {
     !close.after_leader && !close.exiting
 }
 
@@ -113,6 +142,7 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
     let verdict = match cut {
         Some(cut) => Verdict::Truncated(cut),
         None if !session.gaps.is_empty() => Verdict::Unknown,
+        None if delivery::fate(session, stream).is_open() => Verdict::Unknown,
         None => match near_miss(session, stream) {
             Some(unread) => Verdict::NearMiss { unread },
             None => Verdict::Clean,

@@ -1,4 +1,5 @@
-//! Why a connection stays open though its last session has ended: forwards that are still in use.
+//! Why a connection stays open though its last session has ended: forwards that are still in use, and
+//! what the client has not acknowledged yet.
 //!
 //! A client leaves within moments of its last session's end. When it does not, one look at the
 //! server's sockets tells whether a forward keeps it; if none does, staying is the client's own
@@ -7,7 +8,9 @@
 use tracer_ebpf::{Socket, X11_PORTS};
 
 use super::{
-    Env, message,
+    Env,
+    delivery::{self, Fate, GIVEN_UP},
+    message,
     orphan::{self, Look, Seen},
     peers::addresses,
     session::Session,
@@ -63,19 +66,38 @@ impl Session {
     /// Whether the session, all of whose parts have ended, is kept because its connection may be
     /// waiting; `last` tells that the connection carries no other.
     pub fn lingers(&mut self, last: bool, now: u64, env: &Env, next: &mut Next) -> bool {
-        let stays = self.conn.sock != 0
-            && self.conn_ended.is_none()
-            && self.server_exit.is_none()
-            && self.leader_gone.is_some();
+        let open = self.conn.sock != 0 && self.conn_ended.is_none() && self.server_exit.is_none();
+        let stays = open && self.leader_gone.is_some();
         if matches!(self.linger, Linger::No) && stays && last {
             self.linger = Linger::Asked;
             self.watch.ask(now.saturating_add(env.grace));
         }
         let kept = stays && self.linger.is_pending();
+        let kept = self.awaits_delivery(open, now, next) || kept;
         if let (true, Some(due)) = (kept, self.watch.due) {
             next.at(due);
         }
         kept
+    }
+
+    /// Whether the session is kept because the client has not acknowledged the last of it. Of an open
+    /// connection a look tells, the end of one is told by itself.
+    fn awaits_delivery(&mut self, open: bool, now: u64, next: &mut Next) -> bool {
+        let closes = self.outputs().filter_map(|stream| stream.close);
+        let Some(closed) = closes.map(|close| close.time).max() else {
+            return false;
+        };
+        let waits = self.is_on_its_way() && !next.reached(closed.saturating_add(GIVEN_UP), now);
+        if waits && open && self.watch.due.is_none() {
+            self.watch.ask(now.saturating_add(RESCAN));
+        }
+        waits
+    }
+
+    /// Whether it is still open what becomes of something that the server read.
+    pub fn is_on_its_way(&self) -> bool {
+        self.outputs()
+            .any(|stream| delivery::fate(self, stream) == Fate::Pending)
     }
 
     /// Takes back what was told about its connection.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use aya::{Ebpf, maps::MapError};
 use procfs::process::Process;
 use tracer_ebpf::{
-    ARGV_LEN, ConnId, Exec, Fork, Header, Holder, Kind, Proc, STREAMS, Session, SessionStart,
-    Socket, StreamEnds, StreamState, Task, role, session_id, transport,
+    ARGV_LEN, Exec, Fork, Header, Holder, Kind, Proc, STREAMS, Session, SessionStart, Socket,
+    StreamEnds, StreamState, Task, role, session_id, transport,
 };
 use zerocopy::FromZeros;
 
@@ -341,30 +341,30 @@ impl World {
         start.uid = uid;
         start.preexisting = 1;
         start.streams = streams;
-        start.conn = self.connection(server);
+        if let Some(connection) = self.connection(server) {
+            start.conn = connection.conn;
+            start.progress = connection.progress;
+        }
         start.exe = fixed(&exe_name(server));
         Found { start, keys }
     }
 
     /// The connection of a server that has just one.
-    fn connection(&self, server: u32) -> ConnId {
+    fn connection(&self, server: u32) -> Option<&Socket> {
         let mut socks: Vec<_> = self
             .sockets
             .iter()
             .filter(|socket| socket.proc.pid == server && CONNECTED.contains(&socket.state))
             .collect();
         socks.sort_by_key(|socket| socket.fd);
-        let mut found: Option<ConnId> = None;
-        for conn in socks.into_iter().map(|socket| socket.conn) {
-            match found {
-                None => found = Some(conn),
-                Some(first) if first.local_port == conn.local_port && first.sock != conn.sock => {
-                    return ConnId::default();
-                }
-                Some(_) => {}
-            }
+        let (first, others) = socks.split_first()?;
+        let (first, on) = (*first, first.conn);
+        let is_other =
+            |other: &&Socket| other.conn.local_port == on.local_port && other.conn.sock != on.sock;
+        match others.iter().any(|other| is_other(other)) {
+            true => None,
+            false => Some(first),
         }
-        found.unwrap_or_default()
     }
 
     fn seed(&self, tables: &mut Tables, found: &Found) -> Result<(), MapError> {
@@ -387,6 +387,10 @@ impl World {
                     server,
                     slot: slot as u32,
                     transport: transport::PIPE,
+                    conn: match slot {
+                        0 => 0,
+                        _ => found.start.conn.sock,
+                    },
                     ..StreamState::default()
                 },
             )?;

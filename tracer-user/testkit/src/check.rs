@@ -199,10 +199,10 @@ fn last_word(event: &Event, expect: &Expect, problems: &mut Vec<String>) {
         let said = event.value.pointer("/session/leader/exit");
         problems.push(format!("leader's exit is {said:?}, in truth {key} {value}"));
     }
-    identity(event, expect.server, problems);
+    identity(event, expect, problems);
 }
 
-fn identity(event: &Event, server: Server, problems: &mut Vec<String>) {
+fn identity(event: &Event, expect: &Expect, problems: &mut Vec<String>) {
     let text = |pointer: &str| {
         event
             .value
@@ -215,19 +215,21 @@ fn identity(event: &Event, server: Server, problems: &mut Vec<String>) {
             text("/session/user")
         ));
     }
-    let (names, peer_known): (&[&str], bool) = match server {
+    let (names, peer_known): (&[&str], bool) = match expect.server {
         Server::OpenSsh | Server::OpenSshInternal => (&["sshd", "sshd-session"], true),
         Server::Dropbear => (&["dropbear"], true),
         // One process serves all connections: which one a session belongs to need not be known.
-        Server::Eager | Server::Drain | Server::EagerSocket => (&["eager"], false),
+        Server::Eager | Server::Drain | Server::EagerSocket | Server::Forget => (&["eager"], false),
     };
     let exe = text("/session/server/exe").unwrap_or("");
     if !names.contains(&exe.rsplit('/').next().unwrap_or(exe)) {
         problems.push(format!("server is {exe:?}, in truth one of {names:?}"));
     }
     let peer = text("/session/peer");
-    if peer_known && !peer.is_some_and(|peer| peer.starts_with("127.0.0.1:")) {
-        problems.push(format!("peer is {peer:?}, in truth 127.0.0.1"));
+    let address =
+        |peer: &str| peer.rsplit_once(':').map(|(address, _)| address) == Some(expect.peer);
+    if peer_known && !peer.is_some_and(address) {
+        problems.push(format!("peer is {peer:?}, in truth {}", expect.peer));
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::netns;
 use crate::procs::{self, MARK, Owned};
 
 /// First bytes of each output that are kept for error messages and small comparisons.
@@ -18,8 +19,12 @@ const HEAD: usize = 64 * 1024;
 /// Where to log in, and as whom.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// TCP port on 127.0.0.1.
+    /// Address.
+    pub host: String,
+    /// TCP port.
     pub port: u16,
+    /// Network namespace that the client runs in, if not this one.
+    pub netns: Option<String>,
     /// Login name.
     pub user: String,
     /// Private key that the server accepts.
@@ -50,9 +55,12 @@ impl Target {
     /// `ssh` to this target up to the host name; the remote command is still to be added.
     #[must_use]
     pub fn ssh(&self, marker: &str) -> Command {
-        let mut command = Command::new("ssh");
+        let mut command = match &self.netns {
+            None => Command::new("ssh"),
+            Some(netns) => netns::inside(netns, "ssh"),
+        };
         self.options(&mut command, marker);
-        command.args(["-p", &self.port.to_string(), "-l", &self.user, "127.0.0.1"]);
+        command.args(["-p", &self.port.to_string(), "-l", &self.user, &self.host]);
         command
     }
 
@@ -72,7 +80,7 @@ impl Target {
         let ssh = self.ssh(marker);
         for word in std::iter::once(ssh.get_program()).chain(ssh.get_args()) {
             // rsync adds the host itself; ours is the last word.
-            if word != "127.0.0.1" {
+            if word != self.host.as_str() {
                 shell.push_str(&word.to_string_lossy());
                 shell.push(' ');
             }
@@ -89,7 +97,7 @@ impl Target {
     /// `user@host:path` for the copy tools.
     #[must_use]
     pub fn remote(&self, path: &str) -> String {
-        format!("{}@127.0.0.1:{path}", self.user)
+        format!("{}@{}:{path}", self.user, self.host)
     }
 }
 

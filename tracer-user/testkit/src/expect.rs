@@ -91,6 +91,17 @@ pub enum Who {
     Unmarked,
 }
 
+impl Who {
+    /// The text, if there is one.
+    #[must_use]
+    pub fn marker(&self) -> Option<&str> {
+        match self {
+            Self::Marked(marker) => Some(marker),
+            Self::Unmarked => None,
+        }
+    }
+}
+
 /// Everything that may and must be said about one session.
 #[derive(Clone, Debug)]
 pub struct Expect {
@@ -98,6 +109,8 @@ pub struct Expect {
     pub who: Who,
     /// Where it ran.
     pub server: Server,
+    /// The client's address.
+    pub peer: &'static str,
     /// Losses; nothing else may be reported lost.
     pub cuts: Vec<Cut>,
     /// Holders that must be reported, and nobody else.
@@ -119,6 +132,7 @@ impl Expect {
         Self {
             who,
             server,
+            peer: "127.0.0.1",
             cuts: Vec::new(),
             holders: None,
             tolerated: &[],
@@ -154,6 +168,13 @@ impl Expect {
             bytes,
             certain: false,
         });
+        self
+    }
+
+    /// Sets the client's address.
+    #[must_use]
+    pub fn from(mut self, peer: &'static str) -> Self {
+        self.peer = peer;
         self
     }
 

@@ -12,6 +12,7 @@ pub mod dropbear;
 pub mod eager;
 pub mod event;
 pub mod expect;
+pub mod netns;
 pub mod procs;
 pub mod random;
 pub mod sshd;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -191,6 +191,18 @@ pub fn holders(marker: &str) -> BTreeMap<u32, BTreeSet<i32>> {
     holders
 }
 
+/// How many processes wait in open(2) for a writer of this fifo: their command line names it.
+#[must_use]
+pub fn readers_of(fifo: &Path) -> usize {
+    let name = fifo.as_os_str().as_encoded_bytes();
+    let waits = |pid: &u32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = words.split(|&byte| byte == 0);
+        words.next() == Some(b"cat") && words.next() == Some(name)
+    };
+    pids().iter().filter(|pid| waits(pid)).count()
+}
+
 /// The server's end of a pipe of its leader, as a path that can be opened.
 ///
 /// # Errors
@@ -210,7 +222,7 @@ pub fn server_end(server: u32, leader: u32, fd: i32) -> anyhow::Result<PathBuf> 
 /// # Errors
 /// When that does not happen within `patience`.
 pub fn quiescent(
-    end: &std::path::Path,
+    end: &Path,
     patience: Duration,
     enough: impl Fn(u64) -> bool,
 ) -> anyhow::Result<u64> {

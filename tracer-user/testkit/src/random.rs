@@ -2,6 +2,7 @@
 //!
 //! Session number `n` of a seed is the same in every run, whatever ran beside it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +13,11 @@ use anyhow::{Context, ensure};
 
 use crate::cases::truncated::{client_killed, killed_with};
 use crate::check;
+use crate::event::Event;
 use crate::expect::{Bytes, Expect, Stream, Who};
 use crate::procs;
 use crate::stage::{Run, Setting, Stage};
-use crate::world::Server::{self, Drain, Eager, OpenSsh};
+use crate::world::Server::{self, Drain, Dropbear, Eager, EagerSocket, OpenSsh};
 
 /// How many sessions, which ones, and how many at a time.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,47 @@ pub struct Result {
     pub lost: u64,
     /// Sessions that hung.
     pub orphaned: usize,
+    /// What was told of losses.
+    pub losses: Score,
+    /// What was told of holders.
+    pub hangs: Score,
+    /// Byte counts of losses that were called exact; a wrong one is a problem.
+    pub exact: usize,
+}
+
+/// How many sessions were told to have something, against how many had it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Score {
+    told: usize,
+    true_: usize,
+    both: usize,
+}
+
+impl Score {
+    /// Of sessions by their markers.
+    fn of(told: &BTreeSet<&str>, true_: &BTreeSet<&str>) -> Self {
+        Self {
+            told: told.len(),
+            true_: true_.len(),
+            both: told.intersection(true_).count(),
+        }
+    }
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { told, true_, both } = self;
+        let share = |of: usize| match of {
+            0 => 1.0,
+            _ => *both as f64 / of as f64,
+        };
+        write!(
+            f,
+            "precision {:.4} ({both} of {told} told), recall {:.4} ({both} of {true_} true)",
+            share(*told),
+            share(*true_),
+        )
+    }
 }
 
 impl fmt::Display for Result {
@@ -53,6 +96,11 @@ impl fmt::Display for Result {
             self.lost,
             self.orphaned,
             self.problems.len()
+        )?;
+        write!(
+            f,
+            "\ntruncated: {}; {} byte counts called exact\norphaned:  {}",
+            self.losses, self.exact, self.hangs
         )
     }
 }
@@ -62,7 +110,7 @@ impl fmt::Display for Result {
 /// # Errors
 /// When a server cannot be started. What goes wrong in a session is a problem in the result.
 pub fn run(draw: Draw, setting: Setting<'_>) -> anyhow::Result<Result> {
-    for server in [OpenSsh, Eager, Drain] {
+    for server in [OpenSsh, Eager, Drain, EagerSocket, Dropbear] {
         setting.world.target(server)?;
     }
     let whole = Stage::new(setting);
@@ -105,7 +153,9 @@ pub fn run(draw: Draw, setting: Setting<'_>) -> anyhow::Result<Result> {
     if let Err(error) = whole.settle(expects.len()) {
         result.problems.push(format!("{error:#}"));
     }
-    for problem in check::window(&whole.events(), &expects) {
+    let events = whole.events();
+    result.score(&events, &expects);
+    for problem in check::window(&events, &expects) {
         let about = plans
             .iter()
             .find(|(marker, _)| problem.contains(marker.as_str()));
@@ -119,6 +169,30 @@ pub fn run(draw: Draw, setting: Setting<'_>) -> anyhow::Result<Result> {
 }
 
 impl Result {
+    /// Holds what was told of each session against what is true of it.
+    fn score(&mut self, events: &[Event], expects: &[Expect]) {
+        let having = |has: &dyn Fn(&Expect) -> bool| -> BTreeSet<&str> {
+            let own = expects.iter().filter(|expect| has(expect));
+            own.filter_map(|expect| expect.who.marker()).collect()
+        };
+        let all = having(&|_| true);
+        let told = |kind: &str| -> BTreeSet<&str> {
+            let findings = events.iter().filter(|event| event.finds(kind));
+            let marked = findings.filter_map(|event| {
+                all.iter()
+                    .find(|marker| event.command().contains(**marker))
+                    .copied()
+            });
+            marked.collect()
+        };
+        self.losses = Score::of(&told("truncated"), &having(&|one| !one.cuts.is_empty()));
+        let tolerated = having(&|one| one.holders.is_none() && one.tolerated.contains(&"orphaned"));
+        let hangs: BTreeSet<&str> = told("orphaned").difference(&tolerated).copied().collect();
+        self.hangs = Score::of(&hangs, &having(&|one| one.holders.is_some()));
+        let exact = |event: &&Event| event.finds("truncated") && event.value["exact"] == true;
+        self.exact = events.iter().filter(exact).count();
+    }
+
     fn count(&mut self, expect: &Expect) {
         if expect.holders.is_some() {
             self.orphaned += 1;
@@ -159,6 +233,8 @@ enum Shape {
         pauses: [u64; 2],
         end: End,
     },
+    /// Bytes on a terminal.
+    Terminal { bytes: u64 },
     /// Output, and a job that writes some more a little later, well within the grace time.
     Late { stdout: u64, later: u64 },
     /// Output, and jobs that hold on for some tenths of a second and write nothing.
@@ -193,11 +269,23 @@ impl fmt::Display for Plan {
 impl Plan {
     fn new(seed: u64, number: u64) -> Self {
         let mut rng = Rng::new(seed, number);
-        let server = rng.pick(&[OpenSsh, OpenSsh, Eager, Eager, Drain]);
+        let server = rng.pick(&[
+            OpenSsh,
+            OpenSsh,
+            OpenSsh,
+            Eager,
+            Eager,
+            EagerSocket,
+            Drain,
+            Dropbear,
+        ]);
         let shape = match (rng.below(100), server) {
             (0..5, OpenSsh) => Shape::ClientKilled,
             (5..12, OpenSsh) => Shape::ServerKilled {
                 unread: 1 + rng.below(65536),
+            },
+            (12..17, OpenSsh) => Shape::Terminal {
+                bytes: rng.size() >> 3,
             },
             (12..27, _) => Shape::Held {
                 stdout: rng.size(),
@@ -283,7 +371,7 @@ impl Plan {
                 }
                 command.push_str(&output(*stdout, ""));
                 command.push_str("exit 0");
-                if self.server == Eager {
+                if matches!(self.server, Eager | EagerSocket | Dropbear) {
                     // It closes at once, so nothing hangs; who writes nothing loses nothing.
                     let run = stage.run(self.server, &command)?;
                     return self.arrived(
@@ -304,6 +392,22 @@ impl Plan {
                 let run = started.finish(stage.setting.patience)?;
                 let expect = run.clean().exits(0).held_by(truth);
                 self.arrived(stage, expect, &run, Stream::Stdout, *stdout)
+            }
+            Shape::Terminal { bytes } => {
+                // As they are, without what a terminal makes of line ends.
+                let command = format!("stty raw -echo; {}exit 0", output(*bytes, ""));
+                let begin = Instant::now();
+                let started = stage.start_with(self.server, &command, |ssh| {
+                    ssh.arg("-tt");
+                })?;
+                let run = started.finish(stage.setting.patience)?;
+                let expect = run.clean().exits(0).tolerate(slowness(begin.elapsed()));
+                ensure!(
+                    run.arrived.stdout == *bytes,
+                    "{} of {bytes} B arrived",
+                    run.arrived.stdout
+                );
+                Ok(expect)
             }
             Shape::ServerKilled { unread } => killed_with(stage, *unread),
             Shape::ClientKilled => client_killed(stage),
@@ -330,7 +434,7 @@ impl Plan {
             return Ok(expect);
         }
         ensure!(
-            self.server == Eager,
+            matches!(self.server, Eager | EagerSocket),
             "{arrived} of {written} B of {stream} arrived, with no reason for a loss"
         );
         let lost = written - arrived;
@@ -398,13 +502,16 @@ impl Rng {
         from[usize::try_from(self.below(from.len() as u64)).unwrap_or(0)]
     }
 
-    /// Bytes: nothing, a line, around a pipe's capacity, or up to 8 MiB.
+    /// Bytes: nothing, a line, around a pipe's capacity, or of any magnitude up to 64 MiB.
     fn size(&mut self) -> u64 {
         match self.below(5) {
             0 => 0,
             1 => 1 + self.below(200),
             2 => 65536 - 50 + self.below(100),
-            _ => self.below(8 << 20),
+            _ => {
+                let magnitude = 1 << self.below(26);
+                magnitude + self.below(magnitude)
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::netns::{self, Side};
 use crate::procs::Owned;
 use crate::sys;
 
@@ -44,11 +45,25 @@ impl Sshd {
     /// # Errors
     /// When sshd cannot be started or refuses its configuration.
     pub fn start(dir: &Path, name: &str, sftp: Sftp, extra: &[&str]) -> anyhow::Result<Self> {
+        Self::start_at(dir, name, sftp, extra, None)
+    }
+
+    /// The same at another address, in the network namespace that has it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(
+        dir: &Path,
+        name: &str,
+        sftp: Sftp,
+        extra: &[&str],
+        place: Option<&Side>,
+    ) -> anyhow::Result<Self> {
         // sshd insists on this directory for privilege separation.
         fs::create_dir_all("/run/sshd").context("cannot make /run/sshd")?;
         let port = free_port()?;
         let mut text = format!(
-            "ListenAddress 127.0.0.1:{port}\n\
+            "ListenAddress {host}:{port}\n\
              HostKey {dir}/host\n\
              AuthorizedKeysFile {dir}/user.pub\n\
              PidFile none\n\
@@ -60,6 +75,7 @@ impl Sshd {
              X11Forwarding yes\n\
              PrintMotd no\n",
             dir = dir.display(),
+            host = place.map_or("127.0.0.1", |side| side.address),
         );
         let subsystem = match sftp {
             Sftp::Internal => Some("internal-sftp"),
@@ -80,7 +96,10 @@ impl Sshd {
         }
         let config = dir.join(format!("{name}.conf"));
         fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
-        let mut command = Command::new(sshd_path()?);
+        let mut command = match place {
+            None => Command::new(sshd_path()?),
+            Some(side) => netns::inside(&side.netns, sshd_path()?),
+        };
         command
             .args(["-D", "-e", "-f"])
             .arg(&config)

@@ -36,6 +36,8 @@ pub enum Server {
     Drain,
     /// The test server, closing early, on unix sockets.
     EagerSocket,
+    /// The test server, reading to the end and sending nothing, on pipes.
+    Forget,
     /// dropbear.
     Dropbear,
 }
@@ -61,6 +63,7 @@ pub struct World {
     eager: OnceLock<EagerHost>,
     drain: OnceLock<EagerHost>,
     socket: OnceLock<EagerHost>,
+    forget: OnceLock<EagerHost>,
     dropbear: OnceLock<Dropbear>,
     /// Ports of all servers that were asked for.
     ports: Mutex<BTreeSet<u16>>,
@@ -102,6 +105,7 @@ impl World {
             eager: OnceLock::new(),
             drain: OnceLock::new(),
             socket: OnceLock::new(),
+            forget: OnceLock::new(),
             dropbear: OnceLock::new(),
             ports: Mutex::default(),
         })
@@ -159,6 +163,7 @@ impl World {
             Server::EagerSocket => {
                 once(&self.socket, || self.start_eager("eager", "socketpair"))?.port
             }
+            Server::Forget => once(&self.forget, || self.start_eager("forget", "pipe"))?.port,
             Server::Dropbear => {
                 let home = Path::new("/home").join(USER);
                 let start = || Dropbear::start(&self.dir, &home, (self.uid, self.gid));
@@ -185,7 +190,9 @@ impl World {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(port);
         Target {
+            host: "127.0.0.1".to_owned(),
             port,
+            netns: None,
             user: USER.to_owned(),
             key: self.dir.join("user"),
         }
@@ -245,7 +252,7 @@ fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> anyhow::Result<T>) -> anyh
     cell.get().context("just filled")
 }
 
-fn run(command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command
         .stdin(Stdio::null())
         .output()

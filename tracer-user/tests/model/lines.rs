@@ -177,6 +177,7 @@ fn session_closed_is_as_the_contract_says() {
             "session": session(json!({"code": 0})), "verdict": "truncated", "gap": false, "gap_reasons": [],
             "opened": "2023-11-14T22:13:30.005000000Z",
             "streams": [stream("stdin", "pipe:[50000]", 0, 0), stdout, stderr],
+            "connection": {"queued": 0, "sent": 0, "acked": 0},
         })
     );
 }

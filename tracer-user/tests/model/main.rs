@@ -1,5 +1,6 @@
 //! What the model makes of stories told in records.
 
+mod delivery;
 mod gaps;
 mod lines;
 mod lives;

@@ -5,8 +5,8 @@ use lastbyte::{
     model::{Closed, Finding, Kind as About, Model, Slot, State, StreamReport, Update},
 };
 use tracer_ebpf::{
-    Chld, Conn, ConnId, Exec, Exit, Fork, Header, Holder, Kind, Loss, Proc, Record, Scan,
-    SessionStart, Signal, Start, Stream, StreamEnds, StreamNow, Tick, User, backend, role,
+    Chld, Conn, ConnId, Exec, Exit, Fork, Header, Holder, Kind, Loss, Proc, Progress, Record, Scan,
+    SessionStart, Signal, Socket, Start, Stream, StreamEnds, StreamNow, Tick, User, backend, role,
     session_id, transport,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes};
@@ -348,11 +348,27 @@ impl Road {
     }
 
     pub fn conn(&mut self, old: u32, new: u32, error: u32) -> &mut Self {
+        self.conn_at(old, new, error, Progress::default())
+    }
+
+    /// The connection changes state when it has come so far.
+    pub fn conn_at(&mut self, old: u32, new: u32, error: u32, at: Progress) -> &mut Self {
         self.put(Kind::Conn, |r: &mut Conn| {
             r.conn = conn();
             r.old = old;
             r.new = new;
             r.error = error;
+            r.progress = at;
+        })
+    }
+
+    /// The server's connection, as a scan finds it.
+    pub fn connected(&mut self, at: Progress) -> &mut Self {
+        self.put(Kind::Socket, |r: &mut Socket| {
+            r.proc = proc(SERVER);
+            r.state = 1;
+            r.conn = conn();
+            r.progress = at;
         })
     }
 

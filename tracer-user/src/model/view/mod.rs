@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub use self::{
     finding::{Cause, Finding, HolderView, Kind, Origin, State, Step},
     session::{BadSessionId, ExitStatus, SessionId, SessionView, Slot},
-    verdict::{Closed, Cut, GapReason, StreamReport, Verdict},
+    verdict::{Carried, Closed, Cut, GapReason, StreamReport, Verdict},
 };
 use super::escape::Visible;
 

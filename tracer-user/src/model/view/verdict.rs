@@ -93,6 +93,20 @@ pub struct Closed {
     pub gaps: Vec<GapReason>,
     /// Its observed streams.
     pub streams: Vec<StreamReport>,
+    /// What its connection carried to the client meanwhile; `None` when that is not known.
+    pub carried: Option<Carried>,
+}
+
+/// What a server sent to its client while a session lasted, in bytes of TCP payload: what SSH made of
+/// the session's data, and of everything else on the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Given to the kernel by the server.
+    pub queued: u64,
+    /// Put on the network, once at least.
+    pub sent: u64,
+    /// Acknowledged by the client's kernel.
+    pub acked: u64,
 }
 
 /// Why evidence is missing.
@@ -106,6 +120,8 @@ pub enum GapReason {
     NotObserved,
     /// A server's end went without being seen to be closed, with bytes unaccounted for.
     CloseNotSeen,
+    /// What the server sent last was acknowledged in part only, or is still on its way.
+    NotAcknowledged,
     /// There are more sessions than are kept.
     TooMany,
 }
@@ -119,6 +135,7 @@ impl GapReason {
             Self::Preexisting => "preexisting",
             Self::NotObserved => "not_observed",
             Self::CloseNotSeen => "close_not_seen",
+            Self::NotAcknowledged => "not_acknowledged",
             Self::TooMany => "too_many_sessions",
         }
     }

@@ -1,12 +1,13 @@
 //! What a shell cannot do: unusual ways to write to stdout, and to hold it.
 
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use std::{ptr, thread};
 
 use anyhow::{Context, ensure};
@@ -30,6 +31,14 @@ enum Way {
     Vmsplice { file: PathBuf },
     /// write(2) after making the pipe as large as it may be
     BigPipe { file: PathBuf },
+    /// write(2) of packets: O_DIRECT on a pipe
+    Packets { file: PathBuf },
+    /// Start programs that hold nothing, one after the other, for some seconds
+    Spawn { seconds: u64 },
+    /// Be a process with this pid until killed; needs root
+    Pid { pid: i32 },
+    /// Call oneself by this name, and pipe within oneself
+    Named { name: CString },
     /// Hand stdout to whoever listens on the socket, and end
     Pass { socket: PathBuf },
     /// Listen on the socket for one descriptor and keep it for some seconds
@@ -91,6 +100,33 @@ fn main() -> anyhow::Result<()> {
             );
             io::copy(&mut File::open(file)?.take(u64::MAX), &mut stdout)?;
         }
+        Way::Packets { file } => {
+            // SAFETY: F_SETFL takes flags.
+            moved(unsafe { libc::fcntl(STDOUT, libc::F_SETFL, libc::O_DIRECT) } as isize)?;
+            for packet in std::fs::read(file)?.chunks(1000) {
+                stdout.write_all(packet)?;
+            }
+        }
+        Way::Spawn { seconds } => {
+            let end = Instant::now() + Duration::from_secs(seconds);
+            while Instant::now() < end {
+                let mut child = Command::new("true");
+                child.stdin(Stdio::null()).stdout(Stdio::null());
+                child.stderr(Stdio::null()).status()?;
+            }
+        }
+        Way::Pid { pid } => as_pid(pid)?,
+        Way::Named { name } => {
+            // SAFETY: PR_SET_NAME reads the string up to its NUL.
+            moved(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) } as isize)?;
+            let mut child = Command::new("cat").stdin(Stdio::piped()).spawn()?;
+            child
+                .stdin
+                .take()
+                .context("no pipe")?
+                .write_all(b"named\n")?;
+            child.wait()?;
+        }
         Way::Pass { socket } => pass(&UnixStream::connect(socket)?)?,
         Way::Keep { socket, seconds } => {
             let listener =
@@ -101,6 +137,36 @@ fn main() -> anyhow::Result<()> {
             thread::sleep(Duration::from_secs(seconds));
         }
     }
+    Ok(())
+}
+
+/// Starts a child with that pid and waits until it is killed.
+fn as_pid(pid: i32) -> anyhow::Result<()> {
+    // SAFETY: clone_args is plain data for which all zeroes is a valid value.
+    let mut wanted: libc::clone_args = unsafe { std::mem::zeroed() };
+    wanted.exit_signal = libc::SIGCHLD as u64;
+    wanted.set_tid = ptr::from_ref(&pid) as u64;
+    wanted.set_tid_size = 1;
+    // SAFETY: without CLONE_VM this is a fork; the arguments live until the call returns.
+    let child = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const wanted,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    if child == 0 {
+        // SAFETY: neither touches memory of ours.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::pause();
+            libc::_exit(0);
+        }
+    }
+    moved(child as isize).context("clone3")?;
+    println!("ready");
+    // SAFETY: a null status is allowed.
+    moved(unsafe { libc::waitpid(pid, ptr::null_mut(), 0) } as isize)?;
     Ok(())
 }
 

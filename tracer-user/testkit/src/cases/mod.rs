@@ -4,6 +4,8 @@ mod adversarial;
 mod clean;
 mod copies;
 mod holders;
+mod identity;
+mod network;
 mod orphaned;
 mod quiet;
 mod recording;
@@ -23,8 +25,10 @@ pub fn all() -> Vec<Case> {
         writers::CASES,
         quiet::CASES,
         truncated::CASES,
+        network::CASES,
         orphaned::CASES,
         holders::CASES,
+        identity::CASES,
         waiting::CASES,
         servers::CASES,
         adversarial::CASES,

@@ -46,6 +46,13 @@ pub(super) const CASES: &[Case] = &[
         scenario: vmsplice,
     },
     Case {
+        id: "C16f",
+        title: "packets (O_DIRECT) to stdout",
+        class: Class::Clean,
+        tier: Tier::Full,
+        scenario: packets,
+    },
+    Case {
         id: "C19",
         title: "a pipe of 1 MiB and a stopped server",
         class: Class::Clean,
@@ -72,6 +79,10 @@ fn tee(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
 fn vmsplice(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     written(stage, "vmsplice")
+}
+
+fn packets(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    written(stage, "packets")
 }
 
 fn written(stage: &Stage<'_>, way: &str) -> anyhow::Result<Vec<Expect>> {

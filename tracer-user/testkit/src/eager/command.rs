@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::future::poll_fn;
 use std::io;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
@@ -97,7 +98,7 @@ impl Command {
     }
 
     /// Carries the streams until the session is over, as `mode` says, then closes the channel.
-    pub(super) async fn run(self, mode: Mode, channel: Channel<Msg>) {
+    pub(super) async fn run(self, mode: Mode, channel: Channel<Msg>, socket: Arc<TcpStream>) {
         let Self {
             mut child,
             mut child_signals,
@@ -106,11 +107,12 @@ impl Command {
             stderr,
         } = self;
         let (from_client, to_client) = channel.split();
+        let sends = mode != Mode::Forget;
         let mut input = tokio::spawn(feed(from_client, stdin));
         let mut output = Box::pin(async {
             tokio::join!(
-                carry(&stdout, &to_client, None),
-                carry(&stderr, &to_client, Some(EXTENDED_STDERR)),
+                carry(&stdout, sends.then_some(&to_client), None),
+                carry(&stderr, sends.then_some(&to_client), Some(EXTENDED_STDERR)),
             )
         });
 
@@ -131,6 +133,11 @@ impl Command {
         };
         close(&stdout);
         close(&stderr);
+        if !sends {
+            // The client may have left before.
+            drop(socket.shutdown(Shutdown::Both));
+            return;
+        }
         // The task owns stdin; for a socketpair this also gives up the write half of stdout's socket.
         input.abort();
         drop(input.await);
@@ -168,8 +175,9 @@ async fn reaped(child: &mut Child, signals: &mut Signal) -> io::Result<ExitStatu
     }
 }
 
-/// Sends what the command writes until EOF, or until the slot is emptied.
-async fn carry(slot: &Slot, to_client: &ChannelWriteHalf<Msg>, extended: Option<u32>) {
+/// Sends what the command writes until EOF, or until the slot is emptied; only reads it when there is
+/// nobody to send it to.
+async fn carry(slot: &Slot, to_client: Option<&ChannelWriteHalf<Msg>>, extended: Option<u32>) {
     let mut buffer = vec![0; CHUNK];
     loop {
         let length = read(slot, &mut buffer).await;
@@ -177,6 +185,7 @@ async fn carry(slot: &Slot, to_client: &ChannelWriteHalf<Msg>, extended: Option<
             close(slot);
             return;
         }
+        let Some(to_client) = to_client else { continue };
         let data = Bytes::copy_from_slice(&buffer[..length]);
         let sent = match extended {
             None => to_client.data_bytes(data).await,

@@ -1,37 +1,33 @@
 //! One client connection: authentication, channels, and which request starts what.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::sync::Arc;
 
-use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Server, Session, VerifiedPublicKey};
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId};
 
 use super::command::Command;
 use super::{Mode, Streams};
 
-/// Makes a [`Connection`] for each accepted client.
-pub(super) struct Listener {
-    pub(super) mode: Mode,
-    pub(super) streams: Streams,
-}
-
-impl Server for Listener {
-    type Handler = Connection;
-
-    fn new_client(&mut self, _peer: Option<SocketAddr>) -> Connection {
-        Connection {
-            mode: self.mode,
-            streams: self.streams,
-            idle: HashMap::new(),
-        }
-    }
-}
-
 /// Channels that were opened but not told what to run yet.
 pub(super) struct Connection {
     mode: Mode,
     streams: Streams,
+    socket: Arc<TcpStream>,
     idle: HashMap<ChannelId, Idle>,
+}
+
+impl Connection {
+    /// One client, on a copy of its socket.
+    pub(super) fn new(mode: Mode, streams: Streams, socket: TcpStream) -> Self {
+        Self {
+            mode,
+            streams,
+            socket: Arc::new(socket),
+            idle: HashMap::new(),
+        }
+    }
 }
 
 struct Idle {
@@ -95,7 +91,7 @@ impl Handler for Connection {
         match Command::start(data, idle.environment, self.streams) {
             Ok(command) => {
                 session.channel_success(channel)?;
-                tokio::spawn(command.run(self.mode, idle.channel));
+                tokio::spawn(command.run(self.mode, idle.channel, self.socket.clone()));
                 Ok(())
             }
             Err(error) => {

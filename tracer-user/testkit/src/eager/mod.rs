@@ -14,11 +14,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use russh::keys::{Algorithm, PrivateKey, decode_secret_key};
-use russh::server::{Config, Server as _};
+use russh::server::{Config, run_stream};
 use russh::{MethodKind, MethodSet};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use connection::Listener;
+use connection::Connection;
 
 /// What the server does when it learns that the command has exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,6 +27,8 @@ pub enum Mode {
     Eager,
     /// Read stdout and stderr to their end first.
     Drain,
+    /// Read them to their end, send nothing of it, and hang up.
+    Forget,
 }
 
 /// What connects the server with the command.
@@ -78,19 +80,23 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
         inactivity_timeout: None,
         // The less is under way inside the server, the more is left in the pipe at the exit.
         event_buffer_size: 1,
-        nodelay: true,
         ..Config::default()
     };
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
         .await
         .with_context(|| format!("cannot listen on 127.0.0.1:{}", options.port))?;
     println!("listening {}", socket.local_addr()?);
-    let mut listener = Listener {
-        mode: options.mode,
-        streams: options.streams,
-    };
-    listener
-        .run_on_socket(Arc::new(config), &socket)
-        .await
-        .context("accepting failed")
+    let config = Arc::new(config);
+    loop {
+        let (stream, _) = socket.accept().await.context("accepting failed")?;
+        stream.set_nodelay(true)?;
+        let stream = stream.into_std()?;
+        let connection = Connection::new(options.mode, options.streams, stream.try_clone()?);
+        let session = run_stream(config.clone(), TcpStream::from_std(stream)?, connection);
+        // Its end, however it comes about, is the client's business.
+        tokio::spawn(async move {
+            drop(session.await?.await);
+            Ok::<_, russh::Error>(())
+        });
+    }
 }

@@ -1,0 +1,189 @@
+//! The TCP leg: what the server had read, and whether its client got it.
+
+use lastbyte::model::{Carried, Cause, Cut, GapReason, Kind, Slot, Verdict};
+use tracer_ebpf::{Progress, edge};
+
+use crate::road::{Road, STDERR, STDIN, STDOUT, empty};
+
+const ESTABLISHED: u32 = 1;
+const FIN_WAIT1: u32 = 4;
+const CLOSE: u32 = 7;
+const CLOSE_WAIT: u32 = 8;
+const ECONNRESET: u32 = 104;
+const ETIMEDOUT: u32 = 110;
+const KILL: u32 = 9;
+
+/// The connection has carried 3000 B before the session.
+fn at(queued: u64, acked: u64) -> Progress {
+    Progress {
+        queued: 3000 + queued,
+        sent: 3000 + queued,
+        acked: 3000 + acked,
+    }
+}
+
+/// A command writes 500 B; the server reads the last 200 of them when it has queued 300 B, and
+/// closes all ends when the connection has come `so far`.
+fn read_all(road: &mut Road, so_far: Progress) {
+    road.session_with(5000, |r| r.progress = at(0, 0))
+        .exec(5000, 5000, 4700, &["bash", "-c", "report"])
+        .leader_exits(5000, 0, empty());
+    for slot in [STDIN, STDERR] {
+        road.closes(5000, slot, 0);
+    }
+    let now = road.now();
+    road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
+        r.counters.written = 500;
+        r.counters.read = 500;
+        r.counters.last_read = now;
+        r.progress = so_far;
+        r.mark = 3300;
+        r.held = 200;
+    })
+    .tick();
+}
+
+fn verdict(road: &Road) -> Verdict {
+    road.report(Slot::Stdout).verdict
+}
+
+fn lost(bytes: u64, cause: Cause) -> Verdict {
+    Verdict::Truncated(Cut {
+        bytes,
+        exact: false,
+        cause,
+    })
+}
+
+#[test]
+fn what_the_client_acknowledged_is_clean_and_accounted_for() {
+    let mut road = Road::exact();
+    read_all(&mut road, at(560, 300));
+    road.after(20)
+        .conn_at(ESTABLISHED, CLOSE_WAIT, 0, at(700, 700))
+        .tick();
+    assert_eq!(verdict(&road), Verdict::Clean);
+    let carried = Carried {
+        queued: 700,
+        sent: 700,
+        acked: 700,
+    };
+    assert_eq!(road.end().carried, Some(carried));
+}
+
+#[test]
+fn a_session_of_several_waits_for_its_bytes_to_be_acknowledged() {
+    let mut road = Road::exact();
+    read_all(&mut road, at(560, 300));
+    road.session(6000).tick();
+    road.run(900, |_| ());
+    assert!(road.closed().is_empty(), "200 B are still on their way");
+    road.run(5000, |road| {
+        road.server_holds(6000).connected(at(560, 560));
+    });
+    assert_eq!(road.end().session.leader_pid, 5000);
+    assert_eq!(verdict(&road), Verdict::Clean);
+}
+
+#[test]
+fn a_server_that_dies_with_what_it_has_read_drops_it() {
+    let mut road = Road::exact();
+    read_all(&mut road, at(300, 300));
+    assert!(road.closed().is_empty(), "it may send it yet");
+    road.after(50)
+        .conn_at(ESTABLISHED, FIN_WAIT1, 0, at(300, 300))
+        .server_exits(1 << 8)
+        .conn_at(FIN_WAIT1, CLOSE, 0, at(300, 300))
+        .tick()
+        .idle(1000);
+    assert_eq!(verdict(&road), lost(200, Cause::ServerDropped));
+    let [finding] = road.findings(Kind::Truncated)[..] else {
+        panic!("{:#?}", road.updates)
+    };
+    assert!(
+        finding.message.ends_with(
+            "the server read the last 200 B of stdout and never sent anything afterwards: at least \
+             that much was lost in its memory"
+        ),
+        "{}",
+        finding.message
+    );
+}
+
+#[test]
+fn whoever_killed_it_is_to_blame() {
+    let mut road = Road::exact();
+    read_all(&mut road, at(300, 300));
+    road.after(50)
+        .kill(4700, KILL)
+        .conn_at(ESTABLISHED, FIN_WAIT1, 0, at(300, 300))
+        .server_exits(KILL)
+        .conn_at(FIN_WAIT1, CLOSE, 0, at(300, 300))
+        .tick()
+        .idle(1000);
+    assert_eq!(verdict(&road), lost(200, Cause::ServerKilled));
+    let [finding] = road.findings(Kind::Truncated)[..] else {
+        panic!("{:#?}", road.updates)
+    };
+    assert!(
+        finding.message.contains(
+            "was ended by SIGKILL from kill pid 99 before it had sent the last 200 B that it had \
+             read of stdout"
+        ),
+        "{}",
+        finding.message
+    );
+}
+
+#[test]
+fn what_was_sent_and_never_acknowledged_is_undelivered() {
+    let mut road = Road::exact();
+    read_all(&mut road, at(560, 300));
+    road.after(50)
+        .server_exits(255 << 8)
+        .conn_at(ESTABLISHED, FIN_WAIT1, 0, at(560, 300))
+        .idle(20_000);
+    assert!(road.closed().is_empty(), "the kernel still sends");
+    road.conn_at(FIN_WAIT1, CLOSE, ETIMEDOUT, at(561, 300))
+        .tick()
+        .idle(1000);
+    assert_eq!(verdict(&road), lost(200, Cause::Undelivered));
+}
+
+#[test]
+fn what_was_acknowledged_in_part_is_unknown() {
+    let mut road = Road::exact();
+    read_all(&mut road, at(560, 300));
+    road.after(50)
+        .server_exits(255 << 8)
+        .conn_at(ESTABLISHED, FIN_WAIT1, 0, at(560, 400))
+        .conn_at(FIN_WAIT1, CLOSE, ETIMEDOUT, at(561, 400))
+        .tick()
+        .idle(1000);
+    assert_eq!(verdict(&road), Verdict::Unknown);
+    assert_eq!(road.end().gaps, [GapReason::NotAcknowledged]);
+    assert_eq!(road.end().verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_connection_of_which_no_end_is_seen_is_given_up_on() {
+    let mut road = Road::exact();
+    read_all(&mut road, at(560, 300));
+    road.after(50).server_exits(0).idle(149_000);
+    assert!(road.closed().is_empty());
+    road.idle(2_000);
+    assert_eq!(verdict(&road), Verdict::Unknown);
+}
+
+#[test]
+fn a_client_that_left_wanted_no_more() {
+    for (new, error) in [(CLOSE_WAIT, 0), (CLOSE, ECONNRESET)] {
+        let mut road = Road::exact();
+        read_all(&mut road, at(300, 300));
+        road.after(5)
+            .conn_at(ESTABLISHED, new, error, at(300, 300))
+            .tick()
+            .idle(100);
+        assert_eq!(verdict(&road), Verdict::Clean, "{new} {error}");
+    }
+}
