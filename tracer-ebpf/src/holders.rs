@@ -26,6 +26,10 @@ pub fn wants_all() -> bool {
 #[inline(always)]
 pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
     let all = wants_all();
+    // Its parent has the same and waits for it.
+    if !all && task.is_vforked() {
+        return;
+    }
     let out = Out {
         seq,
         task,

@@ -133,6 +133,12 @@ impl Task {
         field!(self.0, task_flags: u32) & PF_EXITING != 0
     }
 
+    /// Whether its parent waits in vfork(2) or posix_spawn(3) for it to execute something.
+    #[inline(always)]
+    pub fn is_vforked(self) -> bool {
+        field!(self.0, task_vfork_done: u64) != 0
+    }
+
     /// Whether no thread of its group is alive: true in the exit handler of the last one, since
     /// `do_exit` decrements `signal->live` before the tracepoint (kernel/exit.c).
     #[inline(always)]

@@ -77,6 +77,8 @@ layout! {
     task_mm: "task_struct"."mm";
     /// Credentials.
     task_cred: "task_struct"."real_cred";
+    /// Who waits until it executes something (vfork(2)).
+    task_vfork_done: "task_struct"."vfork_done";
     /// Pid structure.
     task_thread_pid: "task_struct"."thread_pid";
     /// Threads alive.

@@ -7,11 +7,20 @@
 
 use tracer_ebpf::{ConnId, Progress};
 
-use super::{session::Session, stream::Stream, verdict, view::Carried};
+use super::{
+    session::Session,
+    stream::{Close, Stream},
+    verdict,
+    view::Carried,
+};
 
 /// How long a connection is waited for that is neither open nor gone, ns: the kernel sends what a
 /// server left behind 8 times anew (`tcp_orphan_retries`, ip-sysctl.rst), for some 100 s.
 pub(super) const GIVEN_UP: u64 = 150_000_000_000;
+
+const TCP_FIN_WAIT1: u32 = 4;
+const TCP_CLOSE: u32 = 7;
+const TCP_LAST_ACK: u32 = 9;
 
 /// A session's share of what is known of its connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +28,8 @@ pub(super) struct Delivery {
     /// What was there before the session.
     base: Progress,
     last: Progress,
+    /// The server has closed its side: the sums count one more, for the FIN.
+    fin: bool,
     /// The connection is no more: `last` is final.
     gone: bool,
 }
@@ -52,26 +63,33 @@ impl Delivery {
         Self {
             base,
             last: base,
-            gone: false,
+            ..Self::default()
         }
     }
 
     /// Takes in how far the connection has come. Records of two CPUs may tell it in the wrong
     /// order; it only grows.
     pub fn saw(&mut self, progress: Progress) {
+        let queued = progress.queued.saturating_sub(u64::from(self.fin));
         self.last = Progress {
-            queued: self.last.queued.max(progress.queued),
-            sent: self.last.sent.max(progress.sent),
-            acked: self.last.acked.max(progress.acked),
+            queued: self.last.queued.max(queued),
+            sent: self.last.sent.max(progress.sent.min(queued)),
+            acked: self.last.acked.max(progress.acked.min(queued)),
         };
+    }
+
+    /// The connection changes to this state of include/net/tcp_states.h.
+    pub fn state(&mut self, new: u32) {
+        match new {
+            // tcp_close and tcp_shutdown change the state, then queue the FIN (net/ipv4/tcp.c).
+            TCP_FIN_WAIT1 | TCP_LAST_ACK => self.fin = true,
+            TCP_CLOSE => self.gone = true,
+            _ => {}
+        }
     }
 
     pub fn queued(&self) -> u64 {
         self.last.queued
-    }
-
-    pub fn ended(&mut self) {
-        self.gone = true;
     }
 
     /// What the connection has carried since the session began.
@@ -90,8 +108,10 @@ pub(super) fn fate(session: &Session, stream: &Stream) -> Fate {
     if session.conn == ConnId::default() || stream.held == 0 || !stream.slot.is_output() {
         return Fate::Untold;
     }
+    // A command that lives may have closed its output itself.
+    let unwanted = |close: &Close| close.writers > 0 && verdict::client_asked(close);
     if session.peer_left.is_some_and(|left| !left.unreached)
-        || stream.close.as_ref().is_some_and(verdict::client_asked)
+        || stream.close.as_ref().is_some_and(unwanted)
     {
         return Fate::Untold;
     }

@@ -391,9 +391,7 @@ impl Session {
         if record.new != TCP_ESTABLISHED {
             self.conn_ended.get_or_insert(record.header.time);
         }
-        if record.new == TCP_CLOSE {
-            self.delivery.ended();
-        }
+        self.delivery.state(record.new);
         let unreached = UNREACHED.contains(&record.error);
         let left = match record.new {
             TCP_FIN_WAIT1 => {

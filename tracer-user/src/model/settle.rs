@@ -1,7 +1,7 @@
 //! What a tick decides: everything that happened before it is known by then.
 
 use super::{
-    Env, delivery,
+    Env,
     escape::Visible,
     message, orphan,
     session::Session,
@@ -280,9 +280,10 @@ impl Session {
             .observed()
             .map(|stream| verdict::report(&self, stream, env))
             .collect();
-        if self
-            .outputs()
-            .any(|stream| delivery::fate(&self, stream).is_open())
+        if self.gaps.is_empty()
+            && reports
+                .iter()
+                .any(|report| report.verdict == Verdict::Unknown)
         {
             self.gap(GapReason::NotAcknowledged);
         }

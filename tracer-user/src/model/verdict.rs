@@ -32,9 +32,6 @@ pub(super) fn cut(session: &Session, stream: &Stream, env: &Env) -> Option<Cut> 
             cause: cause(session, stream, &close),
         });
     }
-    if client_asked(&close) {
-        return None;
-    }
     let (bytes, cause) = refused(session, stream, &close).or_else(|| unsent(session, stream))?;
     Some(Cut {
         bytes,
@@ -46,6 +43,9 @@ pub(super) fn cut(session: &Session, stream: &Stream, env: &Env) -> Option<Cut> 
 /// A write that failed for want of a reader: its bytes, and who is to blame.
 fn refused(session: &Session, stream: &Stream, close: &Close) -> Option<(u64, Cause)> {
     let bytes = stream.refused.filter(|_| !stream.unlistened)?;
+    if client_asked(close) {
+        return None;
+    }
     // A client that left first wanted no more; nothing that was written is gone.
     let cause = match (
         session.left_before(close.time),

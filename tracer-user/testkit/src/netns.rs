@@ -94,7 +94,7 @@ impl Side {
     ///
     /// # Errors
     /// When there is none of that name.
-    pub fn set(&self, parameter: &str, value: u32) -> anyhow::Result<()> {
+    pub fn set(&self, parameter: &str, value: &str) -> anyhow::Result<()> {
         let mut shell = inside(&self.netns, "sh");
         shell.args(["-c", &format!("echo {value} >/proc/sys/{parameter}")]);
         run(&mut shell)

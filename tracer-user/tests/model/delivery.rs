@@ -28,6 +28,10 @@ fn read_all(road: &mut Road, so_far: Progress) {
     road.session_with(5000, |r| r.progress = at(0, 0))
         .exec(5000, 5000, 4700, &["bash", "-c", "report"])
         .leader_exits(5000, 0, empty());
+    ends_closed(road, so_far, 0);
+}
+
+fn ends_closed(road: &mut Road, so_far: Progress, writers: u32) {
     for slot in [STDIN, STDERR] {
         road.closes(5000, slot, 0);
     }
@@ -36,6 +40,7 @@ fn read_all(road: &mut Road, so_far: Progress) {
         r.counters.written = 500;
         r.counters.read = 500;
         r.counters.last_read = now;
+        r.writers = writers;
         r.progress = so_far;
         r.mark = 3300;
         r.held = 200;
@@ -93,7 +98,7 @@ fn a_server_that_dies_with_what_it_has_read_drops_it() {
     road.after(50)
         .conn_at(ESTABLISHED, FIN_WAIT1, 0, at(300, 300))
         .server_exits(1 << 8)
-        .conn_at(FIN_WAIT1, CLOSE, 0, at(300, 300))
+        .conn_at(FIN_WAIT1, CLOSE, 0, at(301, 301))
         .tick()
         .idle(1000);
     assert_eq!(verdict(&road), lost(200, Cause::ServerDropped));
@@ -108,6 +113,45 @@ fn a_server_that_dies_with_what_it_has_read_drops_it() {
         "{}",
         finding.message
     );
+}
+
+#[test]
+fn a_command_that_closes_its_output_before_it_ends_loses_it_all_the_same() {
+    let mut road = Road::exact();
+    road.session_with(5000, |r| r.progress = at(0, 0)).exec(
+        5000,
+        5000,
+        4700,
+        &["bash", "-c", "report"],
+    );
+    ends_closed(&mut road, at(300, 300), 0);
+    road.after(1)
+        .leader_exits(5000, 0, empty())
+        .conn_at(ESTABLISHED, FIN_WAIT1, 0, at(300, 300))
+        .conn_at(FIN_WAIT1, CLOSE, ECONNRESET, at(301, 301))
+        .tick()
+        .idle(1000);
+    assert_eq!(verdict(&road), lost(200, Cause::ServerDropped));
+}
+
+#[test]
+fn what_a_client_wanted_no_more_is_no_loss() {
+    let mut road = Road::exact();
+    road.session_with(5000, |r| r.progress = at(0, 0)).exec(
+        5000,
+        5000,
+        4700,
+        &["bash", "-c", "yes"],
+    );
+    ends_closed(&mut road, at(300, 300), 1);
+    road.after(1)
+        .leader_exits(5000, 0, empty())
+        .kill(4700, KILL)
+        .server_exits(KILL)
+        .conn_at(ESTABLISHED, CLOSE, 0, at(300, 300))
+        .tick()
+        .idle(1000);
+    assert_eq!(verdict(&road), Verdict::Clean);
 }
 
 #[test]

@@ -53,41 +53,46 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn t7d(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    // Below the 2 MiB of a channel's window, above what the sockets between two hosts take.
+    // Below the 2 MiB of a channel's window, above what the sockets take.
     const SIZE: u64 = 2_000_000;
+    const SMALL: &str = "4096 16384 65536";
     let patience = stage.setting.patience;
+    let apart = Apart::new(stage, "sshd-narrow", &[])?;
+    apart.network.server.set("net/ipv4/tcp_wmem", SMALL)?;
+    apart.network.client.set("net/ipv4/tcp_rmem", SMALL)?;
     let gate = stage.setting.world.fifo(&new_marker())?;
     let command = format!("cat {}; head -c {SIZE} /dev/zero", gate.display());
-    let started = stage.start(OpenSsh, &command)?;
+    let started = apart.start(stage, &command)?;
     let leader = leader(&started.marker, patience)?;
     sys::kill(started.client.pid(), libc::SIGSTOP)?;
     // Opening the gate lets `cat` go on, closing it at once ends it.
     drop(std::fs::File::create(&gate)?);
-    let read = leader.gone(patience);
-    // The server has read it all when it has closed its end.
-    let closed =
+    let read = leader.gone(patience).and_then(|()| {
+        let what = "the server to read to the end";
         stage
             .setting
             .tracer
-            .wait_for(stage.mark, patience, "the end of the stream", |events| {
+            .wait_for(stage.mark, patience, what, |events| {
                 let mut ends = events.iter().filter(|event| event.is("stream_eof"));
                 ends.find(|event| event.command().contains(&started.marker))
                     .map(drop)
-            });
+            })
+    });
     let killed = sys::kill(leader.parent, libc::SIGKILL);
     sys::kill(started.client.pid(), libc::SIGCONT)?;
     read?;
-    closed?;
     killed?;
     let run = started.finish(patience)?.ended_with(255)?;
     let lost = SIZE - run.arrived.stdout;
     ensure!(lost > 0, "the sockets took all of it");
     stage.notes.push(format!("{lost} B did not arrive"));
-    Ok(vec![run.clean().exits(0).cut(
-        Stream::Stdout,
-        &["server_killed"],
-        Bytes::Within(1, lost),
-    )])
+    Ok(vec![
+        run.clean().from(apart.network.client.address).exits(0).cut(
+            Stream::Stdout,
+            &["server_killed"],
+            Bytes::Within(1, lost),
+        ),
+    ])
 }
 
 /// A server and a client with a cable between them.
@@ -102,8 +107,8 @@ impl Apart {
         let network = Network::new()
             .map_err(|error| Skipped(format!("no network namespaces here: {error:#}")))?;
         // Gives up on a silent client after some seconds instead of a quarter of an hour.
-        network.server.set("net/ipv4/tcp_retries2", 3)?;
-        network.server.set("net/ipv4/tcp_orphan_retries", 3)?;
+        network.server.set("net/ipv4/tcp_retries2", "3")?;
+        network.server.set("net/ipv4/tcp_orphan_retries", "3")?;
         let world = stage.setting.world;
         let place = Some(&network.server);
         let sshd = Sshd::start_at(world.dir(), name, Sftp::Internal, lines, place)?;
