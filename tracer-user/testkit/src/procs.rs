@@ -247,6 +247,19 @@ pub fn quiescent(
 pub fn poll<T>(
     patience: Duration,
     what: &str,
+    look: impl FnMut() -> Option<T>,
+) -> anyhow::Result<T> {
+    poll_every(LOOK_AGAIN, patience, what, look)
+}
+
+/// As [`poll`], with this time between two looks: for one that takes long itself.
+///
+/// # Errors
+/// As [`poll`].
+pub fn poll_every<T>(
+    pause: Duration,
+    patience: Duration,
+    what: &str,
     mut look: impl FnMut() -> Option<T>,
 ) -> anyhow::Result<T> {
     let deadline = Instant::now() + patience;
@@ -257,7 +270,7 @@ pub fn poll<T>(
         if Instant::now() > deadline {
             bail!("waited {:.0} s in vain for {what}", patience.as_secs_f32());
         }
-        thread::sleep(LOOK_AGAIN);
+        thread::sleep(pause);
     }
 }
 

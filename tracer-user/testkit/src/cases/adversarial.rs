@@ -13,7 +13,7 @@ use crate::case::{Case, Class, Tier};
 use crate::client::{Client, Target};
 use crate::event::Event;
 use crate::expect::{Bytes, Expect, Stream, Who};
-use crate::procs::{self, poll};
+use crate::procs::{self, poll, poll_every};
 use crate::stage::{Stage, new_marker};
 use crate::sys;
 use crate::tracer::Tracer;
@@ -136,7 +136,8 @@ fn a3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     }
     let bomb = "bomb() { [ $1 = 0 ] || { bomb $(($1 - 1)) & bomb $(($1 - 1)); wait; }; }; bomb 8";
     let bomb = stage.start(OpenSsh, bomb)?;
-    poll(patience * 4, "all sessions to be open", || {
+    let seldom = Duration::from_millis(500);
+    poll_every(seldom, patience * 4, "all sessions to be open", || {
         let waiting = procs::readers_of(&gate);
         (waiting == SESSIONS).then_some(())
     })?;
