@@ -158,12 +158,18 @@ impl Task {
         )
     }
 
+    /// The executable file.
+    #[inline(always)]
+    pub fn program(self) -> File {
+        let mm = field!(self.0, task_mm: u64);
+        File(field!(mm, mm_exe_file: u64))
+    }
+
     /// Base name of the executable file.
     #[inline(always)]
     pub fn exe(self, out: &mut [u8; EXE_LEN]) {
-        let mm = field!(self.0, task_mm: u64);
-        let file = field!(mm, mm_exe_file: u64);
-        let name = field!(field!(file, file_dentry: u64), dentry_name: u64);
+        let file = self.program();
+        let name = field!(field!(file.0, file_dentry: u64), dentry_name: u64);
         *out = [0; EXE_LEN];
         if name != 0 {
             // SAFETY: the helper checks the address. A longer name is cut and then matches none.
@@ -224,6 +230,12 @@ impl File {
     #[inline(always)]
     pub fn inode(self) -> u64 {
         field!(self.0, file_inode: u64)
+    }
+
+    /// User id of whom it belongs to.
+    #[inline(always)]
+    pub fn owner(self) -> u32 {
+        field!(self.inode(), inode_uid: u32)
     }
 
     #[inline(always)]

@@ -115,6 +115,8 @@ layout! {
     dentry_name: "dentry"."d_name.name";
     /// Type and permissions.
     inode_mode: "inode"."i_mode";
+    /// Owner.
+    inode_uid: "inode"."i_uid";
     /// Number.
     inode_ino: "inode"."i_ino";
     /// Device number.

@@ -295,6 +295,10 @@ pub struct SessionStart {
     pub uid: u32,
     /// 1 when the session began before the tracer.
     pub preexisting: u32,
+    /// User id of whom the server's executable file belongs to.
+    pub owner: u32,
+    /// Always 0.
+    pub pad: u32,
     /// stdin, stdout, stderr.
     pub streams: [StreamEnds; STREAMS],
     /// The connection, all zero when it is not known.

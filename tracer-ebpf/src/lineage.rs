@@ -296,6 +296,7 @@ pub extern "C" fn bind() -> u64 {
         }
         if parent.tgid() == server {
             r.server = parent.proc();
+            r.owner = parent.program().owner();
             parent.exe(&mut r.exe);
         }
         if let Some(sock) = conn {

@@ -114,6 +114,8 @@ struct Session<'a> {
 struct Server<'a> {
     exe: Option<&'a str>,
     pid: Option<u32>,
+    /// User id of whom the executable file belongs to; null for root.
+    owner: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -280,6 +282,7 @@ fn session(it: &SessionView) -> Session<'_> {
         server: Server {
             exe: Some(it.server_exe.as_str()).filter(|exe| !exe.is_empty()),
             pid: known(it.server_pid),
+            owner: it.server_owner,
         },
         command: it.command.as_deref(),
         leader: Leader {

@@ -4,7 +4,7 @@ use super::Clock;
 use crate::model::{
     Closed, Finding, HolderView, Kind, Origin, Process, SessionView, Started, State, StreamNews,
     StreamReport, Update, Verdict,
-    message::{command, duration, ended, held, user, who},
+    message::{command, duration, ended, held, own_server, user, who},
 };
 
 /// Appends the lines that an update makes.
@@ -182,10 +182,15 @@ fn from(session: &SessionView) -> String {
     } else {
         session.leader_pid
     };
-    match session.peer {
-        Some(peer) => format!("session {pid} {} from {}", user(session), peer.ip()),
-        None => format!("session {pid} {}", user(session)),
-    }
+    let from = match session.peer {
+        Some(peer) => format!(" from {}", peer.ip()),
+        None => String::new(),
+    };
+    format!(
+        "session {pid} {}{from}{}",
+        user(session),
+        own_server(session)
+    )
 }
 
 fn arguments(it: &Process) -> String {

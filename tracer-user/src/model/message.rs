@@ -310,9 +310,19 @@ pub(crate) fn who(view: &SessionView) -> String {
         view.leader_pid
     };
     let user = user(view);
-    match view.peer {
-        Some(peer) => format!("session {pid} ({user} from {})", peer.ip()),
-        None => format!("session {pid} ({user})"),
+    let from = match view.peer {
+        Some(peer) => format!(" from {}", peer.ip()),
+        None => String::new(),
+    };
+    format!("session {pid} ({user}{from}{})", own_server(view))
+}
+
+/// Says that it is a server of a user's own.
+pub(crate) fn own_server(view: &SessionView) -> String {
+    match view.server_owner {
+        Some(owner) if view.uid == Some(owner) => format!(" on a {} of their own", view.server_exe),
+        Some(owner) => format!(" on uid {owner}'s own {}", view.server_exe),
+        None => String::new(),
     }
 }
 

@@ -3,7 +3,10 @@
 //! Runs after the programs are attached, so nothing falls between: what the kernel side learns
 //! meanwhile stands, the snapshot only adds.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    os::unix::fs::MetadataExt,
+};
 
 use aya::{Ebpf, maps::MapError};
 use procfs::process::Process;
@@ -346,6 +349,8 @@ impl World {
             start.progress = connection.progress;
         }
         start.exe = fixed(&exe_name(server));
+        let program = std::fs::metadata(format!("/proc/{server}/exe"));
+        start.owner = program.map_or(0, |file| file.uid());
         Found { start, keys }
     }
 
@@ -361,7 +366,7 @@ impl World {
         let (first, on) = (*first, first.conn);
         let is_other =
             |other: &&Socket| other.conn.local_port == on.local_port && other.conn.sock != on.sock;
-        match others.iter().any(|other| is_other(other)) {
+        match others.iter().any(is_other) {
             true => None,
             false => Some(first),
         }

@@ -218,12 +218,18 @@ fn identity(event: &Event, expect: &Expect, problems: &mut Vec<String>) {
     let (names, peer_known): (&[&str], bool) = match expect.server {
         Server::OpenSsh | Server::OpenSshInternal => (&["sshd", "sshd-session"], true),
         Server::Dropbear => (&["dropbear"], true),
+        Server::Own => (&["sshd"], false),
         // One process serves all connections: which one a session belongs to need not be known.
         Server::Eager | Server::Drain | Server::EagerSocket | Server::Forget => (&["eager"], false),
     };
     let exe = text("/session/server/exe").unwrap_or("");
     if !names.contains(&exe.rsplit('/').next().unwrap_or(exe)) {
         problems.push(format!("server is {exe:?}, in truth one of {names:?}"));
+    }
+    let owner = event.value.pointer("/session/server/owner");
+    let owned = owner.is_some_and(serde_json::Value::is_u64);
+    if owned != (expect.server == Server::Own) {
+        problems.push(format!("the server's program belongs to {owner:?}"));
     }
     let peer = text("/session/peer");
     let address =

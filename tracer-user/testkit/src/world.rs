@@ -38,6 +38,8 @@ pub enum Server {
     EagerSocket,
     /// The test server, reading to the end and sending nothing, on pipes.
     Forget,
+    /// The test server, reading to the end, as the test user's own program called `sshd`.
+    Own,
     /// dropbear.
     Dropbear,
 }
@@ -64,6 +66,7 @@ pub struct World {
     drain: OnceLock<EagerHost>,
     socket: OnceLock<EagerHost>,
     forget: OnceLock<EagerHost>,
+    own: OnceLock<EagerHost>,
     dropbear: OnceLock<Dropbear>,
     /// Ports of all servers that were asked for.
     ports: Mutex<BTreeSet<u16>>,
@@ -106,6 +109,7 @@ impl World {
             drain: OnceLock::new(),
             socket: OnceLock::new(),
             forget: OnceLock::new(),
+            own: OnceLock::new(),
             dropbear: OnceLock::new(),
             ports: Mutex::default(),
         })
@@ -164,6 +168,15 @@ impl World {
                 once(&self.socket, || self.start_eager("eager", "socketpair"))?.port
             }
             Server::Forget => once(&self.forget, || self.start_eager("forget", "pipe"))?.port,
+            Server::Own => {
+                once(&self.own, || {
+                    let program = self.dir.join("sshd");
+                    fs::copy(&self.eager_source, &program)?;
+                    std::os::unix::fs::chown(&program, Some(self.uid), Some(self.gid))?;
+                    self.start(&program, "drain", "pipe")
+                })?
+                .port
+            }
             Server::Dropbear => {
                 let home = Path::new("/home").join(USER);
                 let start = || Dropbear::start(&self.dir, &home, (self.uid, self.gid));
@@ -213,7 +226,11 @@ impl World {
     }
 
     fn start_eager(&self, mode: &str, streams: &str) -> anyhow::Result<EagerHost> {
-        let mut command = Command::new(&self.eager_binary);
+        self.start(&self.eager_binary, mode, streams)
+    }
+
+    fn start(&self, program: &Path, mode: &str, streams: &str) -> anyhow::Result<EagerHost> {
+        let mut command = Command::new(program);
         command
             .args(["--mode", mode, "--streams", streams, "--port", "0"])
             .stdin(Stdio::null())

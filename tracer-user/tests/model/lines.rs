@@ -108,7 +108,7 @@ fn started_is_as_the_contract_says() {
 fn session(exit: Value) -> Value {
     json!({
         "id": "5000-3uw", "user": "alice", "uid": 1000, "peer": "10.0.0.5:51234", "local": "10.0.0.1:22",
-        "server": {"exe": "sshd-session", "pid": 4700}, "command": "bash -c 'sleep 20 &'",
+        "server": {"exe": "sshd-session", "pid": 4700, "owner": null}, "command": "bash -c 'sleep 20 &'",
         "leader": {"pid": 5000, "exit": exit},
     })
 }

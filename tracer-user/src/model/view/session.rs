@@ -149,6 +149,9 @@ pub struct SessionView {
     pub local: Option<SocketAddr>,
     /// Base name of the server's executable; empty when not known.
     pub server_exe: Visible,
+    /// Whom the server's executable file belongs to, when that is not root: it is a server of that
+    /// user's own, whatever it is called.
+    pub server_owner: Option<u32>,
     /// The server's pid; 0 when not known.
     pub server_pid: u32,
     /// What the leader executed first, in the shell's writing; `None` when it never executed

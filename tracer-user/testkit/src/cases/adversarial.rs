@@ -19,7 +19,7 @@ use crate::sys;
 use crate::tracer::Tracer;
 use crate::world::{
     BIG,
-    Server::{Eager, OpenSsh},
+    Server::{Eager, OpenSsh, Own},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -78,7 +78,12 @@ fn a1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let named = stage
         .run(OpenSsh, &format!("{} named sshd", fixture.display()))?
         .ended_with(0)?;
+    // A user's own server is one, and told to be the user's.
+    let own = stage.run(Own, "echo hi")?.ended_with(0)?;
     Ok(vec![
+        own.clean()
+            .exits(0)
+            .counts(Stream::Stdout, Some(3), Some(3)),
         run.clean()
             .exits(0)
             .counts(Stream::Stdout, Some(6), Some(6)),
