@@ -215,12 +215,14 @@ layout! {
     tcp_snd_una: "tcp_sock"."snd_una";
     /// Bytes that the peer has acknowledged.
     tcp_bytes_acked: "tcp_sock"."bytes_acked";
-    /// First argument of a system call.
-    regs_arg0: "pt_regs"."di" or "regs", optional = "no syscall backend";
-    /// Second argument of a system call.
-    regs_arg1: "pt_regs"."si" or "regs", optional = "no syscall backend";
-    /// Third argument of a system call.
-    regs_arg2: "pt_regs"."dx" or "regs", optional = "no syscall backend";
-    /// Fourth argument of a system call.
+    /// First argument of a system call or function.
+    regs_arg0: "pt_regs"."di" or "regs", optional = "no kprobe and no syscall backend";
+    /// Second argument of a system call or function.
+    regs_arg1: "pt_regs"."si" or "regs", optional = "no kprobe and no syscall backend";
+    /// Third argument of a system call or function.
+    regs_arg2: "pt_regs"."dx" or "regs", optional = "no kprobe and no syscall backend";
+    /// Fourth argument of a system call; a function has it elsewhere on x86-64.
     regs_arg3: "pt_regs"."r10" or "regs", optional = "no syscall backend";
+    /// Result of a function.
+    regs_result: "pt_regs"."ax" or "regs", optional = "no kprobe backend";
 }

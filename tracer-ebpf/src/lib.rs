@@ -551,7 +551,8 @@ pub mod loss {
     pub const STREAMS: u32 = 2;
     /// The table of sessions was full.
     pub const SESSIONS: u32 = 3;
-    /// The table of system calls under way was full.
+    /// A call's beginning or end was not seen: the table of calls under way was full, or the
+    /// kernel could not follow as many.
     pub const CALLS: u32 = 4;
     /// How many there are.
     pub const KINDS: usize = 5;

@@ -7,7 +7,9 @@
     reason = "the only way to an atomic addition on this target"
 )]
 
+mod calls;
 mod emit;
+mod functions;
 mod holders;
 mod kernel;
 mod lineage;
@@ -23,10 +25,10 @@ mod unix;
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    EbpfContext,
-    macros::{btf_tracepoint, fentry, fexit},
-    programs::{BtfTracePointContext, FEntryContext, FExitContext},
+    macros::btf_tracepoint,
+    programs::{BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
+use functions::{Arguments, on_entry, on_return, program};
 use kernel::{File, Sock, Task, field};
 use tty::Tty;
 use unix::Unix;
@@ -79,111 +81,97 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-// Backend fentry.
+// Backends fentry and kprobe.
 
-/// `create_pipe_files` makes the read end as a clone of the write end (fs/pipe.c), and only here can
-/// both be had: its own argument is a pointer to pointers, which the verifier gives to no program.
-#[fexit(function = "alloc_file_clone")]
-fn pipe_create(ctx: FExitContext) -> i32 {
-    pipe::cloned(File(ctx.arg(0)), File(ctx.arg(3)));
-    0
+on_return! {
+    /// `create_pipe_files` makes the read end as a clone of the write end (fs/pipe.c), and only here
+    /// can both be had: its own argument is a pointer to pointers, which the verifier gives to no
+    /// fexit program.
+    fn pipe_create(call: 3) -> result
+    when { streams::by_server() }
+    { pipe::cloned(File(call.arg(0)), File(result)) }
 }
 
-#[fentry(function = "pipe_write")]
-fn pipe_write_enter(ctx: FEntryContext) -> i32 {
-    let file = File(field!(ctx.arg(0), kiocb_file: u64));
-    streams::write_enter(file.as_pipe().0);
-    0
-}
-
-#[fexit(function = "pipe_write")]
-fn pipe_write_exit(ctx: FExitContext) -> i32 {
-    let file = File(field!(ctx.arg(0), kiocb_file: u64));
-    let left = field!(ctx.arg(1), iter_count: u64);
-    streams::write_exit(file.as_pipe().0, ctx.arg(2), left);
-    0
-}
-
-#[fexit(function = "pipe_read")]
-fn pipe_read_exit(ctx: FExitContext) -> i32 {
-    let file = File(field!(ctx.arg(0), kiocb_file: u64));
-    streams::read_exit(file.as_pipe().0, ctx.arg(2));
-    0
-}
-
-#[fentry(function = "pipe_release")]
-fn pipe_release(ctx: FEntryContext) -> i32 {
-    pipe::release(File(ctx.arg(1)));
-    0
-}
-
-#[fentry(function = "free_pipe_info")]
-fn pipe_free(ctx: FEntryContext) -> i32 {
-    streams::freed(ctx.arg(0));
-    0
-}
-
-#[fexit(function = "unix_socketpair")]
-fn unix_pair(ctx: FExitContext) -> i32 {
-    unix::paired(ctx.arg(0), ctx.arg(1));
-    0
-}
-
-#[fentry(function = "unix_stream_sendmsg")]
-fn unix_send_enter(ctx: FEntryContext) -> i32 {
-    streams::write_enter(unix::written(Unix::of_socket(ctx.arg(0))));
-    0
-}
-
-#[fexit(function = "unix_stream_sendmsg")]
-fn unix_send_exit(ctx: FExitContext) -> i32 {
-    let result: i32 = ctx.arg(3);
-    let key = unix::written(Unix::of_socket(ctx.arg(0)));
-    streams::write_exit(key, i64::from(result), ctx.arg(2));
-    0
-}
-
-#[fexit(function = "unix_stream_recvmsg")]
-fn unix_receive_exit(ctx: FExitContext) -> i32 {
-    let result: i32 = ctx.arg(4);
-    streams::read_exit(unix::taken(Unix::of_socket(ctx.arg(0))), i64::from(result));
-    0
-}
-
-#[fentry(function = "unix_release_sock")]
-fn unix_release(ctx: FEntryContext) -> i32 {
-    // Read as a number: the verifier gives no typed pointer to a global function.
-    unix::release(Unix(kernel::read(ctx.as_ptr() as u64, 0)), 1);
-    0
-}
-
-#[fexit(function = "pty_write")]
-fn pty_write_exit(ctx: FExitContext) -> i32 {
-    let result: i32 = ctx.arg(3);
-    streams::write_exit(Tty(ctx.arg(0)).link().0, i64::from(result), 0);
-    0
-}
-
-#[fexit(function = "tty_read")]
-fn tty_read_exit(ctx: FExitContext) -> i32 {
-    let file = File(field!(ctx.arg(0), kiocb_file: u64));
-    streams::read_exit(tty::of_file(file).0, ctx.arg(2));
-    0
-}
-
-/// The same before 5.12: `tty_read(file, buf, count, ppos)`.
-#[fexit(function = "tty_read")]
-fn tty_read_exit_old(ctx: FExitContext) -> i32 {
-    streams::read_exit(tty::of_file(File(ctx.arg(0))).0, ctx.arg(4));
-    0
-}
-
-#[fentry(function = "tty_release")]
-fn tty_release(ctx: FEntryContext) -> i32 {
-    let file = File(ctx.arg(1));
-    if file.is_ptmx() {
-        tty::release(file, 1);
+on_return! {
+    fn pipe_write(call: 2) -> result
+    enter { streams::write_enter(pipe::of_call(call.arg(0))) }
+    {
+        let left = field!(call.arg(1), iter_count: u64);
+        streams::write_exit(pipe::of_call(call.arg(0)), result as i64, left);
     }
+}
+
+on_return! {
+    fn pipe_read(call: 2) -> result
+    when { streams::is_stream(pipe::of_call(call.arg(0))) }
+    { streams::read_exit(pipe::of_call(call.arg(0)), result as i64) }
+}
+
+on_entry! {
+    fn pipe_release(call) { pipe::release(File(call.arg(1))) }
+}
+
+on_entry! {
+    fn pipe_free(call) { streams::freed(call.arg(0)) }
+}
+
+on_return! {
+    fn unix_pair(call: 2) -> _result
+    when { streams::by_server() }
+    { unix::paired(call.arg(0), call.arg(1)) }
+}
+
+on_return! {
+    fn unix_send(call: 3) -> result
+    enter { streams::write_enter(unix::written(Unix::of_socket(call.arg(0)))) }
+    {
+        let key = unix::written(Unix::of_socket(call.arg(0)));
+        streams::write_exit(key, functions::int(result), call.arg(2));
+    }
+}
+
+on_return! {
+    fn unix_receive(call: 4) -> result
+    when { unix::taken(Unix::of_socket(call.arg(0))) != 0 }
+    { streams::read_exit(unix::taken(Unix::of_socket(call.arg(0))), functions::int(result)) }
+}
+
+on_entry! {
+    fn unix_release(call) { unix::release(Unix(call.number(0)), 1) }
+}
+
+on_return! {
+    fn pty_write(call: 3) -> result
+    when { streams::is_stream(Tty(call.arg(0)).link().0) }
+    { streams::write_exit(Tty(call.arg(0)).link().0, functions::int(result), 0) }
+}
+
+on_return! {
+    fn tty_read(call: 2) -> result
+    when { streams::is_stream(tty::of_call(call.arg(0)).0) }
+    { streams::read_exit(tty::of_call(call.arg(0)).0, result as i64) }
+}
+
+on_return! {
+    /// The same before 5.12: `tty_read(file, buf, count, ppos)`.
+    fn tty_read_old(call: 4) -> result
+    when { streams::is_stream(tty::of_file(File(call.arg(0))).0) }
+    { streams::read_exit(tty::of_file(File(call.arg(0))).0, result as i64) }
+}
+
+on_entry! {
+    fn tty_release(call) {
+        let file = File(call.arg(1));
+        if file.is_ptmx() {
+            tty::release(file, 1);
+        }
+    }
+}
+
+/// A thread ends, with kprobes.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn thread_exit(_: BtfTracePointContext) -> i32 {
+    functions::missed();
     0
 }
 

@@ -3,9 +3,15 @@
 use tracer_ebpf::{StreamState, edge, told, transport};
 
 use crate::{
-    kernel::{FMODE_READ, FMODE_WRITE, File, current_tgid},
+    kernel::{FMODE_READ, FMODE_WRITE, File, current_tgid, field},
     streams::{self, by_server, server_close, stream, tell, tell_of},
 };
+
+/// Key of the pipe that a `kiocb` is for.
+#[inline(always)]
+pub fn of_call(kiocb: u64) -> u64 {
+    File(field!(kiocb, kiocb_file: u64)).as_pipe().0
+}
 
 /// A file was cloned: a pipe is made of a write end and its clone, the read end.
 #[inline(always)]

@@ -99,12 +99,18 @@ pub fn key_of(file: File, slot: u32) -> u64 {
     }
 }
 
-/// A write begins: from now on it waits, unless it ends soon.
+/// Whether an object is, or may become, a stream.
 #[inline(always)]
-pub fn write_enter(key: u64) {
-    if let Some(state) = used(key) {
-        state.counters.blocked_since = clock();
-    }
+pub fn is_stream(key: u64) -> bool {
+    stream(key).is_some()
+}
+
+/// A write begins: from now on it waits, unless it ends soon. Tells whether it is to a stream.
+#[inline(always)]
+pub fn write_enter(key: u64) -> bool {
+    let Some(state) = used(key) else { return false };
+    state.counters.blocked_since = clock();
+    true
 }
 
 /// A write ended with `result`: bytes or a negative errno; it was asked to write `len`.

@@ -3,39 +3,23 @@
 //! For kernels that allow neither fentry nor kprobes. Each call of any process costs one lookup;
 //! what goes around read(2), write(2) and close(2) is seen only by its effect on the object.
 
-use aya_ebpf::{
-    bindings::BPF_ANY, helpers::bpf_get_current_pid_tgid, helpers::bpf_probe_read_user,
-    macros::map, maps::HashMap,
-};
-use tracer_ebpf::{chld, loss, role};
+use aya_ebpf::helpers::bpf_probe_read_user;
+use tracer_ebpf::{chld, role};
 
 use crate::{
-    emit::lost,
+    calls::{self, begin},
     kernel::{File, Task, constant, current_tgid, field},
     lineage::tracked,
     pipe, signal, streams, tty, unix,
 };
 
-/// A call under way.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Call {
-    /// Key of the stream, or address of the user's two descriptors for [`PIPE`] and [`SOCKETPAIR`].
-    at: u64,
-    /// Bytes asked for.
-    len: u64,
-    kind: u64,
-}
-
+/// What is called: of a [`READ`] the key of the stream is kept, of a [`WRITE`] also the bytes asked
+/// for, of a [`PIPE`] and [`SOCKETPAIR`] the address of the user's two descriptors.
 const READ: u64 = 1;
 const WRITE: u64 = 2;
 const PIPE: u64 = 3;
 const WAIT: u64 = 4;
 const SOCKETPAIR: u64 = 5;
-
-/// Calls under way by thread.
-#[map]
-static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(65_536, 0);
 
 /// Descriptors of a dying server that are looked at: OpenSSH has some twenty.
 const FDS: u32 = 1024;
@@ -56,20 +40,12 @@ pub fn enter(regs: u64, nr: u32) {
                 0
             };
             streams::write_enter(key);
-            begin(Call {
-                at: key,
-                len,
-                kind: WRITE,
-            });
+            begin(WRITE, [key, len, 0]);
         }
     } else if is_read(nr) {
         let key = taken(arg0 as u32);
         if key != 0 {
-            begin(Call {
-                at: key,
-                len: 0,
-                kind: READ,
-            });
+            begin(READ, [key, 0, 0]);
         }
     } else if nr == constant!(sys.close) {
         close(arg0 as u32, pid);
@@ -80,23 +56,11 @@ pub fn enter(regs: u64, nr: u32) {
         }
     } else if entry.flags & role::SERVER != 0 {
         if nr == constant!(sys.pipe) || nr == constant!(sys.pipe2) {
-            begin(Call {
-                at: arg0,
-                len: 0,
-                kind: PIPE,
-            });
+            begin(PIPE, [arg0, 0, 0]);
         } else if nr == constant!(sys.socketpair) {
-            begin(Call {
-                at: field!(regs, regs_arg3: u64),
-                len: 0,
-                kind: SOCKETPAIR,
-            });
+            begin(SOCKETPAIR, [field!(regs, regs_arg3: u64), 0, 0]);
         } else if nr == constant!(sys.wait4) {
-            begin(Call {
-                at: 0,
-                len: 0,
-                kind: WAIT,
-            });
+            begin(WAIT, [0; 3]);
         }
     }
 }
@@ -123,23 +87,19 @@ pub fn exit(result: i64) {
     if tracked(pid).is_none() {
         return;
     }
-    let thread = bpf_get_current_pid_tgid();
-    // SAFETY: only this thread uses its entry.
-    let Some(call) = (unsafe { CALLS.get(thread) }).copied() else {
-        return;
-    };
-    let _ = CALLS.remove(thread);
-    match call.kind {
-        READ => streams::read_exit(call.at, result),
-        WRITE => streams::write_exit(call.at, result, call.len),
+    let Some(call) = calls::end() else { return };
+    let [at, len, _] = call.args;
+    match call.what {
+        READ => streams::read_exit(at, result),
+        WRITE => streams::write_exit(at, result, len),
         PIPE | SOCKETPAIR if result == 0 => {
             // SAFETY: the helper checks the address.
-            let Ok(fds) = (unsafe { bpf_probe_read_user(call.at as *const [u32; 2]) }) else {
+            let Ok(fds) = (unsafe { bpf_probe_read_user(at as *const [u32; 2]) }) else {
                 return;
             };
             let table = Task::current().fds();
             let (a, b) = (table.file(fds[0]), table.file(fds[1]));
-            if call.kind == PIPE {
+            if call.what == PIPE {
                 pipe::created(a, b);
             } else if a.unix().is_some() {
                 unix::paired(a.private(), b.private());
@@ -153,8 +113,7 @@ pub fn exit(result: i64) {
 /// The current process ends with these descriptors open; their release is not seen.
 #[inline(always)]
 pub fn process_exit(task: Task) {
-    // SAFETY: only this thread uses its entry.
-    let _ = CALLS.remove(bpf_get_current_pid_tgid());
+    let _ = calls::end();
     let pid = current_tgid();
     if task.group_dead() && tracked(pid).is_some_and(|entry| entry.flags & role::SERVER != 0) {
         close_all(pid);
@@ -173,16 +132,6 @@ pub extern "C" fn close_all(pid: u32) -> u64 {
         close_file(fds.file(fd).0, pid);
     }
     0
-}
-
-#[inline(always)]
-fn begin(call: Call) {
-    if CALLS
-        .insert(bpf_get_current_pid_tgid(), call, u64::from(BPF_ANY))
-        .is_err()
-    {
-        lost(loss::CALLS);
-    }
 }
 
 #[inline(always)]

@@ -66,6 +66,12 @@ pub fn of_file(file: File) -> Tty {
     Tty(read(file.private(), constant!(layout.ttyfile_tty)))
 }
 
+/// The tty that a `kiocb` is for.
+#[inline(always)]
+pub fn of_call(kiocb: u64) -> Tty {
+    of_file(File(field!(kiocb, kiocb_file: u64)))
+}
+
 /// The current process, a server's child, may have a pty as its stdin: if its parent has the
 /// master, both directions become streams of that server. A function of its own, also for the
 /// verifier: it needs its own share of the stack.

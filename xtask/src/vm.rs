@@ -24,7 +24,7 @@ pub struct Args {
     /// Which kernel; may be repeated
     #[arg(long, value_name = "VERSION|all", default_value = "6.12")]
     kernel: Vec<String>,
-    /// How stream operations are observed; both unless given
+    /// How stream operations are observed; all unless given
     #[arg(long)]
     backend: Vec<Backend>,
     /// Run this shell command inside instead of the cases
@@ -42,16 +42,18 @@ pub struct Args {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
     Fentry,
+    Kprobe,
     Syscall,
 }
 
 impl Backend {
-    const ALL: [Self; 2] = [Self::Fentry, Self::Syscall];
+    const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Syscall];
 
     /// As lastbyte's `--backend` spells it.
     fn name(self) -> &'static str {
         match self {
             Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
             Self::Syscall => "syscall",
         }
     }

@@ -59,6 +59,10 @@ const fn character(backend: Backend) -> &'static str {
         Backend::Fentry => {
             "exact: every release of a stream is seen, other system calls cost nothing"
         }
+        Backend::Kprobe => {
+            "as exact as fentry, but each use of any pipe, unix socket or tty takes longer; the kernel follows 4096 \
+             calls of a function at once in all processes, and what it could not follow of a session is told as a gap"
+        }
         Backend::Syscall => {
             "each system call of any process takes some 0.15 to 0.3 µs longer; what goes around read(2), write(2) and \
              close(2) (splice, io_uring) is not counted, verdicts then say \"at least\" or unknown"

@@ -40,7 +40,7 @@ impl Model {
             "processes",
             "streams",
             "sessions",
-            "system calls",
+            "calls",
         ];
         debug_assert_eq!(what.len(), loss::KINDS);
         let parts: Vec<String> = record

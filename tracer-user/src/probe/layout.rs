@@ -45,7 +45,8 @@ pub fn resolve(btf: &Btf) -> Result<(Config, Vec<Missing>), BtfError> {
     }
     let mut layout = Layout::from_offsets(offsets);
     if cfg!(target_arch = "aarch64") {
-        // pt_regs.regs is an array of x0, x1, …: all three paths found its beginning.
+        // pt_regs.regs is an array of x0, x1, …: all paths found its beginning, which is also where
+        // a result is.
         layout.regs_arg1 = layout.regs_arg1.saturating_add(8);
         layout.regs_arg2 = layout.regs_arg2.saturating_add(16);
         layout.regs_arg3 = layout.regs_arg3.saturating_add(24);

@@ -1,10 +1,10 @@
 //! Loads and attaches the programs, choosing the best backend that this kernel allows.
 
-use std::{fmt, fs, io};
+use std::{fmt, fs, io, os::fd::AsFd as _};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader,
-    programs::{BtfTracePoint, FEntry, FExit, Iter, ProgramError},
+    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, ProgramError},
 };
 use tracer_ebpf::{Config, EXE_LEN, backend};
 use zerocopy::IntoBytes;
@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 use super::{
     btf::{Btf, BtfError},
     host::{BTF, Host, Lockdown},
+    kretprobe::Kretprobes,
     layout::{self, Missing},
 };
 
@@ -22,27 +23,32 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/la
 pub enum Backend {
     /// fentry and fexit on the pipe functions: exact and cheapest.
     Fentry,
-    /// Entry and exit of system calls: where fentry is not allowed.
+    /// kprobes and kretprobes on the same functions: where the kernel has no fentry.
+    Kprobe,
+    /// Entry and exit of system calls: where neither is allowed.
     Syscall,
 }
 
 impl Backend {
     /// In order of preference.
-    pub const ALL: [Self; 2] = [Self::Fentry, Self::Syscall];
+    pub const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Syscall];
 
     /// Its number in the ABI.
     #[must_use]
     pub const fn number(self) -> u32 {
         match self {
             Self::Fentry => backend::FENTRY,
+            Self::Kprobe => backend::KPROBE,
             Self::Syscall => backend::SYSCALL,
         }
     }
 
-    const fn programs(self) -> &'static [Attach] {
+    /// What it attaches, in this order.
+    const fn tables(self) -> &'static [&'static [Attach]] {
         match self {
-            Self::Fentry => FENTRY,
-            Self::Syscall => SYSCALL,
+            Self::Fentry => &[FUNCTIONS, COMMON],
+            Self::Kprobe => &[FUNCTIONS, KPROBE, COMMON],
+            Self::Syscall => &[SYSCALL, COMMON],
         }
     }
 }
@@ -51,51 +57,98 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
             Self::Syscall => "syscall",
         })
     }
 }
 
+/// When a program, or a pair of them, runs.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// At a tracepoint.
+    Tracepoint,
+    /// As a function begins.
+    Entry,
+    /// As it returns.
+    Return,
+    /// Both.
+    Call,
+}
+
+impl Moment {
+    /// How a backend gets there.
+    const fn hooks(self, backend: Backend) -> &'static [Hook] {
+        match (self, backend) {
+            (Self::Tracepoint, _) => &[Hook::Tracepoint],
+            (Self::Entry, Backend::Kprobe) => &[Hook::Kprobe],
+            (Self::Return | Self::Call, Backend::Kprobe) => &[Hook::Kprobe, Hook::Kretprobe],
+            (Self::Entry, _) => &[Hook::Fentry],
+            (Self::Return, _) => &[Hook::Fexit],
+            (Self::Call, _) => &[Hook::Fentry, Hook::Fexit],
+        }
+    }
+}
+
+/// A kind of program.
+#[derive(Clone, Copy)]
 enum Hook {
     Tracepoint,
     Fentry,
     Fexit,
+    Kprobe,
+    Kretprobe,
 }
 
 /// A program and the kernel functions that it may be attached to, newest kernel first.
 struct Attach {
+    /// Its name in the object; for a function, the kind of program goes before it.
     program: &'static str,
-    hook: Hook,
+    moment: Moment,
     to: &'static [&'static str],
     /// Only where the function has this many parameters; 0 for any number.
     parameters: u32,
 }
 
+impl Attach {
+    fn name(&self, hook: Hook) -> String {
+        let kind = match hook {
+            Hook::Tracepoint => "",
+            Hook::Fentry => "fentry_",
+            Hook::Fexit => "fexit_",
+            Hook::Kprobe => "kprobe_",
+            Hook::Kretprobe => "kretprobe_",
+        };
+        format!("{kind}{}", self.program)
+    }
+
+    /// The attach point that this kernel has.
+    fn target(&self, btf: &Btf) -> Result<&'static str, String> {
+        if matches!(self.moment, Moment::Tracepoint) {
+            return Ok(self.to[0]);
+        }
+        let found = self.to.iter().find(|name| btf.has_function(name));
+        found
+            .copied()
+            .ok_or_else(|| format!("the kernel has no function {}", self.to.join(" or ")))
+    }
+
+    fn fits(&self, btf: &Btf) -> bool {
+        self.parameters == 0 || btf.parameters(self.to[0]) == Some(self.parameters)
+    }
+}
+
+const fn at(moment: Moment, program: &'static str, to: &'static [&'static str]) -> Attach {
+    Attach {
+        program,
+        moment,
+        to,
+        parameters: 0,
+    }
+}
+
 const fn tracepoint(program: &'static str, to: &'static [&'static str]) -> Attach {
-    Attach {
-        program,
-        hook: Hook::Tracepoint,
-        to,
-        parameters: 0,
-    }
-}
-
-const fn fentry(program: &'static str, to: &'static [&'static str]) -> Attach {
-    Attach {
-        program,
-        hook: Hook::Fentry,
-        to,
-        parameters: 0,
-    }
-}
-
-const fn fexit(program: &'static str, to: &'static [&'static str]) -> Attach {
-    Attach {
-        program,
-        hook: Hook::Fexit,
-        to,
-        parameters: 0,
-    }
+    at(Moment::Tracepoint, program, to)
 }
 
 const COMMON: &[Attach] = &[
@@ -108,31 +161,39 @@ const COMMON: &[Attach] = &[
     tracepoint("inet_sock_set_state", &["inet_sock_set_state"]),
 ];
 
-const FENTRY: &[Attach] = &[
-    fentry("pipe_free", &["free_pipe_info"]),
-    fentry("pipe_release", &["pipe_release"]),
-    fexit("pipe_create", &["alloc_file_clone"]),
+const FUNCTIONS: &[Attach] = &[
+    at(Moment::Entry, "pipe_free", &["free_pipe_info"]),
+    at(Moment::Entry, "pipe_release", &["pipe_release"]),
+    at(Moment::Return, "pipe_create", &["alloc_file_clone"]),
     // Split from the FIFO's in 6.15.
-    fexit("pipe_read_exit", &["anon_pipe_read", "pipe_read"]),
-    fentry("pipe_write_enter", &["anon_pipe_write", "pipe_write"]),
-    fexit("pipe_write_exit", &["anon_pipe_write", "pipe_write"]),
-    fentry("unix_release", &["unix_release_sock"]),
-    fexit("unix_pair", &["unix_socketpair"]),
-    fexit("unix_receive_exit", &["unix_stream_recvmsg"]),
-    fentry("unix_send_enter", &["unix_stream_sendmsg"]),
-    fexit("unix_send_exit", &["unix_stream_sendmsg"]),
-    fentry("tty_release", &["tty_release"]),
-    fexit("pty_write_exit", &["pty_write"]),
+    at(
+        Moment::Return,
+        "pipe_read",
+        &["anon_pipe_read", "pipe_read"],
+    ),
+    at(
+        Moment::Call,
+        "pipe_write",
+        &["anon_pipe_write", "pipe_write"],
+    ),
+    at(Moment::Entry, "unix_release", &["unix_release_sock"]),
+    at(Moment::Return, "unix_pair", &["unix_socketpair"]),
+    at(Moment::Return, "unix_receive", &["unix_stream_recvmsg"]),
+    at(Moment::Call, "unix_send", &["unix_stream_sendmsg"]),
+    at(Moment::Entry, "tty_release", &["tty_release"]),
+    at(Moment::Return, "pty_write", &["pty_write"]),
     // (kiocb, iov_iter) since 5.12, (file, buf, count, ppos) before.
     Attach {
         parameters: 2,
-        ..fexit("tty_read_exit", &["tty_read"])
+        ..at(Moment::Return, "tty_read", &["tty_read"])
     },
     Attach {
         parameters: 4,
-        ..fexit("tty_read_exit_old", &["tty_read"])
+        ..at(Moment::Return, "tty_read_old", &["tty_read"])
     },
 ];
+
+const KPROBE: &[Attach] = &[tracepoint("thread_exit", &["sched_process_exit"])];
 
 const SYSCALL: &[Attach] = &[
     tracepoint("process_exit_files", &["sched_process_exit"]),
@@ -216,6 +277,8 @@ pub struct Attempt {
 /// Loaded and attached programs with their maps.
 pub struct Probes {
     pub(super) ebpf: Ebpf,
+    /// Kept for as long as the programs are to run.
+    _kretprobes: Option<Kretprobes>,
     /// The backend that is attached.
     pub backend: Backend,
     /// What was tried before it.
@@ -263,13 +326,18 @@ impl Probes {
         let mut attempts = Vec::new();
         for backend in wanted {
             match attach(backend, options, &config, &btf, &aya_btf, &servers) {
-                Ok((ebpf, attached)) => {
+                Ok(Attached {
+                    ebpf,
+                    kretprobes,
+                    attached,
+                }) => {
                     attempts.push(Attempt {
                         backend,
                         refused: None,
                     });
                     return Ok(Self {
                         ebpf,
+                        _kretprobes: kretprobes,
                         backend,
                         attempts,
                         attached,
@@ -317,6 +385,13 @@ fn server_names(more: &[String]) -> Result<Vec<String>, LoadError> {
     Ok(names)
 }
 
+/// What one attempt brought.
+struct Attached {
+    ebpf: Ebpf,
+    kretprobes: Option<Kretprobes>,
+    attached: Vec<String>,
+}
+
 fn attach(
     backend: Backend,
     options: &Options,
@@ -324,7 +399,20 @@ fn attach(
     btf: &Btf,
     aya_btf: &AyaBtf,
     servers: &[String],
-) -> Result<(Ebpf, Vec<String>), String> {
+) -> Result<Attached, String> {
+    let mut hooks = Vec::new();
+    for attach in backend.tables().iter().copied().flatten() {
+        if attach.fits(btf) {
+            let target = attach.target(btf)?;
+            let kinds = attach.moment.hooks(backend).iter();
+            hooks.extend(kinds.map(|hook| (attach.name(*hook), *hook, target)));
+        }
+    }
+    let mut kretprobes = match backend {
+        Backend::Kprobe => Some(Kretprobes::open().map_err(|error| error.to_string())?),
+        Backend::Fentry | Backend::Syscall => None,
+    };
+
     let level: u8 = if options.verbose {
         log::Level::Debug as u8
     } else {
@@ -344,51 +432,53 @@ fn attach(
         iter.load(target, aya_btf)
             .map_err(|error| refusal(program, target, &error))?;
     }
-    let mut attached = Vec::new();
     // Everything is loaded before anything is attached: a refusal leaves no half-seeing tracer.
-    let fits = |hook: &&Attach| {
-        hook.parameters == 0 || btf.parameters(hook.to[0]) == Some(hook.parameters)
-    };
-    let hooks = || backend.programs().iter().chain(COMMON).filter(fits);
-    for hook in hooks() {
-        let target = target(hook, btf)?;
-        match hook.hook {
+    for (program, hook, target) in &hooks {
+        match hook {
             Hook::Tracepoint => {
-                program_of::<BtfTracePoint>(&mut ebpf, hook.program)?.load(target, aya_btf)
+                program_of::<BtfTracePoint>(&mut ebpf, program)?.load(target, aya_btf)
             }
-            Hook::Fentry => program_of::<FEntry>(&mut ebpf, hook.program)?.load(target, aya_btf),
-            Hook::Fexit => program_of::<FExit>(&mut ebpf, hook.program)?.load(target, aya_btf),
+            Hook::Fentry => program_of::<FEntry>(&mut ebpf, program)?.load(target, aya_btf),
+            Hook::Fexit => program_of::<FExit>(&mut ebpf, program)?.load(target, aya_btf),
+            Hook::Kprobe | Hook::Kretprobe => program_of::<KProbe>(&mut ebpf, program)?.load(),
         }
-        .map_err(|error| refusal(hook.program, target, &error))?;
+        .map_err(|error| refusal(program, target, &error))?;
     }
-    for hook in hooks() {
-        let target = target(hook, btf)?;
-        match hook.hook {
-            Hook::Tracepoint => program_of::<BtfTracePoint>(&mut ebpf, hook.program)?
-                .attach()
-                .map(drop),
-            Hook::Fentry => program_of::<FEntry>(&mut ebpf, hook.program)?
-                .attach()
-                .map(drop),
-            Hook::Fexit => program_of::<FExit>(&mut ebpf, hook.program)?
-                .attach()
-                .map(drop),
+    if let Some(kretprobes) = &mut kretprobes {
+        // First: a kprobe keeps arguments for a kretprobe that is there.
+        for (program, hook, target) in &hooks {
+            if matches!(hook, Hook::Kretprobe) {
+                let fd = program_of::<KProbe>(&mut ebpf, program)?.fd();
+                let fd = fd.map_err(|error| refusal(program, target, &error))?;
+                kretprobes
+                    .attach(fd.as_fd(), target)
+                    .map_err(|error| format!("{program} on {target}: {error}"))?;
+            }
         }
-        .map_err(|error| refusal(hook.program, target, &error))?;
-        attached.push(format!("{} -> {target}", hook.program));
     }
-    Ok((ebpf, attached))
-}
-
-/// The attach point that this kernel has.
-fn target(hook: &Attach, btf: &Btf) -> Result<&'static str, String> {
-    if matches!(hook.hook, Hook::Tracepoint) {
-        return Ok(hook.to[0]);
+    for (program, hook, target) in &hooks {
+        match hook {
+            Hook::Tracepoint => program_of::<BtfTracePoint>(&mut ebpf, program)?
+                .attach()
+                .map(drop),
+            Hook::Fentry => program_of::<FEntry>(&mut ebpf, program)?.attach().map(drop),
+            Hook::Fexit => program_of::<FExit>(&mut ebpf, program)?.attach().map(drop),
+            Hook::Kprobe => program_of::<KProbe>(&mut ebpf, program)?
+                .attach(target, 0)
+                .map(drop),
+            Hook::Kretprobe => continue,
+        }
+        .map_err(|error| refusal(program, target, &error))?;
     }
-    let found = hook.to.iter().find(|name| btf.has_function(name));
-    found
-        .copied()
-        .ok_or_else(|| format!("the kernel has no function {}", hook.to.join(" or ")))
+    let attached = hooks
+        .iter()
+        .map(|(program, _, target)| format!("{program} -> {target}"))
+        .collect();
+    Ok(Attached {
+        ebpf,
+        kretprobes,
+        attached,
+    })
 }
 
 pub(super) fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
@@ -421,7 +511,19 @@ fn refusal(program: &str, target: &str, error: &ProgramError) -> String {
             format!("{program} on {target}: {io_error}{why}")
         }
         ProgramError::SyscallError(error) => {
-            format!("{program} on {target}: {}: {}", error.call, error.io_error)
+            let why = match (error.call, error.io_error.raw_os_error()) {
+                // Not in kallsyms, several of that name, or on the kernel's blacklist
+                // (`create_local_trace_kprobe`, kernel/trace/trace_kprobe.c).
+                (
+                    "perf_event_open",
+                    Some(libc::ENOENT | libc::EADDRNOTAVAIL | libc::EINVAL | libc::EOPNOTSUPP),
+                ) => " (the kernel does not let this function be probed)",
+                _ => "",
+            };
+            format!(
+                "{program} on {target}: {}: {}{why}",
+                error.call, error.io_error
+            )
         }
         other => format!("{program} on {target}: {other}"),
     }

@@ -4,6 +4,7 @@
 
 mod btf;
 mod host;
+mod kretprobe;
 mod layout;
 mod load;
 mod scan;
