@@ -70,18 +70,15 @@ impl Arguments for calls::Call {
     }
 }
 
-/// Keeps the arguments of a call that has just begun.
+/// A call has just begun; its arguments are kept if its end matters. What another left is dropped
+/// also where it does not, or this call's return would be taken for that one's.
 #[inline(always)]
-pub fn keep(what: u64, call: &ProbeContext) {
+pub fn begun(what: u64, call: &ProbeContext, matters: bool) {
     missed();
-    calls::begin(
-        what,
-        [
-            Arguments::arg(call, 0),
-            Arguments::arg(call, 1),
-            Arguments::arg(call, 2),
-        ],
-    );
+    if matters {
+        let args = [0, 1, 2].map(|n| Arguments::arg(call, n));
+        calls::begin(what, args);
+    }
 }
 
 /// The kept arguments of a call that has just ended, and its result.
@@ -137,8 +134,8 @@ macro_rules! on_entry {
 pub(crate) use on_entry;
 
 /// Programs that run as a kernel function returns: `fexit_NAME`, and `kretprobe_NAME` with a
-/// `kprobe_NAME` that keeps the arguments of calls of which `if` holds. Where it says `enter`, that
-/// has also something to do as the call begins: `fentry_NAME`.
+/// `kprobe_NAME` that keeps the arguments of calls of which `when` holds. `enter` in its place has also
+/// something to do as the call begins: `fentry_NAME`.
 ///
 /// `fn pipe_read(call: 2) -> result` is a function of two parameters.
 macro_rules! on_return {
@@ -168,9 +165,7 @@ macro_rules! on_return {
                 end(&ctx, ctx.arg($parameters));
             });
             program!("kprobe", $name, kprobe(ctx: ProbeContext) {
-                if begin(&ctx) {
-                    functions::keep(NUMBER, &ctx);
-                }
+                functions::begun(NUMBER, &ctx, begin(&ctx));
             });
             program!("kretprobe", $name, kretprobe(ctx: RetProbeContext) {
                 if let Some((call, result)) = functions::kept(NUMBER, &ctx) {
