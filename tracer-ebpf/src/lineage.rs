@@ -224,7 +224,7 @@ pub extern "C" fn bind() -> u64 {
         tty::adopt_pty();
     }
     // Only a session has its *stdin* from the server; a server's helper has /dev/null there.
-    let Some(first) = streams::stream(streams::key_of(fds.file(0), 0)) else {
+    let Some(first) = streams::stream(streams::key_of(fds.file(0).0, 0)) else {
         return 0;
     };
     if first.session != 0 || first.server == proc.pid {
@@ -236,7 +236,7 @@ pub extern "C" fn bind() -> u64 {
     // returns (push_insn, kernel/bpf/verifier.c).
     #[expect(clippy::needless_range_loop, reason = "see above")]
     for slot in 0..STREAMS {
-        let key = streams::key_of(fds.file(slot as u32), slot as u32);
+        let key = streams::key_of(fds.nth(slot as u32).0, slot as u32);
         if let Some(stream) = streams::stream(key)
             && stream.server == first.server
             && (stream.session == 0 || stream.session == id)

@@ -85,9 +85,12 @@ pub fn freed(key: u64) {
     }
 }
 
-/// The key of the stream that a leader has as its descriptor `slot`, if it can be one.
-#[inline(always)]
-pub fn key_of(file: File, slot: u32) -> u64 {
+/// The key of the stream that a leader has as its descriptor `slot`, if it can be one. A global
+/// function: checked once by the verifier, called for each slot.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn key_of(file: u64, slot: u32) -> u64 {
+    let file = File(file);
     if let Some(pipe) = file.pipe() {
         pipe.0
     } else if let Some(socket) = file.unix() {

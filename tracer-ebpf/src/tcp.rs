@@ -5,7 +5,7 @@ use tracer_ebpf::{Conn, Kind, Progress, loss};
 
 use crate::{
     emit::{emit, lost},
-    kernel::{Sock, Task},
+    kernel::{File, Sock, Task},
 };
 
 /// Connections of sessions by address of the socket; the value is the server's pid.
@@ -50,26 +50,38 @@ pub fn progress(conn: u64) -> Option<Progress> {
 pub extern "C" fn find_connection(server: u64) -> u64 {
     let fds = Task(server).fds();
     let mut found = 0;
-    let mut port = 0;
     for fd in 0..FDS {
-        if fd >= fds.max {
-            break;
-        }
-        let Some(sock) = fds.file(fd).tcp() else {
-            continue;
-        };
-        let state = sock.state();
-        if state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT {
-            continue;
-        }
-        if found == 0 {
-            found = sock.0;
-            port = sock.local_port();
-        } else if sock.0 != found && sock.local_port() == port {
-            return 0;
-        }
+        found = pick(found, connected(fds.nth(fd).0));
     }
-    found
+    if found == SEVERAL { 0 } else { found }
+}
+
+/// No socket has this address.
+const SEVERAL: u64 = 1;
+
+/// Which of two sockets, each of which may be 0, is the connection; [`SEVERAL`] for two connections to
+/// one port. For a loop, see [`crate::kernel::word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn pick(found: u64, sock: u64) -> u64 {
+    if sock == 0 || found == SEVERAL {
+        found
+    } else if found == 0 {
+        sock
+    } else if found != sock && Sock(found).local_port() == Sock(sock).local_port() {
+        SEVERAL
+    } else {
+        found
+    }
+}
+
+/// Address of the connected TCP socket that a file is, else 0; for a loop, see
+/// [`crate::kernel::word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn connected(file: u64) -> u64 {
+    let up = |sock: &Sock| matches!(sock.state(), TCP_ESTABLISHED | TCP_CLOSE_WAIT);
+    File(file).tcp().filter(up).map_or(0, |sock| sock.0)
 }
 
 /// Whether sessions are known to live on it.

@@ -4,7 +4,7 @@
 use tracer_ebpf::{told, transport};
 
 use crate::{
-    kernel::{File, Task, constant, field, read},
+    kernel::{File, Task, constant, field, long, read},
     streams::{self, server_close, stream},
 };
 
@@ -53,11 +53,18 @@ pub extern "C" fn tty_unread(tty: u64) -> u64 {
         if buffer == 0 {
             break;
         }
-        let used = field!(buffer, flip_used: u32);
-        sum += u64::from(used.saturating_sub(field!(buffer, flip_read: u32)));
-        buffer = field!(buffer, flip_next: u64);
+        sum += flip_bytes(buffer);
+        buffer = long(buffer + u64::from(constant!(layout.flip_next)));
     }
     sum
+}
+
+/// Bytes of one flip buffer; for a loop, see [`crate::kernel::word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flip_bytes(buffer: u64) -> u64 {
+    let used = field!(buffer, flip_used: u32);
+    u64::from(used.saturating_sub(field!(buffer, flip_read: u32)))
 }
 
 /// The tty of an open file that is one.
@@ -109,15 +116,19 @@ fn direction(reader: Tty, writer: Tty, server: Task) {
 pub extern "C" fn find_master(server: u64, master: u64) -> u64 {
     let fds = Task(server).fds();
     for fd in 0..FDS {
-        if fd >= fds.max {
-            break;
-        }
-        let file = fds.file(fd);
-        if file.is_ptmx() && of_file(file).0 == master {
+        if is_master(fds.nth(fd).0, master) != 0 {
             return 1;
         }
     }
     0
+}
+
+/// For a loop, see [`crate::kernel::word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn is_master(file: u64, master: u64) -> u64 {
+    let file = File(file);
+    u64::from(file.is_ptmx() && of_file(file).0 == master)
 }
 
 /// A tty's file is being released. The master's is the end of both directions, whoever closes it

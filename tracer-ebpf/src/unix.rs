@@ -4,7 +4,7 @@
 use tracer_ebpf::{StreamState, edge, transport};
 
 use crate::{
-    kernel::{File, constant, current_tgid, field, read},
+    kernel::{File, constant, current_tgid, field, long, read},
     streams::{self, by_server, server_close, stream, tell},
 };
 
@@ -66,14 +66,21 @@ pub extern "C" fn unix_unread(sock: u64) -> u64 {
         if buffer == 0 || buffer == queue {
             break;
         }
-        let consumed = read::<u32>(
-            buffer,
-            constant!(layout.skb_cb) + constant!(layout.unix_cb_consumed),
-        );
-        sum += u64::from(field!(buffer, skb_len: u32).saturating_sub(consumed));
-        buffer = read(buffer, 0);
+        sum += skb_bytes(buffer);
+        buffer = long(buffer);
     }
     sum
+}
+
+/// Bytes of one buffer; for a loop, see [`crate::kernel::word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn skb_bytes(buffer: u64) -> u64 {
+    let consumed = read::<u32>(
+        buffer,
+        constant!(layout.skb_cb) + constant!(layout.unix_cb_consumed),
+    );
+    u64::from(field!(buffer, skb_len: u32).saturating_sub(consumed))
 }
 
 /// A server made a pair of sockets; which end is the session's is seen when it starts.
