@@ -4,11 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::{
-    paths,
-    setup::{self, STATIC_TARGET},
-    sh,
-};
+use crate::{arch::Arch, paths, setup, sh};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -27,6 +23,8 @@ pub struct Binaries {
     pub eager: PathBuf,
     /// The runner of the cases.
     pub cases: PathBuf,
+    /// What the cases do that no shell can.
+    pub fixture: PathBuf,
 }
 
 impl Binaries {
@@ -36,7 +34,13 @@ impl Binaries {
             lastbyte: folder.join("lastbyte"),
             eager: folder.join("eager"),
             cases: folder.join("cases"),
+            fixture: folder.join("fixture"),
         }
+    }
+
+    /// Every one of them.
+    pub fn all(&self) -> [&Path; 4] {
+        [&self.lastbyte, &self.eager, &self.cases, &self.fixture]
     }
 }
 
@@ -75,19 +79,28 @@ pub fn with_testkit() -> Result<Binaries> {
 }
 
 /// The same, static: they run on any kernel and root file system.
-pub fn static_with_testkit() -> Result<Binaries> {
-    sh::run(
-        sh::cargo()
-            .args(["build", "--release", "--target", STATIC_TARGET])
-            .args(PACKAGES),
-    )
-    .context("cannot build the static binaries for the VMs")?;
-    Ok(static_binaries())
+pub fn static_with_testkit(arch: Arch) -> Result<Binaries> {
+    let mut build = sh::cargo();
+    build
+        .args(["build", "--release", "--target", arch.static_target()])
+        .args(PACKAGES);
+    if arch == Arch::Aarch64 && !arch.is_native() {
+        // Debian has no cross compiler for musl. What is compiled from C calls nothing but the
+        // memory functions, so any libc's headers do, and rustc brings musl's objects itself.
+        build
+            .env("CC_aarch64_unknown_linux_musl", CROSS_GCC)
+            .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", CROSS_GCC);
+    }
+    sh::run(&mut build).context("cannot build the static binaries for the VMs")?;
+    Ok(static_binaries(arch))
 }
 
+const CROSS_GCC: &str = "aarch64-linux-gnu-gcc";
+
 /// Where the static binaries are once built.
-pub fn static_binaries() -> Binaries {
-    Binaries::of(&paths::cargo_target().join(STATIC_TARGET).join("release"))
+pub fn static_binaries(arch: Arch) -> Binaries {
+    let target = paths::cargo_target().join(arch.static_target());
+    Binaries::of(&target.join("release"))
 }
 
 const PACKAGES: [&str; 4] = ["--package", "tracer-user", "--package", "lastbyte-testkit"];

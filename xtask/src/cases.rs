@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     build::{self, Binaries},
-    setup, sh,
+    paths, results, setup, sh,
 };
 
 #[derive(clap::Args)]
@@ -21,14 +21,19 @@ pub fn main(args: &Args) -> Result<()> {
     native(&build::with_testkit()?, &args.args)
 }
 
-/// Runs the cases as root; an error when one fails.
+/// Runs the cases as root and keeps their results; an error when one fails.
 pub fn native(binaries: &Binaries, args: &[OsString]) -> Result<()> {
-    sh::run(
+    let outcomes = paths::cargo_target().join("native-results.jsonl");
+    let ran = sh::run(
         sh::root_cmd(&binaries.cases)?
             .arg("--lastbyte")
             .arg(&binaries.lastbyte)
             .arg("--eager")
             .arg(&binaries.eager)
+            .arg("--results")
+            .arg(&outcomes)
             .args(args),
-    )
+    );
+    results::merge(&results::read(&outcomes)?)?;
+    ran
 }

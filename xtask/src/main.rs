@@ -1,11 +1,14 @@
 //! `cargo xtask`: everything that a developer or CI does with this repository, in one place.
 
+mod arch;
 mod build;
 mod cases;
 mod paths;
+mod results;
 mod run;
 mod setup;
 mod sh;
+mod support;
 mod test;
 mod vm;
 
@@ -37,6 +40,8 @@ enum Task {
     Cases(cases::Args),
     /// Run the cases on Debian's kernels in QEMU
     Vm(vm::Args),
+    /// Write into the README what the last results say about each kernel and backend
+    Support(support::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +53,7 @@ fn main() -> ExitCode {
         Task::Test(args) => return test::main(&args),
         Task::Cases(args) => cases::main(&args),
         Task::Vm(args) => vm::main(&args),
+        Task::Support(args) => support::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,6 +30,11 @@ pub fn tool(name: &str) -> PathBuf {
     tools().join("bin").join(name)
 }
 
+/// What became of the cases.
+pub fn results() -> PathBuf {
+    workspace().join("target/results")
+}
+
 /// Kernels, root file systems and logs of the test VMs.
 pub fn vm() -> PathBuf {
     workspace().join("target/vm")

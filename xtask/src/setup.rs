@@ -7,7 +7,7 @@ mod rust;
 
 use anyhow::Result;
 
-pub use rust::STATIC_TARGET;
+use crate::arch::Arch;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -37,7 +37,7 @@ pub fn for_build() -> Result<()> {
 pub fn for_tests() -> Result<()> {
     debian::install(&[debian::BUILD, debian::CASES, debian::VM, debian::DENY].concat())?;
     rust::add_source()?;
-    rust::add_static_target()?;
+    rust::add_static_target(Arch::X86_64)?;
     linker::install()?;
     deny::install()
 }
@@ -50,9 +50,13 @@ pub fn for_cases() -> Result<()> {
 }
 
 /// What `cargo xtask vm` needs.
-pub fn for_vm() -> Result<()> {
-    debian::install(&[debian::BUILD, debian::VM].concat())?;
+pub fn for_vm(arch: Arch) -> Result<()> {
+    let more = match arch {
+        Arch::X86_64 => &[],
+        Arch::Aarch64 => debian::VM_AARCH64,
+    };
+    debian::install(&[debian::BUILD, debian::VM, more].concat())?;
     rust::add_source()?;
-    rust::add_static_target()?;
+    rust::add_static_target(arch)?;
     linker::install()
 }

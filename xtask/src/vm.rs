@@ -6,34 +6,48 @@ mod image;
 mod kernel;
 mod log;
 mod matrix;
+mod modules;
 mod slot;
+mod table;
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::setup;
+use crate::{arch::Arch, setup};
 use kernel::Kernel;
+use matrix::Cell;
 
-/// Whether this machine's binaries run in the VMs, which are all of one architecture.
+/// Whether this machine makes VMs: their file systems are made of its own binaries.
 pub const SUPPORTED: bool = cfg!(target_arch = "x86_64");
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Which kernel; may be repeated
-    #[arg(long, value_name = "VERSION|all", default_value = "6.12")]
+    /// Which kernels
+    #[arg(
+        long,
+        value_name = "VERSION|all",
+        value_delimiter = ',',
+        default_value = "6.12"
+    )]
     kernel: Vec<String>,
-    /// How stream operations are observed; all unless given
-    #[arg(long)]
+    /// How stream operations are observed; every way unless given
+    #[arg(long, value_delimiter = ',')]
     backend: Vec<Backend>,
+    /// Which cases; all of them with the best backend and chosen ones with the others unless given
+    #[arg(long, conflicts_with = "cases")]
+    tier: Option<Tier>,
+    /// The processor
+    #[arg(long, default_value = "x86_64")]
+    arch: Arch,
     /// Run this shell command inside instead of the cases
-    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["backend", "cases"])]
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["backend", "tier", "cases"])]
     shell_cmd: Option<String>,
     /// Give up on a VM after this time
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     timeout: u64,
-    /// Only these cases
+    /// Only these cases, whatever their tier
     #[arg(value_name = "CASE")]
     cases: Vec<String>,
 }
@@ -59,34 +73,79 @@ impl Backend {
     }
 }
 
-pub fn main(args: &Args) -> Result<()> {
-    if !SUPPORTED {
-        bail!("the VMs are x86_64 only: they run this machine's static binaries under QEMU");
-    }
-    let kernels = chosen(&args.kernel)?;
-    setup::for_vm()?;
-    let timeout = Duration::from_secs(args.timeout);
-    if let Some(command) = &args.shell_cmd {
-        return matrix::shell(&kernels, command, timeout);
-    }
-    let backends = if args.backend.is_empty() {
-        Backend::ALL.to_vec()
-    } else {
-        args.backend.clone()
-    };
-    matrix::cases(&kernels, &backends, &args.cases, timeout)
+/// The runner's sets of cases, each within the next.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    Core,
+    Chosen,
+    Full,
 }
 
-/// The cases on every kernel, as `cargo xtask test` wants them: with fentry, which this machine's
-/// own kernel may not permit. The syscall backend is tried by the cases on this machine.
-pub fn every_kernel() -> Result<()> {
-    main(&Args {
-        kernel: vec!["all".into()],
-        backend: vec![Backend::Fentry],
-        shell_cmd: None,
-        timeout: 900,
-        cases: Vec::new(),
-    })
+impl Tier {
+    /// As the runner's `--tier` spells it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Chosen => "chosen",
+            Self::Full => "full",
+        }
+    }
+
+    /// What the whole matrix runs.
+    fn of(arch: Arch, backend: Backend) -> Self {
+        match (arch, backend) {
+            // Every instruction of it is emulated by several.
+            (Arch::Aarch64, _) => Self::Core,
+            (_, Backend::Fentry) => Self::Full,
+            (_, Backend::Kprobe | Backend::Syscall) => Self::Chosen,
+        }
+    }
+}
+
+pub fn main(args: &Args) -> Result<()> {
+    let kernels = chosen(&args.kernel)?;
+    setup::for_vm(args.arch)?;
+    let timeout = Duration::from_secs(args.timeout);
+    if let Some(command) = &args.shell_cmd {
+        return matrix::shell(args.arch, &kernels, command, timeout);
+    }
+    let backends = match args.backend[..] {
+        [] => &Backend::ALL,
+        _ => &args.backend[..],
+    };
+    let cell = |kernel, backend| Cell {
+        arch: args.arch,
+        kernel,
+        backend,
+        tier: args.tier.unwrap_or_else(|| Tier::of(args.arch, backend)),
+    };
+    let cells: Vec<Cell> = kernels
+        .iter()
+        .flat_map(|&kernel| backends.iter().map(move |&backend| cell(kernel, backend)))
+        .collect();
+    matrix::cases(&cells, &args.cases, timeout)
+}
+
+/// What `cargo xtask test` runs of the matrix: everything once, and on each kernel and with each
+/// backend those cases that carry most.
+pub fn in_short() -> Result<()> {
+    let newest_stable = kernel::find("6.12")?;
+    let cell = |kernel, backend, tier| Cell {
+        arch: Arch::X86_64,
+        kernel,
+        backend,
+        tier,
+    };
+    let mut cells = vec![cell(newest_stable, Backend::Fentry, Tier::Full)];
+    for backend in [Backend::Kprobe, Backend::Syscall] {
+        cells.push(cell(newest_stable, backend, Tier::Core));
+    }
+    for kernel in kernel::ALL {
+        if kernel.version != newest_stable.version {
+            cells.push(cell(kernel, Backend::Fentry, Tier::Core));
+        }
+    }
+    matrix::cases(&cells, &[], Duration::from_secs(1800))
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {

@@ -17,15 +17,25 @@ pub const CASES: &[&str] = &[
     "procps",
     "rsync",
     "tmux",
+    "xauth",
 ];
 
-/// To make and boot the VMs; musl-tools compiles the C parts of the static binaries.
+/// To make and boot the VMs; musl-tools compiles the C parts of the static binaries, depmod of
+/// kmod says which kernel module needs which.
 pub const VM: &[&str] = &[
     "debian-archive-keyring",
+    "kmod",
     "libarchive-tools",
     "mmdebstrap",
     "musl-tools",
     "qemu-system-x86",
+];
+
+/// On top of [`VM`], for VMs with an aarch64 processor.
+pub const VM_AARCH64: &[&str] = &[
+    "gcc-aarch64-linux-gnu",
+    "libc6-dev-arm64-cross",
+    "qemu-system-arm",
 ];
 
 /// cargo-deny fetches the advisory database with it.

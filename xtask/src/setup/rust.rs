@@ -5,10 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::sh;
-
-/// The target of the static binaries that run inside the VMs.
-pub const STATIC_TARGET: &str = "x86_64-unknown-linux-musl";
+use crate::{arch::Arch, sh};
 
 /// The standard library's source: `core` is built for the BPF target from it.
 pub fn add_source() -> Result<()> {
@@ -22,9 +19,10 @@ pub fn add_source() -> Result<()> {
 }
 
 /// The musl standard library.
-pub fn add_static_target() -> Result<()> {
-    if !rustlib()?.join(STATIC_TARGET).join("lib").is_dir() {
-        rustup(STATIC_TARGET, &["target", "add", STATIC_TARGET])?;
+pub fn add_static_target(arch: Arch) -> Result<()> {
+    let target = arch.static_target();
+    if !rustlib()?.join(target).join("lib").is_dir() {
+        rustup(target, &["target", "add", target])?;
     }
     Ok(())
 }

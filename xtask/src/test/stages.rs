@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::{
+    arch::Arch,
     build::{self, Binaries},
     cases, paths, setup, sh, vm,
 };
@@ -74,7 +75,7 @@ pub fn build() -> Result<Binaries> {
     }
     Ok(Binaries {
         lastbyte: build::release()?,
-        ..build::static_with_testkit()?
+        ..build::static_with_testkit(Arch::X86_64)?
     })
 }
 
@@ -92,7 +93,7 @@ pub fn random_sessions(binaries: &Binaries) -> Result<()> {
 }
 
 pub fn vm_cases() -> Result<()> {
-    vm::every_kernel()
+    vm::in_short()
 }
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];

@@ -8,21 +8,25 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{paths, sh};
+use crate::{arch::Arch, paths, sh};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 pub struct Apt {
     config: PathBuf,
+    arch: Arch,
     suite: &'static str,
 }
 
 impl Apt {
     /// apt for `suite`, with fresh package lists.
-    pub fn for_suite(suite: &'static str) -> Result<Self> {
-        let root = paths::vm().join("apt").join(suite);
+    pub fn for_suite(suite: &'static str, arch: Arch) -> Result<Self> {
+        let root = paths::vm()
+            .join("apt")
+            .join(format!("{suite}-{}", arch.debian()));
         let apt = Self {
             config: root.join("apt.conf"),
+            arch,
             suite,
         };
         apt.configure(&root)
@@ -39,8 +43,15 @@ impl Apt {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
-    /// Downloads a package, checked against the archive's signature, into `folder`.
+    /// Downloads a package, checked against the archive's signature, into `folder`, which will
+    /// hold nothing else.
     pub fn download(&self, package: &str, folder: &Path) -> Result<PathBuf> {
+        if folder.exists() {
+            fs::remove_dir_all(folder)
+                .with_context(|| format!("cannot empty {}", folder.display()))?;
+        }
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
         sh::quietly(
             self.command("apt-get")
                 .args(["--quiet", "download", package])
@@ -72,12 +83,12 @@ impl Apt {
                 self.suite
             ),
         )?;
-        let root = root.display();
+        let (root, arch) = (root.display(), self.arch.debian());
         fs::write(
             &self.config,
             format!(
-                r#"APT::Architecture "amd64";
-APT::Architectures {{ "amd64"; }};
+                r#"APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
 APT::Sandbox::User "";
 Acquire::Languages "none";
 // A mirror's sid may be days past its date; packages are checked by signature all the same.

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::sh;
+use crate::{arch::Arch, sh};
 
 /// How often a VM that died before its init is started again: under emulation a stock kernel
 /// may panic early, which says nothing about us.
@@ -28,6 +28,7 @@ const MARK: &str = "LASTBYTE-VM: ";
 pub struct Machine<'run> {
     /// For messages: the kernel and what it runs.
     pub name: &'run str,
+    pub arch: Arch,
     pub kernel: &'run Path,
     pub initramfs: &'run Path,
     /// Gets the kernel's messages.
@@ -119,6 +120,48 @@ fn attempt_boot(machine: &Machine<'_>, line: &mut impl FnMut(&str)) -> Result<At
     }
 }
 
+/// The machine that QEMU emulates.
+struct Hardware {
+    qemu: &'static str,
+    /// Processor, board, and the second serial line on stdio.
+    args: &'static [&'static str],
+    /// The first serial line, as Linux calls it.
+    console: &'static str,
+    /// The second one.
+    report: &'static str,
+}
+
+impl Hardware {
+    fn of(arch: Arch) -> Self {
+        match arch {
+            Arch::X86_64 => Self {
+                qemu: "qemu-system-x86_64",
+                // QEMU 7.2 emulates cmpxchg16b so that one boot in four of 6.12 crashes.
+                args: &["-cpu", "max,-cx16", "-serial", "stdio"],
+                console: "ttyS0",
+                report: "ttyS1",
+            },
+            Arch::Aarch64 => Self {
+                qemu: "qemu-system-aarch64",
+                args: &[
+                    "-M",
+                    "virt",
+                    // Signing pointers as the architecture proposes takes a third of the time.
+                    "-cpu",
+                    "max,pauth-impdef=on",
+                    // The board has one serial line only.
+                    "-chardev",
+                    "stdio,id=report",
+                    "-device",
+                    "pci-serial,chardev=report",
+                ],
+                console: "ttyAMA0",
+                report: "ttyS0",
+            },
+        }
+    }
+}
+
 /// A running QEMU; killed when dropped.
 struct Qemu {
     child: Child,
@@ -129,20 +172,24 @@ impl Qemu {
     fn start(machine: &Machine<'_>) -> Result<Self> {
         // setpriv, so that QEMU does not outlive us when we are killed.
         let mut command = sh::cmd("setpriv");
+        let hardware = Hardware::of(machine.arch);
         command
-            .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+            .args(["--pdeathsig", "KILL", hardware.qemu])
             .args(["-accel", "tcg,thread=multi"])
-            // QEMU 7.2 emulates cmpxchg16b so that one boot in four of 6.12 crashes.
-            .args(["-cpu", "max,-cx16"])
             .args(["-m", "2048", "-smp", "2"])
             .args(["-nodefaults", "-no-reboot", "-display", "none"])
             .args(["-serial", &format!("file:{}", machine.console.display())])
-            .args(["-serial", "stdio"])
+            .args(hardware.args)
             .arg("-kernel")
             .arg(machine.kernel)
             .arg("-initrd")
             .arg(machine.initramfs)
-            .args(["-append", "console=ttyS0 panic=-1 quiet rdinit=/init"])
+            .arg("-append")
+            // What the kernel does not know reaches init as an environment variable.
+            .arg(format!(
+                "console={} LASTBYTE_REPORT={} panic=-1 quiet rdinit=/init",
+                hardware.console, hardware.report
+            ))
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut child = command

@@ -1,5 +1,5 @@
 //! What a VM boots into: a Debian root, made once, and on top our binaries, made each time.
-//! The kernel unpacks both into its initial RAM file system, the later over the earlier.
+//! The kernel unpacks both and its modules into its initial RAM file system, each over the earlier.
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::apt;
-use crate::{build::Binaries, paths, sh};
+use crate::{arch::Arch, build::Binaries, paths, sh};
 
 /// The suite of the root file system; its sshd is 10.0.
 const SUITE: &str = "trixie";
@@ -29,6 +29,8 @@ const PACKAGES: &[&str] = &[
     "rsync",
     "socat",
     "tmux",
+    "util-linux",
+    "xauth",
 ];
 
 /// Where the guest finds our binaries.
@@ -37,20 +39,26 @@ pub const GUEST_BIN: &str = "/lastbyte";
 const INIT: &str = include_str!("init.sh");
 
 /// Debian's root file system; made the first time, and again when its recipe changes.
-pub fn root() -> Result<PathBuf> {
-    let archive = paths::vm().join("root.cpio");
-    let recipe_file = paths::vm().join("root.recipe");
-    let recipe = format!("{SUITE} {}\n", PACKAGES.join(","));
+pub fn root(arch: Arch) -> Result<PathBuf> {
+    let name = format!("root-{}", arch.debian());
+    let archive = paths::vm().join(format!("{name}.cpio"));
+    let recipe_file = paths::vm().join(format!("{name}.recipe"));
+    let variant = variant(arch);
+    let recipe = format!("{SUITE} {variant} {}\n", PACKAGES.join(","));
     let is_fresh = fs::read_to_string(&recipe_file).is_ok_and(|found| found == recipe);
     if is_fresh && archive.is_file() {
         return Ok(archive);
     }
 
-    println!("vm: making a Debian {SUITE} root file system");
-    let tar = paths::vm().join("root.tar");
+    println!(
+        "vm: making a Debian {SUITE} root file system for {}",
+        arch.debian()
+    );
+    let tar = paths::vm().join(format!("{name}.tar"));
     sh::quietly(
         sh::cmd("mmdebstrap")
-            .args(["--variant=minbase", "--architectures=amd64"])
+            .arg(format!("--variant={variant}"))
+            .arg(format!("--architectures={}", arch.debian()))
             .arg(format!("--include={}", PACKAGES.join(",")))
             .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
             .arg(SUITE)
@@ -73,9 +81,20 @@ pub fn root() -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// The initramfs of one VM, which runs `script` in bash; made in `folder`.
+/// How mmdebstrap makes the root. A foreign processor's programs do not run here, so the packages
+/// are unpacked only, and init does what their scripts would have done.
+fn variant(arch: Arch) -> &'static str {
+    if arch.is_native() {
+        "minbase"
+    } else {
+        "extract"
+    }
+}
+
+/// The initramfs of one VM: the archives `below`, our files on top; runs `script` in bash. Made in
+/// `folder`.
 pub fn initramfs(
-    root: &Path,
+    below: &[&Path],
     folder: &Path,
     binaries: Option<&Binaries>,
     script: &str,
@@ -83,7 +102,8 @@ pub fn initramfs(
     let overlay = overlay(folder, binaries, script)
         .with_context(|| format!("cannot prepare the VM's files in {}", folder.display()))?;
     let path = folder.join("initramfs");
-    join(&path, &[root, &overlay]).with_context(|| format!("cannot write {}", path.display()))?;
+    let parts = below.iter().copied().chain([overlay.as_path()]);
+    join(&path, parts).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
@@ -98,9 +118,9 @@ fn overlay(folder: &Path, binaries: Option<&Binaries>, script: &str) -> Result<P
     fs::set_permissions(stage.join("init"), fs::Permissions::from_mode(0o755))?;
     fs::write(bin.join("script"), script)?;
     if let Some(binaries) = binaries {
-        fs::copy(&binaries.lastbyte, bin.join("lastbyte"))?;
-        fs::copy(&binaries.eager, bin.join("eager"))?;
-        fs::copy(&binaries.cases, bin.join("cases"))?;
+        for binary in binaries.all() {
+            fs::copy(binary, bin.join(binary.file_name().unwrap_or_default()))?;
+        }
     }
     let archive = folder.join("overlay.cpio");
     sh::run(
@@ -114,7 +134,7 @@ fn overlay(folder: &Path, binaries: Option<&Binaries>, script: &str) -> Result<P
     Ok(archive)
 }
 
-fn join(whole: &Path, parts: &[&Path]) -> io::Result<()> {
+fn join<'a>(whole: &Path, parts: impl Iterator<Item = &'a Path>) -> io::Result<()> {
     let mut out = File::create(whole)?;
     for part in parts {
         io::copy(&mut File::open(part)?, &mut out)?;

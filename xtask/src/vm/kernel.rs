@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::apt::Apt;
-use crate::{paths, sh};
+use super::{apt::Apt, modules};
+use crate::{arch::Arch, paths, sh};
 
 /// A kernel series to test on.
 pub struct Kernel {
@@ -48,65 +48,87 @@ pub fn find(version: &str) -> Result<&'static Kernel> {
     }
 }
 
+/// A kernel's files.
+pub struct Files {
+    pub image: PathBuf,
+    /// An initramfs with the modules that cases need.
+    pub modules: PathBuf,
+}
+
 impl Kernel {
-    /// The kernel's image; downloaded the first time.
-    pub fn image(&self) -> Result<PathBuf> {
-        let home = paths::vm().join("kernels").join(self.version);
-        let image = home.join("vmlinuz");
-        if image.is_file() {
-            return Ok(image);
+    /// The kernel's files; downloaded the first time.
+    pub fn files(&self, arch: Arch) -> Result<Files> {
+        let name = format!("{}-{}", self.version, arch.debian());
+        let home = paths::vm().join("kernels").join(name);
+        let files = Files {
+            image: home.join("vmlinuz"),
+            modules: home.join("modules.cpio"),
+        };
+        // The modules come last.
+        if !files.modules.is_file() {
+            self.fetch(arch, &home, &files).with_context(|| {
+                format!(
+                    "cannot get kernel {} from Debian {}",
+                    self.version, self.suite
+                )
+            })?;
         }
-        self.fetch(&image).with_context(|| {
-            format!(
-                "cannot get kernel {} from Debian {}",
-                self.version, self.suite
-            )
-        })?;
-        Ok(image)
+        Ok(files)
     }
 
-    fn fetch(&self, image: &Path) -> Result<()> {
-        let apt = Apt::for_suite(self.suite)?;
-        let package = self.package(&apt)?;
-        println!("vm: fetching {package} from Debian {}", self.suite);
-
-        let folder = paths::vm().join("kernels/unpacking");
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot empty {}", folder.display()))?;
+    fn fetch(&self, arch: Arch, home: &Path, files: &Files) -> Result<()> {
+        let apt = Apt::for_suite(self.suite, arch)?;
+        let unpacked = home.join("unpacked");
+        if unpacked.exists() {
+            fs::remove_dir_all(&unpacked)
+                .with_context(|| format!("cannot empty {}", unpacked.display()))?;
         }
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-        let deb = apt.download(&package, &folder)?;
-        sh::run(sh::cmd("dpkg-deb").arg("--extract").arg(&deb).arg(&folder))?;
+        fs::create_dir_all(&unpacked)
+            .with_context(|| format!("cannot create {}", unpacked.display()))?;
+        let packages = self.packages(&apt, arch)?;
+        for package in &packages {
+            println!("vm: fetching {package} from Debian {}", self.suite);
+            let deb = apt.download(package, &unpacked.join("package"))?;
+            sh::run(
+                sh::cmd("dpkg-deb")
+                    .arg("--extract")
+                    .arg(&deb)
+                    .arg(&unpacked),
+            )?;
+        }
 
-        let found =
-            image_in(&folder).with_context(|| format!("there is no kernel image in {package}"))?;
-        let home = paths::vm().join("kernels").join(self.version);
-        fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
-        fs::rename(&found, image).with_context(|| format!("cannot create {}", image.display()))?;
-        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
+        let found = image_in(&unpacked)
+            .with_context(|| format!("there is no kernel image in {}", packages.join(", ")))?;
+        fs::rename(&found, &files.image)
+            .with_context(|| format!("cannot create {}", files.image.display()))?;
+        modules::pack(&unpacked, &files.modules)?;
+        fs::remove_dir_all(&unpacked)
+            .with_context(|| format!("cannot remove {}", unpacked.display()))
     }
 
-    /// The newest package with this kernel's image.
-    fn package(&self, apt: &Apt) -> Result<String> {
-        // From 7.x the image is in linux-binary-*, and linux-image-* is an empty package.
-        for prefix in ["linux-binary-", "linux-image-"] {
-            let names = apt.names(prefix)?;
-            if let Some(package) = newest(&names, prefix, self.version) {
-                return Ok(package.to_owned());
+    /// The newest packages with this kernel's image and modules.
+    fn packages(&self, apt: &Apt, arch: Arch) -> Result<Vec<String>> {
+        // From 7.x both have a package of their own, and linux-image-* is empty.
+        for prefixes in [&["linux-binary-", "linux-modules-"][..], &["linux-image-"]] {
+            let found = prefixes.iter().map(|prefix| {
+                let names = apt.names(prefix)?;
+                Ok(newest(&names, prefix, self.version, arch).map(str::to_owned))
+            });
+            if let Some(packages) = found.collect::<Result<Option<Vec<_>>>>()? {
+                return Ok(packages);
             }
         }
         bail!(
-            "Debian {} has no cloud kernel {}: the suite has moved on, and so should the list \
-             in xtask/src/vm/kernel.rs",
+            "Debian {} has no cloud kernel {} for {}: the suite has moved on, and so should the \
+             list in xtask/src/vm/kernel.rs",
             self.suite,
-            self.version
+            self.version,
+            arch.debian()
         )
     }
 }
 
-/// The image in an unpacked package: /boot/vmlinuz-*, or from 7.x /usr/lib/modules/*/vmlinuz.
+/// The image in unpacked packages: /boot/vmlinuz-*, or from 7.x /usr/lib/modules/*/vmlinuz.
 fn image_in(unpacked: &Path) -> Option<PathBuf> {
     let in_boot = files(&unpacked.join("boot"));
     let in_modules = files(&unpacked.join("usr/lib/modules"))
@@ -118,22 +140,28 @@ fn image_in(unpacked: &Path) -> Option<PathBuf> {
     })
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// What a folder holds; nothing where there is no such folder, as each layout lacks the other's.
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     match fs::read_dir(folder) {
         Ok(entries) => entries
             .filter_map(Result::ok)
             .map(|entry| entry.path())
             .collect(),
-        // Each layout lacks the other's folders.
         Err(_) => Vec::new(),
     }
 }
 
 /// `linux-image-6.12.107+deb13-cloud-amd64` for 6.12, the newest one.
-fn newest<'names>(names: &'names [String], prefix: &str, version: &str) -> Option<&'names str> {
+fn newest<'names>(
+    names: &'names [String],
+    prefix: &str,
+    version: &str,
+    arch: Arch,
+) -> Option<&'names str> {
+    let suffix = format!("-cloud-{}", arch.debian());
     names
         .iter()
-        .filter(|name| name.ends_with("-cloud-amd64"))
+        .filter(|name| name.ends_with(&suffix))
         .filter_map(|name| {
             let rest = name.strip_prefix(prefix)?;
             let patch = rest.strip_prefix(version)?.strip_prefix('.')?;
@@ -154,10 +182,11 @@ fn numbers(version: &str) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::newest;
+    use crate::arch::Arch;
 
     fn chosen(names: &[&str], version: &str) -> Option<String> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        newest(&names, "linux-image-", version).map(str::to_owned)
+        newest(&names, "linux-image-", version, Arch::X86_64).map(str::to_owned)
     }
 
     #[test]
@@ -166,6 +195,7 @@ mod tests {
             "linux-image-6.12.94+deb13-cloud-amd64",
             "linux-image-6.12.107+deb13-cloud-amd64",
             "linux-image-6.12.107+deb13-amd64",
+            "linux-image-6.12.108+deb13-cloud-arm64",
             "linux-image-cloud-amd64",
         ];
         let expected = "linux-image-6.12.107+deb13-cloud-amd64";

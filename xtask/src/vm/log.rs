@@ -14,7 +14,7 @@ pub const FILE: &str = "LASTBYTE-VM: file ";
 pub struct Log {
     report: File,
     /// Where the files go that the guest sends.
-    folder: PathBuf,
+    pub folder: PathBuf,
     /// The one that it is sending now.
     file: Option<File>,
 }

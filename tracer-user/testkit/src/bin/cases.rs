@@ -10,6 +10,7 @@ use clap::Parser;
 use lastbyte_testkit::case::{Case, Dumps, Outcome, Tier};
 use lastbyte_testkit::cases;
 use lastbyte_testkit::random::{self, Draw};
+use lastbyte_testkit::results::Results;
 use lastbyte_testkit::stage::{Setting, Stage};
 use lastbyte_testkit::tracer::Tracer;
 use lastbyte_testkit::world::World;
@@ -38,6 +39,9 @@ struct Options {
     /// Run everything this many times
     #[arg(long, default_value_t = 1)]
     repeat: u32,
+    /// Write each case's result to this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
     /// Print every problem instead of the first few
     #[arg(long)]
     verbose: bool,
@@ -85,9 +89,10 @@ fn main() -> anyhow::Result<ExitCode> {
     };
     let dumps =
         Dumps::new(std::env::temp_dir().join(format!("lbcases-failures-{}", std::process::id())));
+    let mut results = Results::create(options.results.as_deref(), &tracer.backend())?;
     let passed = match options.random {
         Some(sessions) => run_random(&options, sessions, setting, dumps)?,
-        None => run_cases(&options, &chosen, setting, dumps),
+        None => run_cases(&options, &chosen, setting, dumps, &mut results)?,
     };
     Ok(if passed {
         ExitCode::SUCCESS
@@ -108,7 +113,13 @@ fn wait_for_others() -> anyhow::Result<File> {
     Ok(lock)
 }
 
-fn run_cases(options: &Options, chosen: &[Case], setting: Setting<'_>, mut dumps: Dumps) -> bool {
+fn run_cases(
+    options: &Options,
+    chosen: &[Case],
+    setting: Setting<'_>,
+    mut dumps: Dumps,
+    results: &mut Results,
+) -> anyhow::Result<bool> {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     'run: for _ in 0..options.repeat {
         for case in chosen {
@@ -118,6 +129,7 @@ fn run_cases(options: &Options, chosen: &[Case], setting: Setting<'_>, mut dumps
                 break 'run;
             }
             let report = case.run(setting, &mut dumps);
+            results.add(case, &report.outcome)?;
             let took = report.took.as_secs_f64();
             match report.outcome {
                 Outcome::Passed(notes) => {
@@ -144,7 +156,7 @@ fn run_cases(options: &Options, chosen: &[Case], setting: Setting<'_>, mut dumps
     if let Some(dir) = dumps.dir() {
         println!("events of the failures: {}", dir.display());
     }
-    failed == 0
+    Ok(failed == 0)
 }
 
 fn run_random(
