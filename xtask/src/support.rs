@@ -14,7 +14,7 @@ use claims::Claims;
 pub struct Args {
     /// Only say whether the table agrees with the last results and knows every case
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 const BEGIN: &str = "<!-- support: made by `cargo xtask support` -->\n";

@@ -62,6 +62,11 @@ pub fn main(args: &Args) -> ExitCode {
     } else {
         report.stage("cases in VMs", stages::vm_cases);
     }
+    if binaries.is_some() {
+        report.stage("table of support", stages::support);
+    } else {
+        report.skip("table of support", "the build failed");
+    }
     report.finish()
 }
 

@@ -102,6 +102,13 @@ pub fn marked(marker: &str) -> Vec<Process> {
         .collect()
 }
 
+/// Ends every process of the session with this marker that still runs.
+pub fn end(marker: &str) {
+    for process in marked(marker) {
+        process.signal(libc::SIGKILL);
+    }
+}
+
 /// Waits for the session with this marker to start; gives its leader.
 ///
 /// # Errors

@@ -92,11 +92,11 @@ impl<'a> Stage<'a> {
         self.setting.world.target(server)
     }
 
-    /// Seconds for which a scenario's background job holds on: long enough for the grace time and
-    /// for looking at it, also on slow machines.
+    /// Seconds for which a scenario's background job holds on: longer than anything is waited for.
+    /// The scenario ends it when it has seen enough, see [`crate::procs::end`].
     #[must_use]
     pub fn hold(&self) -> u64 {
-        (self.setting.patience.as_secs() / 10).max(3)
+        2 * self.setting.patience.as_secs()
     }
 
     /// A count of bytes discarded while somebody could still write: what the `syscall` backend
@@ -165,14 +165,21 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When there is none in time.
     pub fn finding(&self, kind: &str, marker: &str) -> anyhow::Result<Event> {
-        let what = format!("a finding `{kind}` about {marker}");
-        self.setting
+        self.until(&format!("a finding `{kind}` about {marker}"), |event| {
+            event.finds(kind) && event.command().contains(marker)
+        })
+    }
+
+    /// Waits for an event of this case that is `wanted`.
+    ///
+    /// # Errors
+    /// When there is none in time; the message names `what`.
+    pub fn until(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> anyhow::Result<Event> {
+        let setting = self.setting;
+        setting
             .tracer
-            .wait_for(self.mark, self.setting.patience, &what, |events| {
-                let mut wanted = events.iter().filter(|event| event.finds(kind));
-                wanted
-                    .find(|event| event.command().contains(marker))
-                    .cloned()
+            .wait_for(self.mark, setting.patience, what, |events| {
+                events.iter().find(|event| wanted(event)).cloned()
             })
     }
 

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     arch::Arch,
     build::{self, Binaries},
-    cases, paths, setup, sh, vm,
+    cases, paths, setup, sh, support, vm,
 };
 
 pub fn setup(quick: bool) -> Result<()> {
@@ -94,6 +94,11 @@ pub fn random_sessions(binaries: &Binaries) -> Result<()> {
 
 pub fn vm_cases() -> Result<()> {
     vm::in_short()
+}
+
+/// Holds what the README claims against what has just been tried.
+pub fn support() -> Result<()> {
+    support::main(&support::Args { check: true })
 }
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];

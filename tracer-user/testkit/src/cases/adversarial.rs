@@ -101,6 +101,7 @@ fn a2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let started = stage.start(OpenSsh, &format!("({command})"))?;
     let finding = stage.finding("orphaned", &started.marker)?;
     let truth = procs::holders(&started.marker);
+    procs::end(&started.marker);
     let run = started.finish(stage.setting.patience)?.ended_with(0)?;
     ensure!(
         !finding.raw.contains('\u{1b}') && !finding.raw.contains('\u{202e}'),

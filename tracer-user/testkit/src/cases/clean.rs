@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use crate::case::{Case, Class, Tier};
 use crate::client::Client;
 use crate::expect::{Bytes, Expect, Stream, Who};
-use crate::procs::{Owned, leader, marked, quiescent, server_end};
+use crate::procs::{Owned, end, leader, marked, quiescent, server_end};
 use crate::stage::{Stage, new_marker};
 use crate::world::Server::{Drain, OpenSsh};
 
@@ -120,14 +120,11 @@ fn c2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     );
     // The job must outlast the verdict, or the case shows nothing.
     stage.settle(1)?;
-    let jobs = marked(&run.marker);
     ensure!(
-        !jobs.is_empty(),
+        !marked(&run.marker).is_empty(),
         "the job ended before the session's verdict"
     );
-    for job in jobs {
-        job.signal(libc::SIGKILL);
-    }
+    end(&run.marker);
     Ok(vec![run.clean().exits(0)])
 }
 
@@ -223,9 +220,7 @@ fn c8(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         "the client waited for the job"
     );
     stage.settle(1)?;
-    for job in marked(&run.marker) {
-        job.signal(libc::SIGKILL);
-    }
+    end(&run.marker);
     Ok(vec![run.clean().exits(0)])
 }
 

@@ -56,17 +56,22 @@ pub(super) const CASES: &[Case] = &[
 fn c23(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let hold = stage.hold();
     // `true &&` keeps the subshell from becoming its last command.
-    let command = format!("(sleep {hold}; exec >/dev/null 2>&-; sleep 30; true) & echo $BASHPID");
+    let command = format!("(sleep {hold}; exec >/dev/null 2>&-; sleep {hold}; true) & true");
     let started = stage.start(OpenSsh, &command)?;
     stage.finding("orphaned", &started.marker)?;
     let truth = procs::holders(&started.marker);
+    // The first sleep is a child of the other holder, which goes on without it.
+    let jobs = procs::marked(&started.marker);
+    let sleep = jobs.iter().find(|job| truth.contains_key(&job.parent));
+    let sleep = sleep.with_context(|| format!("the scenario made {truth:?}"))?;
+    sleep.signal(libc::SIGKILL);
     let run = started.finish(stage.setting.patience)?.ended_with(0)?;
     stage.settle(1)?;
-    let alive = procs::marked(&run.marker);
-    ensure!(!alive.is_empty(), "the job ended with the session");
-    for job in alive {
-        job.signal(libc::SIGKILL);
-    }
+    ensure!(
+        !procs::marked(&run.marker).is_empty(),
+        "the job ended with the session"
+    );
+    procs::end(&run.marker);
     Ok(vec![run.clean().exits(0).held_by(truth)])
 }
 
@@ -107,7 +112,7 @@ fn o8(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         .context(kept.clone())?
         .parse()?;
     let truth = [(keeper.0.id(), BTreeSet::from([fd]))].into();
-    keeper.0.wait()?;
+    keeper.0.kill()?;
     let run = started.finish(stage.setting.patience)?.ended_with(0)?;
     Ok(vec![run.clean().exits(0).held_by(truth)])
 }
@@ -122,6 +127,7 @@ fn o12(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     stage.finding("orphaned", &started.marker)?;
     let truth = procs::holders(&started.marker);
     ensure!(truth.len() == 2, "unshare and sleep hold, not {truth:?}");
+    procs::end(&started.marker);
     let run = started.finish(stage.setting.patience)?.ended_with(0)?;
     Ok(vec![
         probe.clean().exits(0),
@@ -133,6 +139,7 @@ fn o15(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let started = stage.start(Drain, &format!("sleep {} & echo gone", stage.hold()))?;
     stage.finding("orphaned", &started.marker)?;
     let truth = procs::holders(&started.marker);
+    procs::end(&started.marker);
     let run = started.finish(stage.setting.patience)?.ended_with(0)?;
     Ok(vec![run.clean().exits(0).held_by(truth).counts(
         Stream::Stdout,

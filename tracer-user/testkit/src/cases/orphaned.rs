@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::expect::{Expect, Holders, Who};
 use crate::procs;
 use crate::stage::{Run, Stage, new_marker};
+use crate::sys;
 use crate::tracer::Tracer;
 use crate::world::Server::OpenSsh;
 
@@ -109,12 +110,13 @@ impl Hung {
     }
 }
 
-/// Runs a command whose left-over holds the session open until it ends by itself. It must end in
-/// `;` or `&`: the leader's last act is to print its pid.
+/// Runs a command whose left-over holds the session open until it has been found, and is ended
+/// then. The command must end in `;` or `&`: the leader's last act is to print its pid.
 fn hang(stage: &Stage<'_>, command: &str) -> anyhow::Result<Hung> {
     let started = stage.start(OpenSsh, &format!("{command} echo $$"))?;
     let finding = stage.finding("orphaned", &started.marker)?;
     let truth = procs::holders(&started.marker);
+    procs::end(&started.marker);
     let run = started.finish(stage.setting.patience)?.ended_with(0)?;
     let leader = run
         .arrived
@@ -199,12 +201,21 @@ fn o7(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
 fn o9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let hold = stage.hold();
-    let hung = hang(
-        stage,
-        &format!("sleep {hold} & sleep {} >/dev/null &", hold + 1),
-    )?;
-    hung.holding(&[&[1, 2], &[2]])?;
-    Ok(vec![hung.expect()])
+    let command = format!("sleep {hold} & sleep {hold} >/dev/null & true");
+    let started = stage.start(OpenSsh, &command)?;
+    stage.finding("orphaned", &started.marker)?;
+    let truth = procs::holders(&started.marker);
+    let of_both = truth.iter().find(|(_, fds)| fds.len() == 2);
+    let (&first, _) = of_both.context("nobody holds both streams")?;
+    sys::kill(first, libc::SIGKILL)?;
+    let mut second = truth.clone();
+    second.remove(&first);
+    stage.until("the finding without the first holder", |event| {
+        event.finds("orphaned") && event.holders() == second
+    })?;
+    procs::end(&started.marker);
+    let run = started.finish(stage.setting.patience)?.ended_with(0)?;
+    Ok(vec![run.clean().exits(0).held_by(truth)])
 }
 
 fn o11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
@@ -235,6 +246,7 @@ fn o11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     stage.finding("orphaned", &held.marker)?;
     let truth = procs::holders(&shared);
     ensure!(truth.len() == 1, "the scenario made {truth:?}");
+    procs::end(&shared);
     let held = held.finish(patience)?.ended_with(0)?;
     drop(master);
     Ok(vec![
@@ -245,8 +257,7 @@ fn o11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
 fn o14(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let setting = stage.setting;
-    // Twice the usual time: the second tracer has to start while the job holds on.
-    let command = format!("sleep {} & echo $PPID", 2 * stage.hold());
+    let command = format!("sleep {} & echo $PPID", stage.hold());
     let started = stage.start(OpenSsh, &command)?;
     stage.finding("orphaned", &started.marker)?;
     let server: u32 = started
@@ -286,6 +297,7 @@ fn o14(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         "the late tracer names {named:?}, in truth {truth:?}"
     );
     why(stage, server, &truth)?;
+    procs::end(&started.marker);
 
     let run = started.finish(setting.patience)?.ended_with(0)?;
     let closed = says("session_closed", &|event| event.is("session_closed"))?;

@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use crate::case::{Case, Class, Tier};
 use crate::client::Client;
 use crate::expect::{Bytes, Expect, Stream, Who};
-use crate::procs::{leader, marked, poll, quiescent, server_end};
+use crate::procs::{end, leader, poll, quiescent, server_end};
 use crate::sshd::{Sftp, Sshd};
 use crate::stage::{Stage, new_marker};
 use crate::sys;
@@ -107,8 +107,8 @@ fn c9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         markers.push(run.marker);
     }
     stage.settle(expects.len())?;
-    for process in markers.iter().flat_map(|marker| marked(marker)) {
-        process.signal(libc::SIGKILL);
+    for marker in &markers {
+        end(marker);
     }
     Ok(expects)
 }
@@ -140,9 +140,7 @@ fn c12(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         "the client waited for the job"
     );
     stage.settle(1)?;
-    for job in marked(&marker) {
-        job.signal(libc::SIGKILL);
-    }
+    end(&marker);
     Ok(vec![Expect::clean(Who::Unmarked, OpenSsh).exits(0).counts(
         Stream::Stdout,
         Some(7),
@@ -207,11 +205,15 @@ fn c25(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
 fn o13(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let begin = Instant::now();
-    let run = stage.run(Dropbear, "echo here; sleep 4 &")?.ended_with(0)?;
+    let hold = stage.hold();
+    let run = stage
+        .run(Dropbear, &format!("echo here; sleep {hold} &"))?
+        .ended_with(0)?;
     ensure!(
-        begin.elapsed().as_secs() < 4,
+        begin.elapsed().as_secs() < hold,
         "the client waited for the job"
     );
+    end(&run.marker);
     // The job writes nothing, so nothing of it is lost.
     Ok(vec![run.clean().exits(0).counts(
         Stream::Stdout,

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 
 use crate::case::{Case, Class, Tier};
 use crate::expect::{Bytes, Expect, Stream};
-use crate::procs::{leader, marked, poll};
+use crate::procs::{end, leader, marked, poll};
 use crate::stage::{Skipped, Stage};
 use crate::sys;
 use crate::world::Server::OpenSsh;
@@ -87,6 +87,7 @@ fn h1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let left: Vec<u32> = marked(&started.marker).iter().map(|one| one.pid).collect();
     let named: Vec<u32> = finding.holders().into_keys().collect();
     ensure!(named == left, "named are {named:?}, in truth {left:?}");
+    end(&started.marker);
     let run = started.finish(patience)?.ended_with(0)?;
     drop(display);
     Ok(vec![run.clean().exits(0).require(&["waiting"])])
@@ -151,6 +152,7 @@ fn h5(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         "got {:?}",
         run.arrived.stdout_head
     );
+    end(&run.marker);
     Ok(vec![run.clean().exits(0)])
 }
 
