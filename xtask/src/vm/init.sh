@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # The first process of a test VM. What is said to the host goes to a serial line of its own, not to
 # the kernel's console, so that no kernel message ever cuts a line in two.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
@@ -21,6 +21,7 @@ ip link set lo up
 
 # Where packages were only unpacked, what their scripts would have done.
 if [ ! -f /etc/passwd ]; then
+    ln -sf dash /bin/sh
     cp /usr/share/base-passwd/passwd.master /etc/passwd
     cp /usr/share/base-passwd/group.master /etc/group
     echo 'sshd:x:100:65534::/run/sshd:/usr/sbin/nologin' >>/etc/passwd

@@ -11,7 +11,7 @@ use lastbyte_testkit::case::{Case, Dumps, Outcome, Tier};
 use lastbyte_testkit::cases;
 use lastbyte_testkit::random::{self, Draw};
 use lastbyte_testkit::results::Results;
-use lastbyte_testkit::stage::{Setting, Stage};
+use lastbyte_testkit::stage::{PATIENCE, Setting, Stage};
 use lastbyte_testkit::tracer::Tracer;
 use lastbyte_testkit::world::World;
 
@@ -55,7 +55,7 @@ struct Options {
     #[arg(long, default_value_t = 4)]
     jobs: usize,
     /// Seconds to wait for anything; also stretches the scenarios' own times
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = PATIENCE.as_secs())]
     patience: u64,
 }
 

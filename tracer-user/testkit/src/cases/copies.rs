@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
 use crate::case::{Case, Class, Tier};
 use crate::client::Client;
 use crate::expect::{Expect, Who};
-use crate::stage::{Skipped, Stage, new_marker};
+use crate::stage::{Skipped, Stage, new_marker, slow_transfer};
 use crate::world::Server::{self, OpenSsh, OpenSshInternal};
 
 pub(super) const CASES: &[Case] = &[
@@ -59,6 +60,7 @@ fn scp_old(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 fn with_scp(stage: &Stage<'_>, flags: &[&str]) -> anyhow::Result<Vec<Expect>> {
+    let begun = Instant::now();
     let target = stage.target(OpenSsh)?;
     let (big, near, far) = files(stage);
     let mut fetch = target.copy_tool("scp", &new_marker());
@@ -69,7 +71,7 @@ fn with_scp(stage: &Stage<'_>, flags: &[&str]) -> anyhow::Result<Vec<Expect>> {
     copy(stage, send)?;
     compare(&big, &near)?;
     compare(&big, &far)?;
-    Ok(unmarked(OpenSsh, 2))
+    Ok(unmarked(OpenSsh, 2, begun))
 }
 
 fn sftp_external(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
@@ -81,6 +83,7 @@ fn sftp_internal(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 fn sftp(stage: &Stage<'_>, server: Server) -> anyhow::Result<Vec<Expect>> {
+    let begun = Instant::now();
     let target = stage.target(server)?;
     let (big, near, far) = files(stage);
     let batch = stage.setting.world.dir().join("batch");
@@ -90,13 +93,14 @@ fn sftp(stage: &Stage<'_>, server: Server) -> anyhow::Result<Vec<Expect>> {
     copy(stage, tool)?;
     compare(&big, &near)?;
     compare(&big, &far)?;
-    Ok(unmarked(server, 1))
+    Ok(unmarked(server, 1, begun))
 }
 
 fn rsync(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     if Command::new("rsync").arg("--version").output().is_err() {
         return Err(Skipped("rsync is not installed".to_owned()).into());
     }
+    let begun = Instant::now();
     let target = stage.target(OpenSsh)?;
     let (big, near, far) = files(stage);
     let mut fetch = target.rsync(&new_marker());
@@ -107,7 +111,7 @@ fn rsync(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     copy(stage, send)?;
     compare(&big, &near)?;
     compare(&big, &far)?;
-    Ok(unmarked(OpenSsh, 2))
+    Ok(unmarked(OpenSsh, 2, begun))
 }
 
 /// The file to copy, where its copy goes here, and where the copy's copy goes there.
@@ -144,6 +148,9 @@ fn compare(original: &str, copy: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn unmarked(server: Server, count: usize) -> Vec<Expect> {
-    vec![Expect::clean(Who::Unmarked, server).exits(0); count]
+fn unmarked(server: Server, count: usize, begun: Instant) -> Vec<Expect> {
+    let expect = Expect::clean(Who::Unmarked, server)
+        .exits(0)
+        .tolerate(slow_transfer(begun.elapsed()));
+    vec![expect; count]
 }

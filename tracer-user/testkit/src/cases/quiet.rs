@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
 fn n1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let command = format!("cat {}", stage.setting.world.big().display());
     let mut expects = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..stage.times(12) {
         let run = stage.run(OpenSsh, &command)?.ended_with(0)?;
         ensure!(
             run.arrived.stdout == BIG,

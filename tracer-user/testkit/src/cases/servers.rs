@@ -227,7 +227,7 @@ fn t0c(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let target = stage.target(Eager)?;
     let mut expects = Vec::new();
     let mut failures = 0;
-    for _ in 0..10 {
+    for _ in 0..stage.times(10) {
         let near = format!("{dir}/{}", new_marker());
         let far = format!("/tmp/{}-far", new_marker());
         for (from, to) in [

@@ -75,6 +75,7 @@ fn until_lost(
     (stream, size): (Stream, u64),
     (losses, most): (usize, usize),
 ) -> anyhow::Result<Vec<Expect>> {
+    let losses = stage.times(losses);
     let mut expects = Vec::new();
     let mut lossy = 0;
     while lossy < losses && expects.len() < most {
