@@ -102,6 +102,12 @@ impl<'a> Stage<'a> {
         2 * self.setting.patience.as_secs()
     }
 
+    /// Whether everything takes longer here, and is given longer.
+    #[must_use]
+    pub fn slow(&self) -> bool {
+        self.setting.patience > PATIENCE
+    }
+
     /// How often to do what is chance: less often where everything takes longer.
     #[must_use]
     pub fn times(&self, usually: usize) -> usize {
