@@ -17,6 +17,8 @@ use crate::{arch::Arch, build::Binaries, paths, sh};
 const SUITE: &str = "trixie";
 
 const PACKAGES: &[&str] = &[
+    // What any other package may take for granted; a root that is only unpacked has it not.
+    "?essential",
     "bash",
     "coreutils",
     "dropbear-bin",
@@ -59,7 +61,7 @@ pub fn root(arch: Arch) -> Result<PathBuf> {
         sh::cmd("mmdebstrap")
             .arg(format!("--variant={variant}"))
             .arg(format!("--architectures={}", arch.debian()))
-            .arg(format!("--include={}", PACKAGES.join(",")))
+            .args(PACKAGES.iter().map(|package| format!("--include={package}")))
             .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
             .arg(SUITE)
             .arg(&tar)
