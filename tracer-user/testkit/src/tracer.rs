@@ -66,7 +66,9 @@ impl Tracer {
             command.args(["--backend", backend]);
         }
         let tracer = Self::spawn(command)?;
-        tracer.wait_for(0, patience, "`started`", |events| {
+        // The kernel's verifier takes an emulated processor longer than any session does.
+        let loading = 4 * patience;
+        tracer.wait_for(0, loading, "`started`", |events| {
             events.iter().any(|event| event.is("started")).then_some(())
         })?;
         Ok(tracer)

@@ -61,7 +61,11 @@ pub fn root(arch: Arch) -> Result<PathBuf> {
         sh::cmd("mmdebstrap")
             .arg(format!("--variant={variant}"))
             .arg(format!("--architectures={}", arch.debian()))
-            .args(PACKAGES.iter().map(|package| format!("--include={package}")))
+            .args(
+                PACKAGES
+                    .iter()
+                    .map(|package| format!("--include={package}")),
+            )
             .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
             .arg(SUITE)
             .arg(&tar)

@@ -168,7 +168,7 @@ fn script(cell: Cell, only: &[String]) -> String {
     }
     format!(
         r#"{GUEST_BIN}/cases --lastbyte {GUEST_BIN}/lastbyte --eager {GUEST_BIN}/eager \
-    --results /tmp/{RESULTS} --patience 60 --backend {backend} {chosen}
+    --results /tmp/{RESULTS} --patience 90 --backend {backend} {chosen}
 status=$?
 for file in /tmp/{RESULTS} /tmp/lbcases-failures-*/*; do
     [ -f "$file" ] || continue

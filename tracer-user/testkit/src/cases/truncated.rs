@@ -67,35 +67,28 @@ pub(super) const CASES: &[Case] = &[
 /// Names of the race.
 const EARLY: &[&str] = &["server_closed_early"];
 
-/// Runs `command`, which writes `size` bytes to `stream`, until `losses` runs have lost some.
-fn until_lost(
-    stage: &mut Stage<'_>,
-    server: Server,
-    command: &str,
-    (stream, size): (Stream, u64),
-    (losses, most): (usize, usize),
-) -> anyhow::Result<Vec<Expect>> {
-    let losses = stage.times(losses);
+/// Runs `cat` of 4 MB until some runs have lost bytes.
+fn until_lost(stage: &mut Stage<'_>, server: Server) -> anyhow::Result<Vec<Expect>> {
+    const MOST: usize = 40;
+    let command = format!("cat {}", stage.setting.world.big().display());
+    let losses = stage.times(5);
     let mut expects = Vec::new();
     let mut lossy = 0;
-    while lossy < losses && expects.len() < most {
-        let run = stage.run(server, command)?.ended_with(0)?;
-        let arrived = match stream {
-            Stream::Stdout => run.arrived.stdout,
-            Stream::Stderr => run.arrived.stderr,
-        };
-        ensure!(arrived <= size, "{arrived} B arrived of {size}");
+    while lossy < losses && expects.len() < MOST {
+        let run = stage.run(server, &command)?.ended_with(0)?;
+        let arrived = run.arrived.stdout;
+        ensure!(arrived <= BIG, "{arrived} B arrived of {BIG}");
         let mut expect = run
             .clean()
             .exits(0)
-            .counts(stream, Some(size), Some(arrived));
-        if arrived < size {
+            .counts(Stream::Stdout, Some(BIG), Some(arrived));
+        if arrived < BIG {
             lossy += 1;
-            expect = expect.cut(stream, EARLY, Bytes::Exactly(size - arrived));
+            expect = expect.cut(Stream::Stdout, EARLY, Bytes::Exactly(BIG - arrived));
         }
         expects.push(expect);
     }
-    ensure!(lossy > 0, "the server lost nothing in {most} runs");
+    ensure!(lossy > 0, "the server lost nothing in {MOST} runs");
     stage
         .notes
         .push(format!("{lossy} of {} runs lost bytes", expects.len()));
@@ -103,23 +96,37 @@ fn until_lost(
 }
 
 fn t0(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let command = format!("cat {}", stage.setting.world.big().display());
-    until_lost(stage, Eager, &command, (Stream::Stdout, BIG), (5, 40))
+    until_lost(stage, Eager)
 }
 
 fn t0e(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    until_lost(
-        stage,
-        Eager,
-        "echo only-line >&2",
-        (Stream::Stderr, 10),
-        (3, 200),
-    )
+    let patience = stage.setting.patience;
+    let gate = stage.setting.world.fifo(&new_marker())?;
+    let command = format!("cat {}; echo only-line >&2", gate.display());
+    let started = stage.start(Eager, &command)?;
+    let leader = leader(&started.marker, patience)?;
+    // The server finds the line and the death at the same time, and looks at the death first.
+    sys::kill(leader.parent, libc::SIGSTOP)?;
+    drop(std::fs::File::create(&gate)?);
+    let gone = leader.gone(patience);
+    sys::kill(leader.parent, libc::SIGCONT)?;
+    gone?;
+    let run = started.finish(patience)?.ended_with(0)?;
+    ensure!(
+        run.arrived.stderr == 0,
+        "{} B of the line arrived",
+        run.arrived.stderr
+    );
+    Ok(vec![
+        run.clean()
+            .exits(0)
+            .counts(Stream::Stderr, Some(10), Some(0))
+            .cut(Stream::Stderr, EARLY, Bytes::Exactly(10)),
+    ])
 }
 
 fn t0s(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let command = format!("cat {}", stage.setting.world.big().display());
-    until_lost(stage, EagerSocket, &command, (Stream::Stdout, BIG), (5, 40))
+    until_lost(stage, EagerSocket)
 }
 
 fn t7a(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
