@@ -95,10 +95,17 @@ impl<'a> Stage<'a> {
         self.setting.world.target(server)
     }
 
-    /// Seconds for which a scenario's background job holds on: longer than anything is waited for.
-    /// The scenario ends it when it has seen enough, see [`crate::procs::end`].
+    /// Seconds for which a scenario's background job holds on when its own end is part of the
+    /// scenario: long enough for the grace time and for looking at it, also on slow machines.
     #[must_use]
     pub fn hold(&self) -> u64 {
+        (self.setting.patience.as_secs() / 10).max(3)
+    }
+
+    /// Seconds for a background job that the scenario ends when it has seen enough (see
+    /// [`crate::procs::end`]): more than anything is waited for.
+    #[must_use]
+    pub fn lasting(&self) -> u64 {
         2 * self.setting.patience.as_secs()
     }
 

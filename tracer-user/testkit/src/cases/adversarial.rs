@@ -95,7 +95,7 @@ fn a1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 fn a2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let hold = stage.hold();
+    let hold = stage.lasting();
     let name = "$'a\\e[31mred\\n\\xff\\xe2\\x80\\xae\"\\\\'";
     let command = format!("exec -a {name} sleep {hold} & echo {name} >/dev/null; echo here");
     let started = stage.start(OpenSsh, &format!("({command})"))?;

@@ -110,7 +110,7 @@ fn c1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
 fn c2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let begin = Instant::now();
-    let hold = stage.hold();
+    let hold = stage.lasting();
     let run = stage
         .run(OpenSsh, &format!("sleep {hold} >/dev/null 2>&1 &"))?
         .ended_with(0)?;
@@ -209,7 +209,7 @@ fn c7(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
 fn c8(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let begin = Instant::now();
-    let hold = stage.hold();
+    let hold = stage.lasting();
     // The client's stdin stays open, so that the server has a write end for the job to hold on to.
     let started = stage.start_with(OpenSsh, &format!("sleep {hold} >&- 2>&- <&0 &"), |ssh| {
         ssh.stdin(Stdio::piped());

@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn c23(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let hold = stage.hold();
+    let hold = stage.lasting();
     // `true &&` keeps the subshell from becoming its last command.
     let command = format!("(sleep {hold}; exec >/dev/null 2>&-; sleep {hold}; true) & true");
     let started = stage.start(OpenSsh, &command)?;
@@ -89,7 +89,7 @@ fn o8(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     keeper
         .arg("keep")
         .arg(&socket)
-        .arg(stage.hold().to_string())
+        .arg(stage.lasting().to_string())
         .current_dir("/")
         .uid(NOBODY)
         .gid(NOBODY)
@@ -122,7 +122,7 @@ fn o12(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     if !probe.arrived.status.success() {
         return Err(Skipped("the test user may not make a pid namespace".to_owned()).into());
     }
-    let command = format!("unshare -Urpf sleep {} & echo gone", stage.hold());
+    let command = format!("unshare -Urpf sleep {} & echo gone", stage.lasting());
     let started = stage.start(OpenSsh, &command)?;
     stage.finding("orphaned", &started.marker)?;
     let truth = procs::holders(&started.marker);
@@ -136,7 +136,7 @@ fn o12(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 fn o15(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let started = stage.start(Drain, &format!("sleep {} & echo gone", stage.hold()))?;
+    let started = stage.start(Drain, &format!("sleep {} & echo gone", stage.lasting()))?;
     stage.finding("orphaned", &started.marker)?;
     let truth = procs::holders(&started.marker);
     procs::end(&started.marker);

@@ -133,7 +133,7 @@ fn hang(stage: &Stage<'_>, command: &str) -> anyhow::Result<Hung> {
 }
 
 fn o1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let hung = hang(stage, &format!("sleep {} &", stage.hold()))?;
+    let hung = hang(stage, &format!("sleep {} &", stage.lasting()))?;
     hung.holding(&[&[1, 2]])?;
     // The line arrives when the leader is about to exit: that is the clock.
     let exit = hung
@@ -156,15 +156,15 @@ fn o1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 fn o2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let nohup = hang(stage, &format!("nohup sleep {} &", stage.hold()))?;
+    let nohup = hang(stage, &format!("nohup sleep {} &", stage.lasting()))?;
     nohup.holding(&[&[1, 2]])?;
-    let setsid = hang(stage, &format!("setsid sleep {} &", stage.hold()))?;
+    let setsid = hang(stage, &format!("setsid sleep {} &", stage.lasting()))?;
     setsid.holding(&[&[1, 2]])?;
     Ok(vec![nohup.expect(), setsid.expect()])
 }
 
 fn o3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let hung = hang(stage, &format!("sleep {} >/dev/null &", stage.hold()))?;
+    let hung = hang(stage, &format!("sleep {} >/dev/null &", stage.lasting()))?;
     hung.holding(&[&[2]])?;
     ensure!(
         hung.finding.stream() == "stderr",
@@ -177,7 +177,7 @@ fn o3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 fn o4(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let hung = hang(
         stage,
-        &format!("exec 3>&1; sleep {} >/dev/null 2>&1 &", stage.hold()),
+        &format!("exec 3>&1; sleep {} >/dev/null 2>&1 &", stage.lasting()),
     )?;
     hung.holding(&[&[3]])?;
     Ok(vec![hung.expect()])
@@ -186,7 +186,7 @@ fn o4(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 fn o7(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let hung = hang(
         stage,
-        &format!("setsid sh -c 'sleep {} & exit 0';", stage.hold()),
+        &format!("setsid sh -c 'sleep {} & exit 0';", stage.lasting()),
     )?;
     hung.holding(&[&[1, 2]])?;
     let path = hung.finding.path_of(hung.only()?);
@@ -200,7 +200,7 @@ fn o7(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 fn o9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let hold = stage.hold();
+    let hold = stage.lasting();
     let command = format!("sleep {hold} & sleep {hold} >/dev/null & true");
     let started = stage.start(OpenSsh, &command)?;
     stage.finding("orphaned", &started.marker)?;
@@ -236,7 +236,7 @@ fn o11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
             ssh.args(["-o", &control, "-o", "ControlMaster=no"]);
         })
     };
-    let held = through(&format!("sleep {} &", stage.hold()))?;
+    let held = through(&format!("sleep {} &", stage.lasting()))?;
     let free = through("echo free")?.finish(patience)?.ended_with(0)?;
     ensure!(
         free.arrived.stdout_head == "free\n",
@@ -257,7 +257,7 @@ fn o11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
 fn o14(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let setting = stage.setting;
-    let command = format!("sleep {} & echo $PPID", stage.hold());
+    let command = format!("sleep {} & echo $PPID", stage.lasting());
     let started = stage.start(OpenSsh, &command)?;
     stage.finding("orphaned", &started.marker)?;
     let server: u32 = started

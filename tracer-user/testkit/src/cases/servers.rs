@@ -78,7 +78,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn c9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let hold = stage.hold();
+    let hold = stage.lasting();
     let daemon = stage.run(
         OpenSsh,
         &format!("setsid sh -c 'sleep {hold} & exit 0' </dev/null >/dev/null 2>&1; echo started"),
@@ -116,7 +116,7 @@ fn c9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 fn c12(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let world = stage.setting.world;
     let script = world.dir().join("subsystem");
-    let hold = stage.hold();
+    let hold = stage.lasting();
     fs::write(
         &script,
         format!("#!/bin/sh\nsleep {hold} >/dev/null &\necho served\n"),
@@ -205,7 +205,7 @@ fn c25(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
 fn o13(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let begin = Instant::now();
-    let hold = stage.hold();
+    let hold = stage.lasting();
     let run = stage
         .run(Dropbear, &format!("echo here; sleep {hold} &"))?
         .ended_with(0)?;

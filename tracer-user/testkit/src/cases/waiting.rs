@@ -73,7 +73,7 @@ fn h1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         "at=${{DISPLAY##*:}}; \
          (exec 3<>/dev/tcp/localhost/$((6000 + ${{at%.*}})); exec sleep {}) </dev/null >/dev/null 2>&1 & \
          sleep 0.5",
-        stage.hold()
+        stage.lasting()
     );
     let started = stage.start_with(OpenSsh, &command, |ssh| {
         ssh.env("DISPLAY", format!("127.0.0.1:{number}")).arg("-Y");
@@ -143,7 +143,7 @@ fn h3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 fn h5(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let command = format!("sleep {} & echo here; exit 0", stage.hold());
+    let command = format!("sleep {} & echo here; exit 0", stage.lasting());
     let started = stage.start_with(OpenSsh, &command, |ssh| {
         ssh.arg("-tt");
     })?;
