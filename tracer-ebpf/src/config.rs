@@ -2,7 +2,7 @@
 
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::Layout;
+use crate::{Layout, OPTIONAL};
 
 /// Constants of one load, a read-only global of the object.
 #[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
@@ -18,6 +18,9 @@ pub struct Config {
     pub one_ref: u32,
     /// Bytes of a page.
     pub page_size: u32,
+    /// Where a node of an io_uring's table has its file (since 6.13); [`OPTIONAL`](crate::OPTIONAL)
+    /// where the table has the files themselves.
+    pub ring_node_file: u32,
     /// Numbers of the system calls on this architecture.
     pub sys: Sys,
 }
@@ -63,6 +66,7 @@ impl Config {
         upid_size: 0,
         one_ref: 0,
         page_size: 0,
+        ring_node_file: OPTIONAL,
         sys: Sys {
             read: Sys::NONE,
             readv: Sys::NONE,

@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{helpers::generated::bpf_seq_write, macros::map, maps::Array};
-use tracer_ebpf::{Fork, Header, Holder, Kind, StreamState, transport};
+use tracer_ebpf::{Fork, Header, Holder, Kind, StreamState, transport, via};
 
 use crate::{
     kernel::{FMODE_READ, FMODE_WRITE, File, Task, now},
@@ -22,115 +22,20 @@ pub fn wants_all() -> bool {
     SCAN_ALL.get(0).is_some_and(|all| *all != 0)
 }
 
+/// Whether what a task has is told. Of a child that its parent waits for the parent has the same.
+#[inline(always)]
+pub fn is_looked_at(task: Task) -> bool {
+    wants_all() || !task.is_vforked()
+}
+
 /// One descriptor of one task; `seq` is the iterator's output.
 #[inline(always)]
 pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
-    let all = wants_all();
-    // Its parent has the same and waits for it.
-    if !all && task.is_vforked() {
+    if !is_looked_at(task) {
         return;
     }
-    let out = Out {
-        seq,
-        task,
-        fd,
-        file,
-    };
-    if let Some(pipe) = file.pipe() {
-        let mode = file.mode() & (FMODE_READ | FMODE_WRITE);
-        let object = file.ino();
-        match streams::stream(pipe.0).filter(|state| state.object == object) {
-            Some(state) if state.session != 0 || all => out.stream(pipe.0, state, mode),
-            None if all => out.write(Ends {
-                transport: transport::PIPE,
-                key: pipe.0,
-                mode,
-                object,
-                unread: pipe.unread(),
-                capacity: pipe.capacity(),
-                ..Ends::default()
-            }),
-            _ => {}
-        }
-    } else if let Some(sock) = file.unix() {
-        out.both_ways(sock.0, sock.peer().0);
-    } else if let Some(tty) = file.pty() {
-        out.both_ways(tty.0, tty.link().0);
-    }
-}
-
-/// One descriptor, and where it is to be told.
-#[derive(Clone, Copy)]
-struct Out {
-    seq: *mut c_void,
-    task: Task,
-    fd: u32,
-    file: File,
-}
-
-impl Out {
-    /// A socket or tty reads the one stream and writes the other.
-    #[inline(always)]
-    fn both_ways(self, reads: u64, writes: u64) {
-        if let Some(state) = streams::stream(reads)
-            && state.reader == reads
-            && state.session != 0
-        {
-            self.stream(reads, state, FMODE_READ);
-        }
-        if let Some(state) = streams::stream(writes)
-            && state.writer == reads
-            && state.session != 0
-        {
-            self.stream(writes, state, FMODE_WRITE);
-        }
-    }
-
-    #[inline(always)]
-    fn stream(self, key: u64, state: &StreamState, mode: u32) {
-        self.write(Ends {
-            session: state.session,
-            slot: state.slot,
-            transport: state.transport,
-            key,
-            mode,
-            object: state.object,
-            unread: streams::unread(state.transport, key),
-            capacity: 0,
-        });
-    }
-
-    #[inline(always)]
-    fn write(self, ends: Ends) {
-        let Self {
-            seq,
-            task,
-            fd,
-            file,
-        } = self;
-        let holder = Holder {
-            header: Header {
-                time: now(),
-                kind: Kind::Holder as u16,
-                size: size_of::<Holder>() as u16,
-                cpu: 0,
-            },
-            session: ends.session,
-            key: ends.key,
-            object: ends.object,
-            proc: task.proc(),
-            parent: task.parent().tgid(),
-            ns_pid: task.ns_pid(),
-            uid: task.uid(),
-            fd,
-            slot: ends.slot,
-            mode: ends.mode,
-            unread: ends.unread,
-            file: file.0,
-            capacity: ends.capacity,
-            transport: ends.transport,
-            comm: task.comm(),
-        };
+    ends(file, |end| {
+        let holder = end.held_by(task, fd, via::DESCRIPTOR);
         // SAFETY: `seq` is the context's own, the bytes are a padding-free struct on the stack.
         unsafe {
             bpf_seq_write(
@@ -139,20 +44,114 @@ impl Out {
                 size_of::<Holder>() as u32,
             );
         }
+    });
+}
+
+/// Tells each end that a file is, of the objects that are wanted.
+#[inline(always)]
+pub fn ends(file: File, mut tell: impl FnMut(End)) {
+    let all = wants_all();
+    if let Some(pipe) = file.pipe() {
+        let mode = file.mode() & (FMODE_READ | FMODE_WRITE);
+        let object = file.ino();
+        match streams::stream(pipe.0).filter(|state| state.object == object) {
+            Some(state) if state.session != 0 || all => {
+                tell(End::of(file, pipe.0, state, mode));
+            }
+            None if all => tell(End {
+                file,
+                session: 0,
+                slot: 0,
+                transport: transport::PIPE,
+                key: pipe.0,
+                mode,
+                object,
+                capacity: pipe.capacity(),
+            }),
+            _ => {}
+        }
+    } else if let Some(sock) = file.unix() {
+        both_ways(file, sock.0, sock.peer().0, tell);
+    } else if let Some(tty) = file.pty() {
+        both_ways(file, tty.0, tty.link().0, tell);
     }
 }
 
-/// What is told of an object beside who holds it.
-#[derive(Default)]
-struct Ends {
-    session: u64,
+/// A socket or tty reads the one stream and writes the other.
+#[inline(always)]
+fn both_ways(file: File, reads: u64, writes: u64, mut tell: impl FnMut(End)) {
+    if let Some(state) = streams::stream(reads)
+        && state.reader == reads
+        && state.session != 0
+    {
+        tell(End::of(file, reads, state, FMODE_READ));
+    }
+    if let Some(state) = streams::stream(writes)
+        && state.writer == reads
+        && state.session != 0
+    {
+        tell(End::of(file, writes, state, FMODE_WRITE));
+    }
+}
+
+/// One end of a stream.
+#[derive(Clone, Copy)]
+pub struct End {
+    file: File,
+    pub session: u64,
     slot: u32,
     transport: u32,
     key: u64,
     mode: u32,
     object: u64,
-    unread: u64,
     capacity: u32,
+}
+
+impl End {
+    #[inline(always)]
+    fn of(file: File, key: u64, state: &StreamState, mode: u32) -> Self {
+        Self {
+            file,
+            session: state.session,
+            slot: state.slot,
+            transport: state.transport,
+            key,
+            mode,
+            object: state.object,
+            capacity: 0,
+        }
+    }
+
+    /// The record that a task has it, by a descriptor or through what the descriptor is of.
+    #[inline(always)]
+    pub fn held_by(self, task: Task, fd: u32, via: u32) -> Holder {
+        Holder {
+            header: Header {
+                time: now(),
+                kind: Kind::Holder as u16,
+                size: size_of::<Holder>() as u16,
+                cpu: 0,
+            },
+            session: self.session,
+            key: self.key,
+            object: self.object,
+            proc: task.proc(),
+            parent: task.parent().tgid(),
+            ns_pid: task.ns_pid(),
+            uid: task.uid(),
+            fd,
+            slot: self.slot,
+            mode: self.mode,
+            unread: streams::unread(self.transport, self.key),
+            file: self.file.0,
+            capacity: self.capacity,
+            transport: self.transport,
+            files: task.files(),
+            via,
+            pad: 0,
+            comm: task.comm(),
+        }
+    }
 }
 
 /// One process, told as if its parent had just forked it; for the start-up snapshot.

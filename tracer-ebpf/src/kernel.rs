@@ -44,6 +44,8 @@ const S_IFIFO: u16 = 0o010_000;
 const S_IFSOCK: u16 = 0o140_000;
 const S_IFCHR: u16 = 0o020_000;
 const AF_UNIX: u16 = 1;
+/// File system of descriptors that are no files (include/uapi/linux/magic.h).
+const ANON_INODE_FS_MAGIC: u64 = 0x0904_1934;
 /// Device numbers of Documentation/admin-guide/devices.txt, in the kernel's own encoding
 /// (`MKDEV`, include/linux/kdev_t.h).
 const PTMX: u32 = 5 << 20 | 2;
@@ -199,9 +201,15 @@ impl Task {
         (field!(mm, mm_arg_start: u64), field!(mm, mm_arg_end: u64))
     }
 
+    /// Its descriptor table, shared by threads and by whoever was cloned so.
+    #[inline(always)]
+    pub fn files(self) -> u64 {
+        field!(self.0, task_files: u64)
+    }
+
     #[inline(always)]
     pub fn fds(self) -> Fds {
-        let fdt = field!(field!(self.0, task_files: u64), files_fdt: u64);
+        let fdt = field!(self.files(), files_fdt: u64);
         Fds {
             table: field!(fdt, fdt_fd: u64),
             max: field!(fdt, fdt_max: u32),
@@ -313,16 +321,32 @@ impl File {
         sock.is_tcp().then_some(sock)
     }
 
-    /// The unix stream socket that it is.
+    /// The unix socket that it is, of any type.
     #[inline(always)]
-    pub fn unix(self) -> Option<Unix> {
+    pub fn any_unix(self) -> Option<Unix> {
         if self.0 == 0 || self.kind() != S_IFSOCK {
             return None;
         }
         let sock = Unix::of_socket(self.private());
-        let stream = field!(sock.0, sock_family: u16) == AF_UNIX
-            && field!(sock.0, sock_type: u16) == SOCK_STREAM;
-        stream.then_some(sock)
+        (field!(sock.0, sock_family: u16) == AF_UNIX).then_some(sock)
+    }
+
+    /// The unix stream socket that it is.
+    #[inline(always)]
+    pub fn unix(self) -> Option<Unix> {
+        self.any_unix()
+            .filter(|sock| field!(sock.0, sock_type: u16) == SOCK_STREAM)
+    }
+
+    /// The io_uring that it is: address of its `struct io_ring_ctx`.
+    #[inline(always)]
+    pub fn ring(self) -> Option<u64> {
+        let sb = field!(self.inode(), inode_sb: u64);
+        if self.0 == 0 || field!(sb, sb_magic: u64) != ANON_INODE_FS_MAGIC {
+            return None;
+        }
+        let name = field!(field!(self.0, file_dentry: u64), dentry_name: u64);
+        (read::<[u8; 11]>(name, 0) == *b"[io_uring]\0").then(|| self.private())
     }
 
     #[inline(always)]

@@ -113,6 +113,10 @@ layout! {
     file_count: "file"."f_ref.refcnt" or "f_count";
     /// Component name.
     dentry_name: "dentry"."d_name.name";
+    /// File system.
+    inode_sb: "inode"."i_sb";
+    /// Magic number of a file system.
+    sb_magic: "super_block"."s_magic";
     /// Type and permissions.
     inode_mode: "inode"."i_mode";
     /// Owner.
@@ -173,16 +177,32 @@ layout! {
     sock_sndbuf: "sock"."sk_sndbuf";
     /// Buffers to be received.
     sock_receive_queue: "sock"."sk_receive_queue";
+    /// Who made the other socket, or listens for it.
+    sock_peer_pid: "sock"."sk_peer_pid";
     /// Inode of a socket.
     socket_inode: "socket_alloc"."vfs_inode";
     /// The other socket.
     unix_peer: "unix_sock"."peer";
     /// Bytes of a buffer.
     skb_len: "sk_buff"."len";
+    /// The socket that sent a buffer, or that a listener gives for it.
+    skb_sk: "sk_buff"."sk";
     /// Protocol's own.
     skb_cb: "sk_buff"."cb";
     /// Bytes of a buffer that were received.
     unix_cb_consumed: "unix_skb_parms"."consumed";
+    /// Files that come with a buffer.
+    unix_cb_files: "unix_skb_parms"."fp";
+    /// Files of a message that is being sent or received.
+    scm_files: "scm_cookie"."fp";
+    /// How many.
+    scm_count: "scm_fp_list"."count";
+    /// The files.
+    scm_list: "scm_fp_list"."fp";
+    /// Files registered with an io_uring: of nodes since 6.13, of tagged pointers since 5.15.
+    ring_files: "io_ring_ctx"."file_table.data.nodes" or "file_table.files", optional = "holders by an io_uring are not told";
+    /// How many.
+    ring_count: "io_ring_ctx"."file_table.data.nr" or "nr_user_files", optional = "holders by an io_uring are not told";
     /// The tty of an open file.
     ttyfile_tty: "tty_file_private"."tty", optional = "sessions on a pty are not observed";
     /// The other side of a pty.

@@ -97,6 +97,8 @@ records! {
     Stream = 7 => Stream,
     /// The server's TCP connection changed state.
     Conn = 8 => Conn,
+    /// A session's end of a stream was sent over a unix socket, or received from one.
+    Passed = 9 => Passed,
 
     /// User space: what follows was recorded here, so. First of every recording.
     Start = 32 => Start,
@@ -119,6 +121,8 @@ records! {
     /// User space: a TCP socket that the scan found: a server's, be it its sessions' connection or
     /// one that keeps that open; a member's that is connected to an X11 display.
     Socket = 41 => Socket,
+    /// User space: the control group of a holder.
+    Cgroup = 42 => Cgroup,
 }
 
 /// Begins every record.
@@ -499,6 +503,35 @@ pub struct Conn {
     pub progress: Progress,
 }
 
+/// Which half of a handover it is: [`Passed::way`].
+pub mod way {
+    /// A message with it was made; it may be received by whoever has the other socket.
+    pub const SENT: u32 = 1;
+    /// Its receiver is about to get a descriptor for it.
+    pub const RECEIVED: u32 = 2;
+}
+
+/// See [`Kind::Passed`]. Of one process, one file and one way only the first is told.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Passed {
+    /// Time and kind.
+    pub header: Header,
+    /// The session whose end it is.
+    pub session: u64,
+    /// Who sent or received it.
+    pub proc: Proc,
+    /// Address of the open file (`struct file`).
+    pub file: u64,
+    /// A [`way`].
+    pub way: u32,
+    /// Of a message: pid of the process that made the other socket, or listens for it; 0 when not
+    /// known.
+    pub peer: u32,
+    /// `comm`.
+    pub comm: [u8; COMM_LEN],
+}
+
 /// See [`Kind::Start`].
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -614,7 +647,7 @@ pub struct Holder {
     pub ns_pid: u32,
     /// Real user id.
     pub uid: u32,
-    /// Descriptor number.
+    /// Descriptor number: of the end itself, or of what it is to be had [`via`].
     pub fd: u32,
     /// 0, 1, 2: stdin, stdout, stderr.
     pub slot: u32,
@@ -628,8 +661,43 @@ pub struct Holder {
     pub capacity: u32,
     /// A [`transport`].
     pub transport: u32,
+    /// Address of the descriptor table (`struct files_struct`), which processes may share.
+    pub files: u64,
+    /// A [`via`].
+    pub via: u32,
+    /// Always 0.
+    pub pad: u32,
     /// `comm`.
     pub comm: [u8; COMM_LEN],
+}
+
+/// What a holder has an end through: [`Holder::via`].
+pub mod via {
+    /// A descriptor of its own.
+    pub const DESCRIPTOR: u32 = 0;
+    /// A unix socket, in whose queue the end waits to be received.
+    pub const SOCKET: u32 = 1;
+    /// An io_uring, which the end is registered with.
+    pub const RING: u32 = 2;
+}
+
+/// Bytes of a control group's path that are kept.
+pub const CGROUP_LEN: usize = 512;
+
+/// See [`Kind::Cgroup`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Cgroup {
+    /// Time and kind.
+    pub header: Header,
+    /// The process.
+    pub proc: Proc,
+    /// Bytes of `path` that are used.
+    pub len: u32,
+    /// Always 0.
+    pub pad: u32,
+    /// Its path from the root of the hierarchy, or the end of a longer one.
+    pub path: [u8; CGROUP_LEN],
 }
 
 /// See [`Kind::Socket`]. The kernel side writes it to the iterator's output.
@@ -693,13 +761,15 @@ impl_body!(
     Signal,
     Stream,
     Conn,
+    Passed,
     Start,
     Tick,
     Loss,
     User,
     Scan,
     Holder,
-    Socket
+    Socket,
+    Cgroup
 );
 
 const _: () = {

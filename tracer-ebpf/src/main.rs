@@ -10,9 +10,11 @@
 mod calls;
 mod emit;
 mod functions;
+mod hidden;
 mod holders;
 mod kernel;
 mod lineage;
+mod passed;
 mod pipe;
 mod signal;
 mod sockets;
@@ -168,6 +170,16 @@ on_entry! {
     }
 }
 
+on_entry! {
+    /// A message gets its files. So does its receiver that only peeks (`unix_peek_fds`,
+    /// net/unix/af_unix.c), and counts as another sender then.
+    fn files_sent(call) { passed::sent(call.number(0)) }
+}
+
+on_entry! {
+    fn files_received(call) { passed::received(call.arg(1)) }
+}
+
 /// A thread ends, with kprobes.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn thread_exit(_: BtfTracePointContext) -> i32 {
@@ -215,6 +227,12 @@ struct IterMeta {
 #[unsafe(link_section = "iter/task_file")]
 fn task_file(ctx: *const TaskFile) -> i32 {
     each_file(ctx, holders::descriptor)
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+fn task_hidden(ctx: *const TaskFile) -> i32 {
+    each_file(ctx, hidden::descriptor)
 }
 
 #[unsafe(no_mangle)]

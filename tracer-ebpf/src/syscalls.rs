@@ -10,7 +10,7 @@ use crate::{
     calls::{self, begin},
     kernel::{File, Task, constant, current_tgid, field},
     lineage::tracked,
-    pipe, signal, streams, tty, unix,
+    passed, pipe, signal, streams, tty, unix,
 };
 
 /// What is called: of a [`READ`] the key of the stream is kept, of a [`WRITE`] also the bytes asked
@@ -29,6 +29,9 @@ pub fn enter(regs: u64, nr: u32) {
     let pid = current_tgid();
     let Some(entry) = tracked(pid) else { return };
     let arg0 = field!(regs, regs_arg0: u64);
+    if nr == constant!(sys.sendmsg) {
+        passed::asked(arg0 as u32, field!(regs, regs_arg1: u64));
+    }
     if is_write(nr) {
         let key = written(arg0 as u32);
         if key != 0 {

@@ -10,7 +10,9 @@ use crate::{
 
 /// Buffers of a receive queue that are added up. A sender's buffer space (`wmem_default`, 208 KiB)
 /// holds some 280 at most, since each is charged its bookkeeping as well.
-const BUFFERS: u32 = 1024;
+pub const BUFFERS: u32 = 1024;
+/// State of a socket that takes connections, whatever its family (include/net/tcp_states.h).
+const TCP_LISTEN: u8 = 10;
 /// Bit of `sk_flags` (`enum sock_flags`, include/net/sock.h).
 const SOCK_DEAD: u64 = 1;
 
@@ -46,6 +48,36 @@ impl Unix {
         unix_unread(self.0)
     }
 
+    /// It takes connections, which wait in its receive queue until they are accepted.
+    #[inline(always)]
+    pub fn is_listener(self) -> bool {
+        field!(self.0, sock_state: u8) == TCP_LISTEN
+    }
+
+    /// Nothing waits to be received.
+    #[inline(always)]
+    pub fn is_drained(self) -> bool {
+        self.queue().is_empty()
+    }
+
+    /// What waits to be received.
+    #[inline(always)]
+    pub fn queue(self) -> Queue {
+        // A queue is a ring of buffers through its own head.
+        let head = self.0 + u64::from(constant!(layout.sock_receive_queue));
+        Queue {
+            head,
+            next: read(head, 0),
+        }
+    }
+
+    /// Pid of the process that made the socket at the other end, or listens for it; 0 for none.
+    #[inline(always)]
+    pub fn peer_pid(self) -> u32 {
+        let pid = field!(self.0, sock_peer_pid: u64);
+        field!(pid, pid_numbers: u32)
+    }
+
     /// The stream that this socket reads.
     #[inline(always)]
     fn incoming(self) -> Option<&'static mut StreamState> {
@@ -58,16 +90,11 @@ impl Unix {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unix_unread(sock: u64) -> u64 {
-    // A queue is a ring of buffers through its own head.
-    let queue = sock + u64::from(constant!(layout.sock_receive_queue));
-    let mut buffer: u64 = read(queue, 0);
+    let mut queue = Unix(sock).queue();
     let mut sum = 0u64;
     for _ in 0..BUFFERS {
-        if buffer == 0 || buffer == queue {
-            break;
-        }
-        sum += skb_bytes(buffer);
-        buffer = long(buffer);
+        let Some(buffer) = queue.next() else { break };
+        sum += skb_bytes(buffer.0);
     }
     sum
 }
@@ -81,6 +108,52 @@ pub extern "C" fn skb_bytes(buffer: u64) -> u64 {
         constant!(layout.skb_cb) + constant!(layout.unix_cb_consumed),
     );
     u64::from(field!(buffer, skb_len: u32).saturating_sub(consumed))
+}
+
+/// A walk along a receive queue.
+pub struct Queue {
+    head: u64,
+    next: u64,
+}
+
+impl Queue {
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.next == 0 || self.next == self.head
+    }
+
+    /// The next buffer, if there is one.
+    #[inline(always)]
+    pub fn next(&mut self) -> Option<Buffer> {
+        if self.is_empty() {
+            return None;
+        }
+        let buffer = Buffer(self.next);
+        self.next = long(buffer.0);
+        Some(buffer)
+    }
+}
+
+/// A `struct sk_buff` of a unix socket's receive queue.
+#[derive(Clone, Copy)]
+pub struct Buffer(u64);
+
+impl Buffer {
+    /// Files that come with it (`struct scm_fp_list`), 0 for none.
+    #[inline(always)]
+    pub fn files(self) -> u64 {
+        read(
+            self.0,
+            constant!(layout.skb_cb) + constant!(layout.unix_cb_files),
+        )
+    }
+
+    /// In a listener's queue: the socket that accept(2) will give for it (`unix_accept`,
+    /// net/unix/af_unix.c).
+    #[inline(always)]
+    pub fn connection(self) -> Unix {
+        Unix(field!(self.0, skb_sk: u64))
+    }
 }
 
 /// A server made a pair of sockets; which end is the session's is seen when it starts.

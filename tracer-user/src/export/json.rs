@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Clock;
 use crate::model::{
-    Closed, ExitStatus, Finding, Gap, HolderView, Opened, Origin, Process, SessionView, Started,
-    StreamNews, StreamReport, Update, Verdict, Visible,
+    Closed, Container, ExitStatus, Finding, Gap, HolderView, Opened, Origin, Process, SessionView,
+    Started, StreamNews, StreamReport, Update, Verdict, Visible,
 };
 
 /// Version of the contract.
@@ -140,10 +140,16 @@ struct Holder<'a> {
     comm: &'a str,
     argv: Vec<&'a str>,
     fds: &'a [u32],
+    sockets: &'a [u32],
+    rings: &'a [u32],
+    shared_with: &'a [u32],
     streams: Vec<&'a str>,
     path: Vec<String>,
     /// Null when not known.
     inherited: Option<bool>,
+    /// Null unless only one process can have sent the copies.
+    sender: Option<String>,
+    container: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -321,13 +327,18 @@ fn holder<'a>(it: &'a HolderView, clock: &Clock) -> Holder<'a> {
         comm: &it.comm,
         argv: texts(&it.argv),
         fds: &it.fds,
+        sockets: &it.sockets,
+        rings: &it.rings,
+        shared_with: &it.shared_with,
         streams: it.streams.iter().map(|slot| slot.name()).collect(),
         path: it.path.iter().map(ToString::to_string).collect(),
         inherited: match it.origin {
             Origin::Inherited => Some(true),
-            Origin::Received => Some(false),
+            Origin::Passed | Origin::Received => Some(false),
             Origin::Unknown => None,
         },
+        sender: it.sender.as_ref().map(ToString::to_string),
+        container: it.container.as_ref().map(Container::id),
     }
 }
 

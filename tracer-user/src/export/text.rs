@@ -92,10 +92,28 @@ fn holder(it: &HolderView) -> String {
         // A display is connected to, not inherited.
         _ if it.streams.is_empty() => String::new(),
         Origin::Inherited => format!(" path {path}"),
+        Origin::Passed => match &it.sender {
+            Some(sender) => format!(" sent by {sender}, not inherited"),
+            None => " sent over a unix socket, not inherited".to_owned(),
+        },
         Origin::Received => " received, not inherited".to_owned(),
         Origin::Unknown => " path not known".to_owned(),
     };
-    format!("{}[{}]{inside} {}{how}", it.comm, it.pid, held(it))
+    let container = match &it.container {
+        Some(container) => format!(" in container {}", container.short()),
+        None => String::new(),
+    };
+    let shared: String = it
+        .shared_with
+        .iter()
+        .map(|pid| format!(", shared with pid {pid}"))
+        .collect();
+    format!(
+        "{}[{}]{inside}{container} {}{shared}{how}",
+        it.comm,
+        it.pid,
+        held(it)
+    )
 }
 
 fn closed(at: &str, it: &Closed, out: &mut Vec<String>) {

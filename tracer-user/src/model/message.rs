@@ -20,6 +20,7 @@ pub(super) fn orphaned(session: &Session, holders: &[HolderView], bytes: u64, en
     let how = match (first.origin, first.path.as_slice()) {
         (Origin::Inherited, [.., from, _]) => format!(", inherited from {from}"),
         (Origin::Inherited, _) => String::new(),
+        (Origin::Passed, _) => passed(first),
         (Origin::Received, _) => ", received from another process and not inherited".to_owned(),
         (Origin::Unknown, _) => ", it is not known since when".to_owned(),
     };
@@ -34,12 +35,40 @@ pub(super) fn orphaned(session: &Session, holders: &[HolderView], bytes: u64, en
         String::new()
     };
     format!(
-        "{}, but the connection waits: {} pid {} still holds its {}{how}{others}{since}",
+        "{}, but the connection waits: {} still holds its {}{how}{others}{since}",
         told_end(&session.view, env),
-        first.comm,
-        first.pid,
+        name(first),
         held(first),
     )
+}
+
+/// The process, where it is, and who else has its descriptors.
+fn name(holder: &HolderView) -> String {
+    let place = match &holder.container {
+        Some(container) => format!(" in container {}", container.short()),
+        None => String::new(),
+    };
+    let company = match holder.shared_with.as_slice() {
+        [] => String::new(),
+        [one] => format!(" (and pid {one}, which shares its descriptors)"),
+        many => format!(" (and pids {}, which share its descriptors)", list(many)),
+    };
+    format!("{} pid {}{place}{company}", holder.comm, holder.pid)
+}
+
+/// How an end came over a unix socket.
+fn passed(holder: &HolderView) -> String {
+    let from = match &holder.sender {
+        Some(sender) => format!(" {} pid {}", sender.comm, sender.pid),
+        None => String::new(),
+    };
+    match (holder.is_in_flight(), from.as_str()) {
+        // Where it waits has been said.
+        (true, "") => from,
+        (true, _) => format!(", sent by{from}"),
+        (false, "") => ", not inherited: received over a unix socket".to_owned(),
+        (false, _) => format!(", not inherited: received over a unix socket from{from}"),
+    }
 }
 
 pub(super) fn released(session: &Session, told: &[HolderView], now: u64, _env: &Env) -> String {
@@ -68,17 +97,22 @@ pub(super) fn released(session: &Session, told: &[HolderView], now: u64, _env: &
 
 /// What keeps the next session like this one from waiting.
 pub(super) fn fix(session: &Session, holder: &HolderView, others: usize) -> String {
-    if holder.origin == Origin::Received {
+    if matches!(holder.origin, Origin::Passed | Origin::Received) {
         return format!(
-            "let {} pid {} close fd {}: it was handed the session's {}, so redirecting a job in the session does not help",
+            "let {} pid {} {}: it was handed the session's {}, so redirecting a job in the session does not help",
             holder.comm,
             holder.pid,
-            list(&holder.fds),
+            let_go(holder),
             streams(&holder.streams),
         );
     }
     let mut redirect = String::new();
-    let (out, err) = (holder.fds.contains(&1), holder.fds.contains(&2));
+    // What a ring has registered was a descriptor first, most likely the usual one.
+    let has = |fd, slot| {
+        let registered = !holder.rings.is_empty() && holder.streams.contains(&slot);
+        holder.fds.contains(&fd) || registered
+    };
+    let (out, err) = (has(1, Slot::Stdout), has(2, Slot::Stderr));
     let log = log_name(&holder.comm);
     match (out, err) {
         (true, true) => redirect += &format!(" </dev/null >{log} 2>&1"),
@@ -113,10 +147,38 @@ pub(super) fn fix(session: &Session, holder: &HolderView, others: usize) -> Stri
     {
         fix += "; nohup alone does not redirect without a terminal";
     }
+    if !holder.rings.is_empty() || !holder.sockets.is_empty() {
+        fix += &format!(
+            "; to end this one let pid {} {}",
+            holder.pid,
+            let_go(holder)
+        );
+    }
     if others > 0 {
         fix += "; the same goes for the others";
     }
     fix
+}
+
+/// What a holder has to do to hold no more.
+fn let_go(holder: &HolderView) -> String {
+    let mut ways = Vec::new();
+    if !holder.fds.is_empty() {
+        ways.push(format!("close {}", numbered("fd", &holder.fds)));
+    }
+    if !holder.rings.is_empty() {
+        ways.push(format!(
+            "unregister it from its io_uring (IORING_UNREGISTER_FILES) or close that ({})",
+            numbered("fd", &holder.rings)
+        ));
+    }
+    if !holder.sockets.is_empty() {
+        ways.push(format!(
+            "receive and close it, or close its unix socket ({})",
+            numbered("fd", &holder.sockets)
+        ));
+    }
+    ways.join(", and ")
 }
 
 pub(super) fn truncated(session: &Session, stream: &Stream, close: &Close, cut: &Cut) -> String {
@@ -395,14 +457,35 @@ pub(crate) fn duration(ns: u64) -> String {
     }
 }
 
-/// The holder's streams and descriptors.
+/// The holder's streams, and what it has them by.
 pub(crate) fn held(holder: &HolderView) -> String {
-    let fds = if holder.fds.len() == 1 { "fd" } else { "fds" };
     let what = match holder.streams.is_empty() {
         true => "the X11 display".to_owned(),
         false => streams(&holder.streams),
     };
-    format!("{what} ({fds} {})", list(&holder.fds))
+    let mut ways = Vec::new();
+    if !holder.fds.is_empty() {
+        ways.push(numbered("fd", &holder.fds));
+    }
+    if !holder.rings.is_empty() {
+        ways.push(format!(
+            "registered with its io_uring, {}",
+            numbered("fd", &holder.rings)
+        ));
+    }
+    if !holder.sockets.is_empty() {
+        ways.push(format!(
+            "in flight: sent to its unix socket, {}, and not yet received",
+            numbered("fd", &holder.sockets)
+        ));
+    }
+    format!("{what} ({})", ways.join("; "))
+}
+
+/// `fd 1`, `fds 1, 2`.
+fn numbered(what: &str, numbers: &[u32]) -> String {
+    let plural = if numbers.len() == 1 { "" } else { "s" };
+    format!("{what}{plural} {}", list(numbers))
 }
 
 fn streams(streams: &[Slot]) -> String {

@@ -4,8 +4,10 @@
 //! What happened is noted as it arrives; conclusions are drawn at a [`Record::Tick`], when
 //! everything that happened before is known.
 
+mod container;
 mod delivery;
 mod escape;
+mod handover;
 mod lineage;
 pub(crate) mod message;
 mod orphan;
@@ -23,7 +25,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use tracer_ebpf::{Exec, Record, Start, backend};
 
-pub use self::{escape::Visible, view::*};
+pub use self::{container::Container, escape::Visible, view::*};
 use self::{
     orphan::Scan,
     peers::{Conns, Servers},
@@ -41,6 +43,8 @@ struct Env {
     started: u64,
     /// A close is told by the kernel releasing the object, so that nothing can follow.
     exact_releases: bool,
+    /// Whoever passes a file on over a unix socket is seen, not only members of sessions.
+    all_handovers: bool,
 }
 
 /// A stream that is worth sampling.
@@ -112,9 +116,11 @@ impl Model {
                     self.on(id, |session| session.conn(it));
                 }
             }
+            Record::Passed(it) => self.on(it.session, |session| session.handovers.add(it)),
             Record::ScanBegin(it) => self.scan_begin(it.header.time),
             Record::Holder(it) => self.holder(it),
             Record::Socket(it) => self.socket(it),
+            Record::Cgroup(it) => self.cgroup(it),
             Record::ScanEnd(it) => self.scan_end(it.header.time, it.partial != 0, out),
         }
     }
@@ -125,7 +131,8 @@ impl Model {
         self.timers.first().map(|(time, _)| *time)
     }
 
-    /// Whether a scan for holders is wanted now: `ScanBegin`, every `Holder` and `Socket`, `ScanEnd`.
+    /// Whether a scan for holders is wanted now: `ScanBegin`, every `Holder`
+    /// with its `Cgroup`, every `Socket`, `ScanEnd`.
     #[must_use]
     pub fn needs_scan(&self) -> bool {
         self.ready && self.scan.is_none() && !self.wanted.is_empty()
@@ -169,6 +176,7 @@ impl Model {
             grace: record.grace,
             started: record.header.time,
             exact_releases: record.backend != backend::SYSCALL,
+            all_handovers: record.backend != backend::SYSCALL,
         };
         self.start = Some(Started {
             time: record.header.time,

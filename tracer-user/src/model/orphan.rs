@@ -1,16 +1,18 @@
 //! Who keeps a session open after its leader: when to look, and what the look told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tracer_ebpf::{COMM_LEN, Holder, Proc, Socket};
+use tracer_ebpf::{COMM_LEN, Cgroup, Holder, Proc, Socket, via};
 
 use super::{
     Env,
+    container::Container,
     escape::Visible,
+    handover::Sight,
     message,
     peers::Servers,
     session::Session,
-    view::{Finding, HolderView, Kind, Slot, State, Step, Update},
+    view::{Finding, HolderView, Kind, Origin, Slot, State, Step, Update},
     waiting,
 };
 
@@ -82,14 +84,18 @@ pub(super) struct Seen {
     pub comm: [u8; COMM_LEN],
 }
 
-/// One descriptor found by a scan.
+/// One copy found by a scan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Copy {
     proc: Proc,
     seen: Seen,
     fd: u32,
+    via: u32,
     slot: Slot,
     mode: u32,
+    file: u64,
+    /// The descriptor table that it is found in; 0 when not known.
+    table: u64,
 }
 
 impl Copy {
@@ -102,8 +108,11 @@ impl Copy {
                 comm: record.comm,
             },
             fd: record.fd,
+            via: record.via,
             slot: Slot::of(record.slot)?,
             mode: record.mode,
+            file: record.file,
+            table: record.files,
         })
     }
 
@@ -122,6 +131,7 @@ pub(super) struct Scan {
     copies: BTreeMap<u64, Vec<Copy>>,
     /// Arguments of processes that are no members, told during the scan.
     strangers: BTreeMap<Proc, (Vec<Visible>, bool)>,
+    containers: BTreeMap<Proc, Container>,
     /// What connections may be kept open for.
     pub sockets: Vec<Socket>,
 }
@@ -131,6 +141,7 @@ impl Scan {
         Self {
             copies: sessions.map(|id| (id, Vec::new())).collect(),
             strangers: BTreeMap::new(),
+            containers: BTreeMap::new(),
             sockets: Vec::new(),
         }
     }
@@ -153,6 +164,15 @@ impl Scan {
     pub fn stranger(&mut self, proc: Proc, argv: Vec<Visible>, cut: bool) {
         if self.strangers.len() < MAX_COPIES {
             self.strangers.insert(proc, (argv, cut));
+        }
+    }
+
+    pub fn cgroup(&mut self, record: &Cgroup) {
+        let len = (record.len as usize).min(record.path.len());
+        if self.containers.len() < MAX_COPIES
+            && let Some(container) = Container::of(&record.path[..len])
+        {
+            self.containers.insert(record.proc, container);
         }
     }
 
@@ -180,11 +200,11 @@ pub(super) struct Look<'a> {
 pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Update>) {
     let Look {
         copies,
-        scan,
         partial,
         now,
         servers,
         env,
+        ..
     } = *look;
     session.watch.looked = true;
     if session.linger.is_pending() {
@@ -207,16 +227,17 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         return;
     }
     let server = session.server.pid;
-    let mut by_proc: BTreeMap<Proc, Vec<Copy>> = BTreeMap::new();
-    for copy in copies {
-        let hangs = session
-            .outputs()
-            .any(|stream| stream.slot == copy.slot && stream.hangs());
-        let is_server = copy.proc.pid == server || servers.is_server(copy.proc);
-        if hangs && copy.is_session_end() && !is_server {
-            by_proc.entry(copy.proc).or_default().push(*copy);
-        }
-    }
+    let held: Vec<&Copy> = copies
+        .iter()
+        .filter(|copy| {
+            let hangs = session
+                .outputs()
+                .any(|stream| stream.slot == copy.slot && stream.hangs());
+            let is_server = copy.proc.pid == server || servers.is_server(copy.proc);
+            hangs && copy.is_session_end() && !is_server
+        })
+        .collect();
+    let mut by_proc = by_holder(&held);
     let known = std::mem::take(&mut session.watch.strangers);
     let strangers: Vec<Proc> = by_proc
         .keys()
@@ -233,7 +254,7 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
 
     let mut holders: Vec<HolderView> = by_proc
         .iter()
-        .map(|(proc, copies)| holder(session, *proc, copies, scan))
+        .map(|(proc, copies)| holder(session, *proc, copies, look))
         .collect();
     if partial {
         let gone = |old: &&HolderView| {
@@ -318,14 +339,52 @@ pub(super) fn tell(
     session.watch.told = holders;
 }
 
-fn holder(session: &Session, proc: Proc, copies: &[Copy], scan: &Scan) -> HolderView {
-    let mut fds: Vec<u32> = copies.iter().map(|copy| copy.fd).collect();
-    fds.sort_unstable();
-    fds.dedup();
-    let mut streams: Vec<Slot> = copies.iter().map(|copy| copy.slot).collect();
-    streams.sort_unstable();
-    streams.dedup();
-    view(session, proc, &copies[0].seen, fds, streams, scan)
+/// Copies by who holds them. A descriptor table is one holder, however many processes have it: the
+/// one that has lived longest stands for all.
+fn by_holder<'a>(copies: &[&'a Copy]) -> BTreeMap<Proc, Vec<&'a Copy>> {
+    let mut owners: BTreeMap<u64, Proc> = BTreeMap::new();
+    for copy in copies.iter().filter(|copy| copy.table != 0) {
+        let owner = owners.entry(copy.table).or_insert(copy.proc);
+        *owner = copy.proc.min(*owner);
+    }
+    let mut holders: BTreeMap<Proc, Vec<&Copy>> = BTreeMap::new();
+    for copy in copies {
+        let owner = owners.get(&copy.table).unwrap_or(&copy.proc);
+        holders.entry(*owner).or_default().push(copy);
+    }
+    holders
+}
+
+fn holder(session: &Session, proc: Proc, copies: &[&Copy], look: &Look<'_>) -> HolderView {
+    let through = |via| distinct(copies.iter().filter(|it| it.via == via).map(|it| it.fd));
+    let own = copies.iter().find(|copy| copy.proc == proc);
+    let seen = own.unwrap_or(&copies[0]).seen;
+    let streams = distinct(copies.iter().map(|copy| copy.slot));
+    let fds = through(via::DESCRIPTOR);
+    let mut view = view(session, proc, &seen, fds, streams, look.scan);
+    view.sockets = through(via::SOCKET);
+    view.rings = through(via::RING);
+    let others = copies.iter().map(|copy| copy.proc.pid);
+    view.shared_with = distinct(others.filter(|pid| *pid != proc.pid));
+
+    let files: Vec<u64> = copies.iter().map(|copy| copy.file).collect();
+    let sight = match session.gaps.is_empty() {
+        false => Sight::Gap,
+        true if look.env.all_handovers => Sight::Whole,
+        true => Sight::Members,
+    };
+    let received =
+        view.origin != Origin::Inherited && session.handovers.received(proc, &files, sight);
+    if received || view.is_in_flight() {
+        view.origin = Origin::Passed;
+        view.sender = session.handovers.sender(proc, &files, sight);
+    }
+    view
+}
+
+/// Each of them once, ascending.
+fn distinct<T: Ord>(of: impl Iterator<Item = T>) -> Vec<T> {
+    of.collect::<BTreeSet<T>>().into_iter().collect()
 }
 
 /// A process by what the session and the scan know of it.
@@ -362,8 +421,13 @@ pub(super) fn view(
         argv_cut,
         forked,
         fds,
+        sockets: Vec::new(),
+        rings: Vec::new(),
+        shared_with: Vec::new(),
         streams,
         path,
         origin,
+        sender: None,
+        container: scan.containers.get(&proc).cloned(),
     }
 }

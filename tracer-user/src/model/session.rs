@@ -11,6 +11,7 @@ use super::{
     Env,
     delivery::Delivery,
     escape::{Visible, shell_line},
+    handover::Handovers,
     lineage::{Argv, Tree},
     orphan::Watch,
     peers::addresses,
@@ -79,6 +80,7 @@ pub(super) struct Session {
     pub hangups: Vec<Hangup>,
     pub gaps: Vec<GapReason>,
     pub watch: Watch,
+    pub handovers: Handovers,
     pub linger: Linger,
     pub told_opened: bool,
     /// Its start was not seen; it is told of only if records were lost.
@@ -207,6 +209,7 @@ impl Session {
             hangups: Vec::new(),
             gaps: Vec::new(),
             watch: Watch::default(),
+            handovers: Handovers::default(),
             linger: Linger::default(),
             told_opened: false,
             stub: false,

@@ -1,6 +1,6 @@
 //! When each session is seen to, and the scans that this takes.
 
-use tracer_ebpf::{Holder, Socket};
+use tracer_ebpf::{Cgroup, Holder, Socket};
 
 use super::{
     Model, Update,
@@ -102,6 +102,12 @@ impl Model {
         }
         if let Some(scan) = &mut self.scan {
             scan.socket(record);
+        }
+    }
+
+    pub(super) fn cgroup(&mut self, record: &Cgroup) {
+        if let Some(scan) = &mut self.scan {
+            scan.cgroup(record);
         }
     }
 

@@ -57,6 +57,9 @@ pub fn resolve(btf: &Btf) -> Result<(Config, Vec<Missing>), BtfError> {
         upid_size: btf.size_of("upid")?,
         one_ref: u32::from(btf.offset_of("file", "f_ref.refcnt").is_err()),
         page_size: rustix::param::page_size() as u32,
+        ring_node_file: btf
+            .offset_of("io_rsrc_node", "file_ptr")
+            .unwrap_or(OPTIONAL),
         sys: system_calls(),
     };
     Ok((config, missing))

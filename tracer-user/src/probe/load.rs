@@ -180,6 +180,8 @@ const FUNCTIONS: &[Attach] = &[
     at(Moment::Return, "unix_pair", &["unix_socketpair"]),
     at(Moment::Return, "unix_receive", &["unix_stream_recvmsg"]),
     at(Moment::Call, "unix_send", &["unix_stream_sendmsg"]),
+    at(Moment::Entry, "files_sent", &["scm_fp_dup"]),
+    at(Moment::Entry, "files_received", &["scm_detach_fds"]),
     at(Moment::Entry, "tty_release", &["tty_release"]),
     at(Moment::Return, "pty_write", &["pty_write"]),
     // (kiocb, iov_iter) since 5.12, (file, buf, count, ppos) before.
@@ -203,6 +205,7 @@ const SYSCALL: &[Attach] = &[
 
 const ITERATORS: &[(&str, &str)] = &[
     ("task_file", "task_file"),
+    ("task_hidden", "task_file"),
     ("task_socket", "task_file"),
     ("task", "task"),
 ];

@@ -3,6 +3,7 @@
 //! Knows the record ABI and nothing of the model: what it learns goes down a [`Road`] as records.
 
 mod btf;
+mod cgroup;
 mod host;
 mod kretprobe;
 mod layout;

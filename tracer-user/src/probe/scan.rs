@@ -21,6 +21,11 @@ pub fn descriptors(ebpf: &mut Ebpf) -> Result<Vec<Holder>, ScanError> {
     walk(ebpf, "task_file")
 }
 
+/// Every end of a stream, or of any pipe, that no descriptor shows.
+pub fn hidden(ebpf: &mut Ebpf) -> Result<Vec<Holder>, ScanError> {
+    walk(ebpf, "task_hidden")
+}
+
 /// Every TCP socket that a connection may be kept open for, or simply every one.
 pub fn sockets(ebpf: &mut Ebpf) -> Result<Vec<Socket>, ScanError> {
     walk(ebpf, "task_socket")

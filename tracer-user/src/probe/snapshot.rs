@@ -12,7 +12,7 @@ use aya::{Ebpf, maps::MapError};
 use procfs::process::Process;
 use tracer_ebpf::{
     ARGV_LEN, Exec, Fork, Header, Holder, Kind, Proc, STREAMS, Session, SessionStart, Socket,
-    StreamEnds, StreamState, Task, role, session_id, transport,
+    StreamEnds, StreamState, Task, role, session_id, transport, via,
 };
 use zerocopy::FromZeros;
 
@@ -124,7 +124,8 @@ struct World {
 
 impl World {
     fn read(ebpf: &mut Ebpf, names: &[String]) -> Result<Self, ScanError> {
-        let holders = scan::descriptors(ebpf)?;
+        let mut holders = scan::descriptors(ebpf)?;
+        holders.extend(scan::hidden(ebpf)?);
         let sockets = scan::sockets(ebpf)?;
         let processes: BTreeMap<u32, Fork> = scan::processes(ebpf)?
             .into_iter()
@@ -232,6 +233,7 @@ impl World {
                 let slot = other.fd as usize;
                 let side = if slot == 0 { FMODE_READ } else { FMODE_WRITE };
                 if other.proc.pid == process.child.pid
+                    && other.via == via::DESCRIPTOR
                     && slot < STREAMS
                     && other.mode & side != 0
                     && end.mode & side == 0
@@ -258,12 +260,12 @@ impl World {
             // Inode numbers count up: a server makes stdin, stdout, stderr in a row.
             let near = end.object.abs_diff(last) <= 2;
             last = end.object;
-            let named_stderr = pipes[&end.key]
-                .iter()
-                .any(|h| h.fd == 2 && !self.servers.contains(&h.proc.pid))
-                && !pipes[&end.key]
-                    .iter()
-                    .any(|h| h.fd == 1 && !self.servers.contains(&h.proc.pid));
+            let is_held_as = |fd| {
+                pipes[&end.key].iter().any(|h| {
+                    h.fd == fd && h.via == via::DESCRIPTOR && !self.servers.contains(&h.proc.pid)
+                })
+            };
+            let named_stderr = is_held_as(2) && !is_held_as(1);
             let group = match groups.last_mut() {
                 Some(group) if near => group,
                 _ => {

@@ -102,6 +102,13 @@ impl Tables {
             .is_ok_and(|task| task.0.session == session || task.0.flags & role::SERVER != 0)
     }
 
+    /// Whether a process is a server.
+    pub fn is_server(&self, pid: u32) -> bool {
+        self.tasks
+            .get(&pid, 0)
+            .is_ok_and(|task| task.0.flags & role::SERVER != 0)
+    }
+
     /// Whether the next walk tells every pipe, or the streams only.
     pub fn scan_all(&mut self, all: bool) -> Result<(), MapError> {
         self.scan_all.set(0, u32::from(all), 0)

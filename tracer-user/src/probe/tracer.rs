@@ -12,7 +12,7 @@ use tracer_ebpf::{Kind, Loss, Record, Scan, Start, Stream, Tick, User, edge};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::{
-    Host, Options, Probes, boottime, scan,
+    Host, Options, Probes, boottime, cgroup, scan,
     snapshot::{self, header},
     tables::{self, Tables, fixed},
 };
@@ -201,8 +201,17 @@ impl Tracer {
             },
         )?;
         let mut strangers = HashSet::new();
-        for holder in scan::descriptors(&mut self.probes.ebpf)? {
+        let mut placed = HashSet::new();
+        let mut holders = scan::descriptors(&mut self.probes.ebpf)?;
+        holders.extend(scan::hidden(&mut self.probes.ebpf)?);
+        for holder in holders {
             put(road, &holder)?;
+            if !self.tables.is_server(holder.proc.pid)
+                && placed.insert(holder.proc)
+                && let Some(cgroup) = cgroup::of(holder.proc, holder.header.time)
+            {
+                put(road, &cgroup)?;
+            }
             if !self.tables.is_known(holder.proc.pid, holder.session)
                 && strangers.insert(holder.proc)
             {

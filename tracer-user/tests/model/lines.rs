@@ -124,8 +124,9 @@ fn findings_are_as_the_contract_says() {
             "bytes": 0, "exact": true, "cause": null,
             "holders": [{
                 "pid": 5001, "ns_pid": 5001, "start": "2023-11-14T22:13:25.001000000Z", "uid": 1000, "comm": "sleep",
-                "argv": ["sleep", "20"], "fds": [1, 2], "streams": ["stdout", "stderr"],
-                "path": ["bash 5000", "sleep 5001"], "inherited": true,
+                "argv": ["sleep", "20"], "fds": [1, 2], "sockets": [], "rings": [], "shared_with": [],
+                "streams": ["stdout", "stderr"], "path": ["bash 5000", "sleep 5001"], "inherited": true,
+                "sender": null, "container": null,
             }],
             "margin_ns": null,
             "message": lines[1]["message"], "fix": "start it as: sleep 20 </dev/null >sleep.log 2>&1 &",

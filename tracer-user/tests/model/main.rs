@@ -7,6 +7,7 @@ mod lives;
 mod orphaned;
 mod properties;
 mod road;
+mod roads;
 mod stalled;
 mod truncated;
 mod waiting;

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{SessionView, Slot};
-use crate::model::Visible;
+use crate::model::{Container, Visible};
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,12 +155,30 @@ pub struct HolderView {
     pub forked: bool,
     /// Descriptors, ascending.
     pub fds: Vec<u32>,
+    /// Its unix sockets in whose queues an end waits to be received, ascending.
+    pub sockets: Vec<u32>,
+    /// Its io_urings that an end is registered with, ascending.
+    pub rings: Vec<u32>,
+    /// Pids of younger processes that have the same descriptor table, ascending.
+    pub shared_with: Vec<u32>,
     /// Streams held, ascending; none when it is the display that is held.
     pub streams: Vec<Slot>,
     /// From the leader to the holder; what is not known is left out.
     pub path: Vec<Step>,
     /// How it came by its copies.
     pub origin: Origin,
+    /// Who passed them to it, where only one can have done so.
+    pub sender: Option<Step>,
+    /// The container that it runs in.
+    pub container: Option<Container>,
+}
+
+impl HolderView {
+    /// All that it has waits to be received from its unix sockets.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        !self.sockets.is_empty() && self.fds.is_empty() && self.rings.is_empty()
+    }
 }
 
 /// One process of an inheritance path.
@@ -183,7 +201,9 @@ impl fmt::Display for Step {
 pub enum Origin {
     /// It descends from the leader.
     Inherited,
-    /// It does not: the copies were handed to it.
+    /// The copies were sent over a unix socket.
+    Passed,
+    /// It does not descend from the leader: the copies were handed to it in some way.
     Received,
     /// Not known, as part of the past is.
     Unknown,

@@ -1,0 +1,177 @@
+//! Ends that no descriptor shows: sent over a unix socket and not received, or registered with an
+//! io_uring. Whoever has the socket or the ring holds them. Another step of the walk over all
+//! descriptors, a program of its own for its share of the stack and of the verifier's patience.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{helpers::generated::bpf_seq_write, macros::map, maps::PerCpuArray};
+use tracer_ebpf::{Holder, OPTIONAL, via};
+
+use crate::{
+    holders,
+    kernel::{File, Task, constant, field, read},
+    passed,
+    unix::{BUFFERS, Unix},
+};
+
+/// Ends that are told of one descriptor.
+const ROOM: usize = 16;
+/// Connections of a listener that are looked at: `net.core.somaxconn` was 128 up to 5.3.
+const BACKLOG: u32 = 256;
+/// Files of one ring that are looked at.
+const RING_FILES: u32 = 1024;
+/// Low bits of a registered file's address that are flags (io_uring/filetable.h).
+const FLAGS: u64 = 7;
+
+/// What one descriptor leads to.
+#[repr(C)]
+struct Found {
+    /// Whose descriptor. The verifier takes no typed pointer as an argument of a global function;
+    /// what was in a map is a number.
+    task: u64,
+    fd: u32,
+    via: u32,
+    count: u64,
+    holders: [Holder; ROOM],
+}
+
+/// Too large for the stack.
+#[map]
+static FOUND: PerCpuArray<Found> = PerCpuArray::with_max_entries(1, 0);
+
+/// One descriptor of one task; `seq` is the iterator's output.
+#[inline(always)]
+pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
+    if !holders::is_looked_at(task) {
+        return;
+    }
+    if let Some(sock) = file.any_unix() {
+        if sock.is_drained() || !begin(task, fd, via::SOCKET) {
+            return;
+        }
+        if sock.is_listener() {
+            in_backlog(sock.0);
+        } else {
+            in_queue(sock.0);
+        }
+        tell(seq);
+    } else if constant!(layout.ring_files) != OPTIONAL
+        && let Some(ring) = file.ring()
+        && begin(task, fd, via::RING)
+    {
+        in_ring(ring);
+        tell(seq);
+    }
+}
+
+#[inline(always)]
+fn begin(task: Task, fd: u32, via: u32) -> bool {
+    let Some(found) = FOUND.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: this CPU's own slot of a live map; a walk does not migrate within a descriptor.
+    unsafe {
+        (*found).task = task.0;
+        (*found).fd = fd;
+        (*found).via = via;
+        (*found).count = 0;
+    }
+    true
+}
+
+#[inline(always)]
+fn tell(seq: *mut c_void) {
+    let Some(found) = FOUND.get_ptr(0) else {
+        return;
+    };
+    // SAFETY: as above.
+    let count = unsafe { (*found).count } as usize;
+    if count == 0 || count > ROOM {
+        return;
+    }
+    // SAFETY: `seq` is the context's own, the bytes are padding-free structs of a live map.
+    unsafe {
+        bpf_seq_write(
+            seq.cast(),
+            (&raw const (*found).holders).cast(),
+            (count * size_of::<Holder>()) as u32,
+        );
+    }
+}
+
+/// Messages to sockets that no one has accepted yet. Loops over what is found are global functions
+/// here, so that the verifier checks each once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn in_backlog(listener: u64) -> u64 {
+    let mut queue = Unix(listener).queue();
+    for _ in 0..BACKLOG {
+        let Some(buffer) = queue.next() else { break };
+        in_queue(buffer.connection().0);
+    }
+    0
+}
+
+/// Messages that wait in a socket's receive queue.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn in_queue(sock: u64) -> u64 {
+    let mut queue = Unix(sock).queue();
+    for _ in 0..BUFFERS {
+        let Some(buffer) = queue.next() else { break };
+        let files = buffer.files();
+        if files != 0 {
+            in_message(files);
+        }
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn in_message(files: u64) -> u64 {
+    let count = passed::count(files);
+    for i in 0..passed::MOST {
+        if i >= count {
+            break;
+        }
+        found(passed::file(files, i).0);
+    }
+    0
+}
+
+/// Files that are registered with a ring.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn in_ring(ring: u64) -> u64 {
+    let count = field!(ring, ring_count: u32);
+    let table = field!(ring, ring_files: u64);
+    for i in 0..RING_FILES {
+        if i >= count {
+            break;
+        }
+        let mut file: u64 = read(table, i.wrapping_mul(8));
+        if constant!(ring_node_file) != OPTIONAL {
+            file = read(file, constant!(ring_node_file));
+        }
+        found(file & !FLAGS);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn found(file: u64) -> u64 {
+    holders::ends(File(file), |end| {
+        let Some(found) = FOUND.get_ptr_mut(0) else {
+            return;
+        };
+        // SAFETY: as above.
+        let found = unsafe { &mut *found };
+        if let Some(holder) = found.holders.get_mut(found.count as usize) {
+            *holder = end.held_by(Task(found.task), found.fd, found.via);
+            found.count += 1;
+        }
+    });
+    0
+}
