@@ -141,17 +141,19 @@ impl Event {
             .collect()
     }
 
+    /// The holder with this pid.
+    #[must_use]
+    pub fn holder(&self, pid: u32) -> Option<&Value> {
+        self.value["holders"]
+            .as_array()?
+            .iter()
+            .find(|one| one["pid"].as_u64() == Some(pid.into()))
+    }
+
     /// Pids of the inheritance path of the holder with this pid.
     #[must_use]
     pub fn path_of(&self, pid: u32) -> Vec<u32> {
-        let holders = self.value["holders"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let Some(holder) = holders
-            .iter()
-            .find(|one| one["pid"].as_u64() == Some(pid.into()))
-        else {
+        let Some(holder) = self.holder(pid) else {
             return Vec::new();
         };
         let steps = holder["path"]

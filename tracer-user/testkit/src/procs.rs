@@ -158,6 +158,29 @@ fn ends(pid: u32) -> Vec<End> {
         .collect()
 }
 
+/// Descriptors of the process that are links to `object`, such as `anon_inode:[io_uring]`.
+#[must_use]
+pub fn open_as(pid: u32, object: &str) -> BTreeSet<i32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return BTreeSet::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == object))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// The process's pid in its own pid namespace.
+#[must_use]
+pub fn own_pid(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let pids = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    pids.split_whitespace().last()?.parse().ok()
+}
+
 /// Base name of the file that the process executes.
 fn executable(pid: u32) -> Option<String> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;

@@ -10,6 +10,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::stage::Skipped;
+
 /// Sends `signal` to one process.
 ///
 /// # Errors
@@ -54,6 +56,49 @@ pub fn make_fifo(path: &Path) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Mounts the hierarchy of control groups (version 2) on a directory.
+///
+/// # Errors
+/// As mount(2): the kernel has none, or we may not.
+pub fn mount_cgroups(on: &Path) -> io::Result<()> {
+    let on = CString::new(on.as_os_str().as_bytes())?;
+    let kind = c"cgroup2";
+    let none = std::ptr::null();
+    // SAFETY: mount reads the strings up to their NULs and keeps no pointer to them.
+    match unsafe { libc::mount(kind.as_ptr(), on.as_ptr(), kind.as_ptr(), 0, none) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Unmounts what is mounted on a directory.
+///
+/// # Errors
+/// As umount(2): nothing is, or it is in use.
+pub fn unmount(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: umount reads the string up to its NUL and keeps no pointer to it.
+    match unsafe { libc::umount(path.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Gives up a case where the kernel does not let the test user have an io_uring.
+///
+/// # Errors
+/// [`Skipped`] with the reason.
+pub fn needs_io_uring() -> anyhow::Result<()> {
+    // A kernel before 6.6 has no such switch.
+    let switch = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    let state = switch.as_deref().map_or("0", str::trim);
+    anyhow::ensure!(
+        state == "0",
+        Skipped(format!("kernel.io_uring_disabled is {state}"))
+    );
+    Ok(())
 }
 
 /// Makes the process end when the thread that starts it does, however that comes about.

@@ -4,14 +4,15 @@ use std::ffi::{CString, c_int};
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{ptr, thread};
 
 use anyhow::{Context, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use io_uring::{IoUring, opcode, squeue, types};
 
 /// Bytes moved by one call.
 const CHUNK: usize = 64 * 1024;
@@ -39,10 +40,38 @@ enum Way {
     Pid { pid: i32 },
     /// Call oneself by this name, and pipe within oneself
     Named { name: CString },
-    /// Hand stdout to whoever listens on the socket, and end
-    Pass { socket: PathBuf },
+    /// io_uring writes, by the caller and by a worker in turn
+    Uring { file: PathBuf },
+    /// Hand stdout to whoever has the socket, and end
+    Pass {
+        socket: PathBuf,
+        /// The socket takes datagrams
+        #[arg(long)]
+        datagram: bool,
+    },
     /// Listen on the socket for one descriptor and keep it for some seconds
     Keep { socket: PathBuf, seconds: u64 },
+    /// Have the socket for some seconds and receive nothing
+    Ignore {
+        socket: PathBuf,
+        seconds: u64,
+        how: Ignorance,
+    },
+    /// Register stdout and stderr with an io_uring, close them and stay for some seconds
+    Register { seconds: u64 },
+    /// Be two processes with one descriptor table for some seconds
+    Share { seconds: u64 },
+}
+
+/// Where a message waits that is not received.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Ignorance {
+    /// In a connection that was accepted
+    Accepted,
+    /// In one that was not
+    Backlog,
+    /// In a socket for datagrams
+    Datagram,
 }
 
 const STDOUT: RawFd = libc::STDOUT_FILENO;
@@ -127,7 +156,16 @@ fn main() -> anyhow::Result<()> {
                 .write_all(b"named\n")?;
             child.wait()?;
         }
-        Way::Pass { socket } => pass(&UnixStream::connect(socket)?)?,
+        Way::Uring { file } => write_by_ring(&std::fs::read(file)?)?,
+        Way::Pass {
+            socket,
+            datagram: true,
+        } => {
+            let from = UnixDatagram::unbound()?;
+            from.connect(socket)?;
+            pass(from.as_raw_fd())?;
+        }
+        Way::Pass { socket, .. } => pass(UnixStream::connect(socket)?.as_raw_fd())?,
         Way::Keep { socket, seconds } => {
             let listener =
                 UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
@@ -136,6 +174,96 @@ fn main() -> anyhow::Result<()> {
             println!("kept {}", kept.as_raw_fd());
             thread::sleep(Duration::from_secs(seconds));
         }
+        Way::Ignore {
+            socket,
+            seconds,
+            how,
+        } => ignore(&socket, how, Duration::from_secs(seconds))?,
+        Way::Register { seconds } => {
+            let ring = IoUring::new(1)?;
+            ring.submitter()
+                .register_files(&[STDOUT, libc::STDERR_FILENO])?;
+            // std's own handles must not be used any more, and are not.
+            for descriptor in [libc::STDIN_FILENO, STDOUT, libc::STDERR_FILENO] {
+                // SAFETY: nothing reads or writes the three from here on.
+                drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            }
+            drop(stdout);
+            thread::sleep(Duration::from_secs(seconds));
+        }
+        Way::Share { seconds } => share(Duration::from_secs(seconds))?,
+    }
+    Ok(())
+}
+
+/// Writes by IORING_OP_WRITE, one at a time.
+fn write_by_ring(data: &[u8]) -> anyhow::Result<()> {
+    let mut ring = IoUring::new(1)?;
+    let (mut left, mut by_worker) = (data, false);
+    while !left.is_empty() {
+        let len = left.len().min(CHUNK);
+        let flags = match by_worker {
+            true => squeue::Flags::ASYNC,
+            false => squeue::Flags::empty(),
+        };
+        let write = opcode::Write::new(types::Fd(STDOUT), left.as_ptr(), len as u32)
+            .build()
+            .flags(flags);
+        // SAFETY: the bytes lie inside `data`, which outlives the write: its end is waited for.
+        unsafe { ring.submission().push(&write) }?;
+        ring.submit_and_wait(1)?;
+        let done = ring.completion().next().context("no completion")?.result();
+        let written = usize::try_from(done).map_err(|_| io::Error::from_raw_os_error(-done))?;
+        left = &left[written..];
+        by_worker = !by_worker;
+    }
+    Ok(())
+}
+
+/// Says which descriptor the message waits behind.
+fn ignore(socket: &Path, how: Ignorance, time: Duration) -> anyhow::Result<()> {
+    let socket = match how {
+        Ignorance::Datagram => OwnedFd::from(UnixDatagram::bind(socket)?),
+        Ignorance::Backlog => UnixListener::bind(socket)?.into(),
+        Ignorance::Accepted => {
+            let listener = UnixListener::bind(socket)?;
+            println!("ready");
+            OwnedFd::from(listener.accept()?.0)
+        }
+    };
+    if !matches!(how, Ignorance::Accepted) {
+        println!("ready");
+    }
+    println!("ignored {}", socket.as_raw_fd());
+    thread::sleep(time);
+    Ok(())
+}
+
+/// Both processes have the descriptors for this long, and end together.
+fn share(time: Duration) -> io::Result<()> {
+    let none: usize = 0;
+    // SAFETY: as fork(2), which a process with one thread may do anything after; a stack of 0 means
+    // a copy of the caller's.
+    let child = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::CLONE_FILES | libc::SIGCHLD,
+            none,
+            none,
+            none,
+            none,
+        )
+    };
+    match child {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => thread::sleep(Duration::MAX),
+        _ => thread::sleep(time),
+    }
+    let child = child as libc::pid_t;
+    // SAFETY: both take numbers; a null status is not written to.
+    unsafe {
+        libc::kill(child, libc::SIGKILL);
+        libc::waitpid(child, ptr::null_mut(), 0);
     }
     Ok(())
 }
@@ -225,7 +353,7 @@ fn one_descriptor(descriptor: c_int) -> Control {
     Control { header, descriptor }
 }
 
-fn pass(socket: &UnixStream) -> io::Result<()> {
+fn pass(socket: RawFd) -> io::Result<()> {
     let mut byte = [0_u8];
     let mut space = IoSliceMut::new(&mut byte);
     let mut piece = libc::iovec {
@@ -235,7 +363,7 @@ fn pass(socket: &UnixStream) -> io::Result<()> {
     let mut control = one_descriptor(STDOUT);
     let message = message(&mut piece, &mut control);
     // SAFETY: the message points to `piece` and `control`, which live until the call returns.
-    moved(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) }).map(drop)
+    moved(unsafe { libc::sendmsg(socket, &raw const message, 0) }).map(drop)
 }
 
 fn receive(socket: &UnixStream) -> anyhow::Result<OwnedFd> {

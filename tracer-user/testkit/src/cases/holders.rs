@@ -101,9 +101,22 @@ fn o8(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     await_line(stdout, log, "ready")?;
     std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
 
-    let command = format!("{} pass {}", fixture.display(), socket.display());
+    let command = format!(
+        "echo $$; exec {} pass {}",
+        fixture.display(),
+        socket.display()
+    );
     let started = stage.start(OpenSsh, &command)?;
-    stage.finding("orphaned", &started.marker)?;
+    let finding = stage.finding("orphaned", &started.marker)?;
+    let sender = started.client.stdout_head().trim().to_owned();
+    let sentence = format!("received over a unix socket from fixture pid {sender}");
+    ensure!(
+        finding.value["message"]
+            .as_str()
+            .is_some_and(|message| message.contains(&sentence)),
+        "it was fixture pid {sender} that sent the end: {}",
+        finding.raw
+    );
     let kept = std::fs::read_to_string(dir.join("log"))?;
     let fd: i32 = kept
         .lines()
@@ -124,9 +137,21 @@ fn o12(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     }
     let command = format!("unshare -Urpf sleep {} & echo gone", stage.lasting());
     let started = stage.start(OpenSsh, &command)?;
-    stage.finding("orphaned", &started.marker)?;
+    let finding = stage.finding("orphaned", &started.marker)?;
     let truth = procs::holders(&started.marker);
     ensure!(truth.len() == 2, "unshare and sleep hold, not {truth:?}");
+    for pid in truth.keys() {
+        let own = procs::own_pid(*pid).context("no NSpid")?;
+        let said = finding.holder(*pid).map(|holder| &holder["ns_pid"]);
+        ensure!(
+            said.is_some_and(|said| *said == own),
+            "pid {pid} is {own} in its namespace, yet called {said:?}"
+        );
+    }
+    ensure!(
+        truth.keys().any(|pid| procs::own_pid(*pid) == Some(1)),
+        "none of {truth:?} is the first of its namespace"
+    );
     procs::end(&started.marker);
     let run = started.finish(stage.setting.patience)?.ended_with(0)?;
     Ok(vec![

@@ -9,6 +9,7 @@ mod network;
 mod orphaned;
 mod quiet;
 mod recording;
+mod roads;
 mod servers;
 pub(crate) mod truncated;
 mod waiting;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Case> {
         orphaned::CASES,
         holders::CASES,
         identity::CASES,
+        roads::CASES,
         waiting::CASES,
         servers::CASES,
         adversarial::CASES,

@@ -6,7 +6,7 @@ use crate::case::{Case, Class, Tier};
 use crate::expect::{Expect, Stream};
 use crate::procs::{leader, quiescent, server_end};
 use crate::stage::{Stage, new_marker};
-use crate::sys;
+use crate::sys::{self, needs_io_uring};
 use crate::world::{BIG, Server::OpenSsh};
 
 pub(super) const CASES: &[Case] = &[
@@ -53,6 +53,13 @@ pub(super) const CASES: &[Case] = &[
         scenario: packets,
     },
     Case {
+        id: "C17",
+        title: "io_uring writes to stdout",
+        class: Class::Clean,
+        tier: Tier::Full,
+        scenario: uring,
+    },
+    Case {
         id: "C19",
         title: "a pipe of 1 MiB and a stopped server",
         class: Class::Clean,
@@ -83,6 +90,11 @@ fn vmsplice(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
 fn packets(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     written(stage, "packets")
+}
+
+fn uring(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    needs_io_uring()?;
+    written(stage, "uring")
 }
 
 fn written(stage: &Stage<'_>, way: &str) -> anyhow::Result<Vec<Expect>> {
