@@ -142,7 +142,6 @@ impl End {
             fd,
             slot: self.slot,
             mode: self.mode,
-            unread: streams::unread(self.transport, self.key),
             file: self.file.0,
             capacity: self.capacity,
             transport: self.transport,

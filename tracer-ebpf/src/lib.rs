@@ -653,8 +653,6 @@ pub struct Holder {
     pub slot: u32,
     /// `FMODE_READ` 1, `FMODE_WRITE` 2.
     pub mode: u32,
-    /// Bytes in the object.
-    pub unread: u64,
     /// Address of the open file (`struct file`).
     pub file: u64,
     /// Capacity in bytes.

@@ -10,7 +10,7 @@ use crate::{
 
 /// Buffers of a receive queue that are added up. A sender's buffer space (`wmem_default`, 208 KiB)
 /// holds some 280 at most, since each is charged its bookkeeping as well.
-pub const BUFFERS: u32 = 1024;
+const BUFFERS: u32 = 1024;
 /// State of a socket that takes connections, whatever its family (include/net/tcp_states.h).
 const TCP_LISTEN: u8 = 10;
 /// Bit of `sk_flags` (`enum sock_flags`, include/net/sock.h).

@@ -135,8 +135,20 @@ fn o12(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     if !probe.arrived.status.success() {
         return Err(Skipped("the test user may not make a pid namespace".to_owned()).into());
     }
-    let command = format!("unshare -Urpf sleep {} & echo gone", stage.lasting());
+    let gate = stage.setting.world.fifo(&new_marker())?;
+    let command = format!(
+        "unshare -Urpf sleep {} & cat {} >/dev/null 2>&1; echo gone",
+        stage.lasting(),
+        gate.display()
+    );
     let started = stage.start(OpenSsh, &command)?;
+    procs::poll(stage.setting.patience, "unshare's child", || {
+        let inside = procs::marked(&started.marker)
+            .into_iter()
+            .any(|process| procs::own_pid(process.pid) == Some(1));
+        inside.then_some(())
+    })?;
+    drop(std::fs::File::create(&gate)?);
     let finding = stage.finding("orphaned", &started.marker)?;
     let truth = procs::holders(&started.marker);
     ensure!(truth.len() == 2, "unshare and sleep hold, not {truth:?}");
