@@ -3,7 +3,7 @@
 //! aya parses BTF too but tells no member offsets. The format is
 //! Documentation/bpf/btf.rst of the kernel: a header, type records in a row, a table of strings.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Why BTF could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,17 +50,20 @@ enum Type {
     Other,
 }
 
-/// The types of one kernel.
-pub struct Btf {
+/// The types of one kernel. Names are where they were in the bytes: strings may overlap, so that a
+/// damaged file's copies of them would have no bound.
+pub struct Btf<'a> {
     types: Vec<Type>,
-    composites: HashMap<String, Vec<u32>>,
-    functions: HashMap<String, u32>,
-    strings: Vec<u8>,
+    composites: HashMap<&'a str, Vec<u32>>,
+    functions: HashMap<&'a str, u32>,
+    strings: &'a [u8],
 }
 
 const MAGIC: u16 = 0xeb9f;
 /// Anonymous members nest a few deep at most; a cycle is a damaged file.
 const MAX_DEPTH: u32 = 16;
+/// Longest name that the kernel has, its NUL included (`KSYM_NAME_LEN`, include/linux/kallsyms.h).
+const MAX_NAME: usize = 512;
 
 const PTR: u32 = 2;
 const STRUCT: u32 = 4;
@@ -101,12 +104,12 @@ impl Bytes<'_> {
     }
 }
 
-impl Btf {
+impl<'a> Btf<'a> {
     /// Parses a whole BTF blob such as `/sys/kernel/btf/vmlinux`.
     ///
     /// # Errors
     /// When the bytes are not well-formed BTF of this machine's byte order.
-    pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, BtfError> {
         let mut head = Bytes { bytes, at: 0 };
         if head.u32()? & 0xffff != u32::from(MAGIC) {
             return Err(BtfError::Malformed(0));
@@ -124,7 +127,7 @@ impl Btf {
             types: vec![Type::Other],
             composites: HashMap::new(),
             functions: HashMap::new(),
-            strings: strings.to_vec(),
+            strings,
         };
         let mut at = Bytes {
             bytes: types,
@@ -142,7 +145,8 @@ impl Btf {
         let id = self.types.len() as u32;
         let ty = match kind {
             STRUCT | UNION => {
-                let mut members = Vec::with_capacity(count as usize);
+                // The count is only believed as far as there are bytes for it.
+                let mut members = Vec::new();
                 for _ in 0..count {
                     let (name, ty, offset) = (at.u32()?, at.u32()?, at.u32()?);
                     // With the flag, the upper byte is the width of a bit field.
@@ -153,10 +157,10 @@ impl Btf {
                     };
                     members.push(Member { name, ty, bits });
                 }
-                self.composites
-                    .entry(self.string(name).to_owned())
-                    .or_default()
-                    .push(id);
+                let name = self.string(name);
+                if !name.is_empty() {
+                    self.composites.entry(name).or_default().push(id);
+                }
                 Type::Composite {
                     size: size_or_type,
                     members,
@@ -164,8 +168,7 @@ impl Btf {
             }
             TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG => Type::Alias(size_or_type),
             FUNC => {
-                let name = self.string(name).to_owned();
-                self.functions.insert(name, size_or_type);
+                self.functions.insert(self.string(name), size_or_type);
                 Type::Other
             }
             // int, array, enum, function prototype, var, section, declaration tag, enum64.
@@ -183,8 +186,9 @@ impl Btf {
         Ok(())
     }
 
-    fn string(&self, offset: u32) -> &str {
+    fn string(&self, offset: u32) -> &'a str {
         let rest = self.strings.get(offset as usize..).unwrap_or_default();
+        let rest = &rest[..rest.len().min(MAX_NAME)];
         let end = rest.iter().position(|byte| *byte == 0).unwrap_or(0);
         std::str::from_utf8(&rest[..end]).unwrap_or_default()
     }
@@ -224,7 +228,7 @@ impl Btf {
         let bits = self.agreed(of, |id| {
             let (mut id, mut bits) = (id, 0u32);
             for part in path.split('.') {
-                let member = self.find(id, part, 0).ok_or_else(|| BtfError::NoMember {
+                let member = self.find(id, part).ok_or_else(|| BtfError::NoMember {
                     of: of.to_owned(),
                     member: path.to_owned(),
                 })?;
@@ -266,21 +270,35 @@ impl Btf {
         answer.ok_or_else(|| refusal.unwrap_or_else(|| BtfError::NoStruct(of.to_owned())))
     }
 
-    fn find(&self, id: u32, name: &str, depth: u32) -> Option<Member> {
+    fn find(&self, id: u32, name: &str) -> Option<Member> {
+        self.find_within(id, name, 0, &mut HashSet::new())
+    }
+
+    /// `seen` are structs that do not have it: anonymous members of one type, in one another, would
+    /// be walked as often as there are paths to them.
+    fn find_within(
+        &self,
+        id: u32,
+        name: &str,
+        depth: u32,
+        seen: &mut HashSet<u32>,
+    ) -> Option<Member> {
         if depth > MAX_DEPTH {
             return None;
         }
         match self.types.get(id as usize)? {
-            Type::Alias(other) => self.find(*other, name, depth + 1),
+            Type::Alias(other) => self.find_within(*other, name, depth + 1, seen),
             Type::Other | Type::Prototype(_) => None,
+            Type::Composite { .. } if !seen.insert(id) => None,
             Type::Composite { members, .. } => members.iter().find_map(|member| {
-                if self.string(member.name) == name {
+                let its = self.string(member.name);
+                if its == name {
                     return Some(*member);
                 }
-                if member.name != 0 && !self.string(member.name).is_empty() {
+                if !its.is_empty() {
                     return None;
                 }
-                let inner = self.find(member.ty, name, depth + 1)?;
+                let inner = self.find_within(member.ty, name, depth + 1, seen)?;
                 Some(Member {
                     bits: inner.bits.checked_add(member.bits)?,
                     ..inner
@@ -329,5 +347,47 @@ mod tests {
         for cut in [1, 5, 24, 25, bytes.len() / 2, bytes.len() - 1] {
             assert!(Btf::parse(&bytes[..cut]).is_err(), "cut at {cut}");
         }
+    }
+
+    /// BTF of structs, each a name's offset in `strings` and its members: name, type, bits.
+    fn of_structs(structs: &[(u32, Vec<[u32; 3]>)], strings: &[u8]) -> Vec<u8> {
+        let mut types = Vec::new();
+        for (name, members) in structs {
+            types.extend([*name, STRUCT << 24 | members.len() as u32, 8]);
+            types.extend(members.iter().flatten());
+        }
+        let len = 4 * types.len() as u32;
+        let head = [0x0001_eb9f, 24, 0, len, len, strings.len() as u32];
+        let words = head.into_iter().chain(types);
+        let mut bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+        bytes.extend(strings);
+        bytes
+    }
+
+    #[test]
+    fn structs_that_contain_themselves_are_searched_once() {
+        // Each of 64 has all 64 as anonymous members: 64 to the 16th paths.
+        let members: Vec<[u32; 3]> = (1..=64).map(|ty| [0, ty, 0]).collect();
+        let structs = vec![(1, members); 64];
+        let bytes = of_structs(&structs, b"\0loop\0");
+        let btf = Btf::parse(&bytes).expect("well-formed");
+        assert!(matches!(
+            btf.offset_of("loop", "nope"),
+            Err(BtfError::NoMember { .. })
+        ));
+    }
+
+    #[test]
+    fn a_name_is_no_longer_than_the_kernels() {
+        let mut strings = vec![b'x'; 2000];
+        strings.insert(0, 0);
+        strings.push(0);
+        // All share the tail of one string.
+        let structs: Vec<_> = (1..=2000).map(|name| (name, Vec::new())).collect();
+        let bytes = of_structs(&structs, &strings);
+        let btf = Btf::parse(&bytes).expect("well-formed");
+        assert_eq!(btf.composites.len(), MAX_NAME - 1);
+        assert_eq!(btf.size_of(&"x".repeat(MAX_NAME - 1)).expect("there"), 8);
+        assert!(btf.size_of(&"x".repeat(MAX_NAME)).is_err());
     }
 }

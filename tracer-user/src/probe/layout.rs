@@ -19,7 +19,7 @@ pub struct Missing {
 ///
 /// # Errors
 /// When the size of a struct is not to be had; fields alone do not fail here.
-pub fn resolve(btf: &Btf) -> Result<(Config, Vec<Missing>), BtfError> {
+pub fn resolve(btf: &Btf<'_>) -> Result<(Config, Vec<Missing>), BtfError> {
     let mut missing = Vec::new();
     let mut offsets = Vec::with_capacity(Layout::MEMBERS.len());
     for member in Layout::MEMBERS {

@@ -123,7 +123,7 @@ impl Attach {
     }
 
     /// The attach point that this kernel has.
-    fn target(&self, btf: &Btf) -> Result<&'static str, String> {
+    fn target(&self, btf: &Btf<'_>) -> Result<&'static str, String> {
         if matches!(self.moment, Moment::Tracepoint) {
             return Ok(self.to[0]);
         }
@@ -133,7 +133,7 @@ impl Attach {
             .ok_or_else(|| format!("the kernel has no function {}", self.to.join(" or ")))
     }
 
-    fn fits(&self, btf: &Btf) -> bool {
+    fn fits(&self, btf: &Btf<'_>) -> bool {
         self.parameters == 0 || btf.parameters(self.to[0]) == Some(self.parameters)
     }
 }
@@ -310,7 +310,8 @@ impl Probes {
             return Err(LoadError::Lockdown);
         }
         let servers = server_names(&options.servers)?;
-        let btf = Btf::parse(&fs::read(BTF).map_err(LoadError::NoBtf)?)?;
+        let bytes = fs::read(BTF).map_err(LoadError::NoBtf)?;
+        let btf = Btf::parse(&bytes)?;
         let aya_btf =
             AyaBtf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
         let (config, missing) = layout::resolve(&btf)?;
@@ -399,7 +400,7 @@ fn attach(
     backend: Backend,
     options: &Options,
     config: &Config,
-    btf: &Btf,
+    btf: &Btf<'_>,
     aya_btf: &AyaBtf,
     servers: &[String],
 ) -> Result<Attached, String> {
