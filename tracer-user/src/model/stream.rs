@@ -140,7 +140,9 @@ impl Stream {
             edge::WRITERS_GONE => self.writers_gone = true,
             edge::SERVER_CLOSE => self.closed(record, leader_gone),
             edge::SESSION_CLOSE => self.unwanted = record.unread,
-            edge::EPIPE if self.slot.is_output() => {
+            // Of a socket also a write of nothing is refused (`unix_stream_sendmsg`,
+            // net/unix/af_unix.c).
+            edge::EPIPE if self.slot.is_output() && record.bytes > 0 => {
                 self.refused = Some(self.refused.unwrap_or(0).max(record.bytes));
             }
             _ => {}

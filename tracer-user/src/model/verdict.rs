@@ -118,7 +118,7 @@ fn hung_up(session: &Session, stream: &Stream) -> u64 {
         return 0;
     }
     let after = session.hangups.iter().filter(|it| it.time >= gone);
-    after.map(|it| it.unread).sum()
+    after.fold(0, |sum, it| sum.saturating_add(it.unread))
 }
 
 /// A server that lives on has no reason of its own to close the output of a command that runs: its

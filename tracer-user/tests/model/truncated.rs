@@ -1,9 +1,9 @@
 //! Lost bytes, and who lost them.
 
 use lastbyte::model::{Cause, Cut, Finding, Kind, Slot, Verdict};
-use tracer_ebpf::{Stream, StreamNow, backend, chld, edge};
+use tracer_ebpf::{Exit, Stream, StreamNow, backend, chld, edge, transport};
 
-use crate::road::{MS, Road, STDERR, STDIN, STDOUT, empty};
+use crate::road::{MS, Road, SERVER, STDERR, STDIN, STDOUT, empty, id, proc};
 
 const ESTABLISHED: u32 = 1;
 const FIN_WAIT1: u32 = 4;
@@ -178,9 +178,7 @@ fn a_killed_server_is_named_with_its_killer() {
     // Its exit and the release of its descriptors come in either order.
     for exit_first in [true, false] {
         let mut road = Road::exact();
-        road.runs(5000, "cat big")
-            .kill(crate::road::SERVER, 15)
-            .after(1);
+        road.runs(5000, "cat big").kill(SERVER, 15).after(1);
         if exit_first {
             road.server_exits(255 << 8).tick();
             assert!(road.findings(Kind::Truncated).is_empty());
@@ -373,4 +371,46 @@ fn output_that_the_client_closes_is_its_own_choice() {
     assert!(road.closed().is_empty(), "the command may follow at once");
     road.idle(2_000);
     assert_eq!(road.end().verdict, verdict(7, true, Cause::ClientGone));
+}
+
+#[test]
+fn a_refused_write_of_nothing_is_no_loss() {
+    let mut road = Road::exact();
+    road.runs(5000, "true")
+        .spawn(5000, 5000, 5001, &["job"])
+        .leader_exits(5000, 0, empty())
+        .closes(5000, STDIN, 0);
+    road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.writers = 1)
+        .closes(5000, STDERR, 0)
+        .stream(5000, STDOUT, edge::EPIPE, |r| r.bytes = 0);
+    road.exits(5000, 5001).leaves().idle(1000);
+    assert!(road.findings(Kind::Truncated).is_empty());
+    assert_eq!(road.end().verdict, Verdict::Clean);
+}
+
+#[test]
+fn what_a_hangup_left_unread_is_summed_whatever_it_is() {
+    let mut road = Road::exact();
+    road.session_with(5000, |r| {
+        r.streams
+            .iter_mut()
+            .for_each(|ends| ends.transport = transport::PTY)
+    })
+    .exec(5000, 5000, SERVER, &["bash"])
+    .spawn(5000, 5000, 5001, &["tee"])
+    .spawn(5000, 5000, 5002, &["tee"])
+    .leader_exits(5000, 0, empty());
+    for pid in [5001, 5002] {
+        road.put(tracer_ebpf::Kind::Exit, |r: &mut Exit| {
+            r.session = id(5000);
+            r.proc = proc(pid);
+            r.status = 1;
+            r.stdin_unread = u64::MAX;
+        });
+    }
+    road.closes_all(5000, 0).idle(1000);
+    assert_eq!(
+        road.report(Slot::Stdout).verdict,
+        verdict(u64::MAX, false, Cause::PtyHangup)
+    );
 }
