@@ -13,6 +13,9 @@ use super::{
 const MAX_NODES: usize = 4096;
 /// Most dead processes kept that only link one child to its ancestors.
 const MAX_LINKS: usize = 32;
+/// Most steps of a path that are told: of a longer one, those next to the leader and those next to
+/// the holder. Every link of a chain of processes that wait for one another may hold the stream.
+const MAX_STEPS: usize = 32;
 
 /// Arguments as they came, each ended by a NUL.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub(super) struct Tree {
     nodes: HashMap<Proc, Node>,
     leader: Proc,
     living: usize,
+    /// How many more there may be, as all sessions share what is kept.
+    pub room: usize,
     overflowed: bool,
 }
 
@@ -69,12 +74,18 @@ impl Tree {
     pub fn new(leader: Proc, comm: [u8; COMM_LEN]) -> Self {
         let mut tree = Self {
             leader,
+            room: MAX_NODES,
             ..Self::default()
         };
         if leader.pid != 0 {
             tree.insert(leader, None, comm, None, false);
         }
         tree
+    }
+
+    /// Processes kept.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
     }
 
     /// Members that have not exited.
@@ -135,25 +146,32 @@ impl Tree {
         self.prune(proc);
     }
 
-    /// From the leader to `proc`, as far as known; and how it came by its copies.
+    /// From the leader to `proc`, as far as known, its middle left out when long; and how it came by
+    /// its copies.
     pub fn path(&self, proc: Proc, gap: bool) -> (Vec<Step>, Origin) {
-        let mut steps = Vec::new();
-        let mut top = proc;
+        let mut line = Vec::new();
         let mut at = Some(proc);
         while let Some(proc) = at
             && let Some(node) = self.nodes.get(&proc)
             // Guards against records that would make a circle.
-            && steps.len() <= self.nodes.len()
+            && line.len() <= self.nodes.len()
         {
-            steps.push(Step {
-                comm: Visible::field(&node.comm),
-                pid: proc.pid,
-            });
-            top = proc;
+            line.push((proc, node));
             at = node.parent;
         }
-        steps.reverse();
-        let origin = if !steps.is_empty() && top == self.leader {
+        let top = line.last().map(|(proc, _)| *proc);
+        if line.len() > MAX_STEPS {
+            line.drain(MAX_STEPS / 2..line.len() - MAX_STEPS / 2);
+        }
+        let steps: Vec<Step> = line
+            .into_iter()
+            .rev()
+            .map(|(proc, node)| Step {
+                comm: Visible::field(&node.comm),
+                pid: proc.pid,
+            })
+            .collect();
+        let origin = if top == Some(self.leader) {
             Origin::Inherited
         } else if gap || !steps.is_empty() || self.overflowed || self.leader.pid == 0 {
             Origin::Unknown
@@ -177,7 +195,7 @@ impl Tree {
         argv: Option<Arc<Argv>>,
         execed: bool,
     ) {
-        if self.nodes.len() >= MAX_NODES || parent == Some(proc) {
+        if self.nodes.len() >= MAX_NODES || self.room == 0 || parent == Some(proc) {
             self.overflowed = true;
             return;
         }
@@ -196,6 +214,12 @@ impl Tree {
             },
         );
         self.living += 1;
+        self.room -= 1;
+    }
+
+    fn remove(&mut self, proc: Proc) {
+        self.nodes.remove(&proc);
+        self.room += 1;
     }
 
     /// Drops the dead that no living one descends from, and thins out chains of the dead.
@@ -211,7 +235,7 @@ impl Tree {
             match node.children {
                 0 => {
                     let parent = node.parent;
-                    self.nodes.remove(&at);
+                    self.remove(at);
                     let Some(parent) = parent else { return };
                     if let Some(node) = self.nodes.get_mut(&parent) {
                         node.children = node.children.saturating_sub(1);
@@ -231,7 +255,7 @@ impl Tree {
         };
         if let Some(child) = self.nodes.values_mut().find(|node| node.parent == Some(at)) {
             child.parent = parent;
-            self.nodes.remove(&at);
+            self.remove(at);
         }
     }
 }
@@ -313,6 +337,29 @@ mod tests {
             (steps[0].as_str(), steps.last().unwrap().as_str()),
             ("hydra 1", "hydra 10000")
         );
+    }
+
+    #[test]
+    fn of_a_long_chain_the_ends_are_told() {
+        let mut tree = Tree::new(proc(1), comm("hydra"));
+        for pid in 1..4000 {
+            tree.fork(proc(pid), proc(pid + 1), comm("hydra"));
+        }
+        let steps = path(&tree, 4000);
+        assert_eq!(steps.len(), MAX_STEPS);
+        assert_eq!(steps[..2], ["hydra 1", "hydra 2"]);
+        assert_eq!(steps[MAX_STEPS - 2..], ["hydra 3999", "hydra 4000"]);
+        assert_eq!(tree.path(proc(4000), false).1, Origin::Inherited);
+    }
+
+    #[test]
+    fn without_room_a_process_is_not_told_apart() {
+        let mut tree = Tree::new(proc(1), comm("bash"));
+        tree.room = 1;
+        tree.fork(proc(1), proc(2), comm("bash"));
+        tree.fork(proc(1), proc(3), comm("bash"));
+        assert_eq!(tree.len(), 2);
+        assert_eq!(tree.path(proc(3), false).1, Origin::Unknown);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod peers;
 mod records;
 mod session;
 mod settle;
+mod size;
 mod stream;
 mod ticks;
 mod verdict;
@@ -25,7 +26,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use tracer_ebpf::{Exec, Record, Start, backend};
 
-pub use self::{container::Container, escape::Visible, view::*};
+pub use self::{container::Container, escape::Visible, size::Size, view::*};
 use self::{
     orphan::Scan,
     peers::{Conns, Servers},
@@ -65,6 +66,8 @@ pub struct Model {
     start: Option<Started>,
     ready: bool,
     sessions: HashMap<u64, Session>,
+    /// Processes in the trees of all sessions.
+    processes: usize,
     servers: Servers,
     conns: Conns,
     users: HashMap<u32, Visible>,
@@ -168,6 +171,20 @@ impl Model {
     #[must_use]
     pub fn closed(&self) -> u64 {
         self.closed
+    }
+
+    /// How much is kept.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        Size {
+            sessions: self.sessions.len(),
+            processes: self.processes,
+            servers: self.servers.len(),
+            connections: self.conns.len(),
+            users: self.users.len(),
+            early: self.early.values().map(Vec::len).sum(),
+            over: self.over.len(),
+        }
     }
 
     fn started(&mut self, record: &Start) {

@@ -29,6 +29,8 @@ const EXIT_TAKES: u64 = 10_000_000;
 const GROWN_UP: u64 = 50_000_000;
 /// Most copies of one session's ends that are looked at in one scan.
 const MAX_COPIES: usize = 4096;
+/// Most copies of all sessions' ends that are looked at in one scan.
+const MAX_ALL_COPIES: usize = 262_144;
 /// Most sockets that are looked at in one scan.
 const MAX_SOCKETS: usize = 65_536;
 
@@ -44,7 +46,7 @@ pub(super) struct Watch {
     told: Vec<HolderView>,
     /// Holders of the last look that are no members. A process that the server is forking right
     /// now, or whose fork record is on its way, looks like one for a moment.
-    strangers: Vec<Proc>,
+    strangers: BTreeSet<Proc>,
 }
 
 impl Watch {
@@ -125,10 +127,20 @@ impl Copy {
     }
 }
 
+/// Copies of one session's ends.
+#[derive(Debug, Default)]
+struct Copies {
+    found: Vec<Copy>,
+    /// There are more. Among them may be any, the server's too.
+    cut: bool,
+}
+
 /// A scan under way: what it found, for the sessions that it is made for.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    copies: BTreeMap<u64, Vec<Copy>>,
+    copies: BTreeMap<u64, Copies>,
+    /// How many there are of all sessions.
+    all_copies: usize,
     /// Arguments of processes that are no members, told during the scan.
     strangers: BTreeMap<Proc, (Vec<Visible>, bool)>,
     containers: BTreeMap<Proc, Container>,
@@ -139,7 +151,8 @@ pub(super) struct Scan {
 impl Scan {
     pub fn of(sessions: impl Iterator<Item = u64>) -> Self {
         Self {
-            copies: sessions.map(|id| (id, Vec::new())).collect(),
+            copies: sessions.map(|id| (id, Copies::default())).collect(),
+            all_copies: 0,
             strangers: BTreeMap::new(),
             containers: BTreeMap::new(),
             sockets: Vec::new(),
@@ -148,10 +161,14 @@ impl Scan {
 
     pub fn add(&mut self, record: &Holder) {
         if let Some(copies) = self.copies.get_mut(&record.session)
-            && copies.len() < MAX_COPIES
             && let Some(copy) = Copy::of(record)
         {
-            copies.push(copy);
+            if copies.found.len() < MAX_COPIES && self.all_copies < MAX_ALL_COPIES {
+                self.all_copies += 1;
+                copies.found.push(copy);
+            } else {
+                copies.cut = true;
+            }
         }
     }
 
@@ -176,10 +193,11 @@ impl Scan {
         }
     }
 
-    pub fn copies(&self) -> impl Iterator<Item = (u64, &[Copy])> {
+    /// By session: copies of its ends, and whether these are not all.
+    pub fn copies(&self) -> impl Iterator<Item = (u64, &[Copy], bool)> {
         self.copies
             .iter()
-            .map(|(id, copies)| (*id, copies.as_slice()))
+            .map(|(id, copies)| (*id, copies.found.as_slice(), copies.cut))
     }
 }
 
@@ -239,7 +257,7 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         .collect();
     let mut by_proc = by_holder(&held);
     let known = std::mem::take(&mut session.watch.strangers);
-    let strangers: Vec<Proc> = by_proc
+    let strangers: BTreeSet<Proc> = by_proc
         .keys()
         .copied()
         .filter(|proc| !session.tree.is_member(*proc))
@@ -257,16 +275,18 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         .map(|(proc, copies)| holder(session, *proc, copies, look))
         .collect();
     if partial {
-        let gone = |old: &&HolderView| {
-            !holders
-                .iter()
-                .any(|new| (new.pid, new.start) == (old.pid, old.start))
-        };
-        let unseen: Vec<HolderView> = session.watch.told.iter().filter(gone).cloned().collect();
-        holders.extend(unseen);
+        let seen: BTreeSet<(u64, u32)> = holders.iter().map(HolderView::identity).collect();
+        let unseen = session
+            .watch
+            .told
+            .iter()
+            .filter(|old| !seen.contains(&old.identity()));
+        // Where they come and go faster than they are looked at, not all can be kept.
+        let room = MAX_COPIES.saturating_sub(holders.len());
+        holders.extend(unseen.take(room).cloned());
     }
     // Whoever came first passed its copies on to the others.
-    holders.sort_by_key(|holder| (holder.start, holder.pid));
+    holders.sort_by_key(HolderView::identity);
     tell(session, holders, now, env, out);
 
     let hangs = session.outputs().any(super::stream::Stream::hangs);

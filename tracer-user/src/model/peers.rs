@@ -8,7 +8,7 @@ use std::{
 use tracer_ebpf::{COMM_LEN, ConnId, Proc};
 
 /// Most servers kept; children that servers forked and that became something else would stay.
-const MAX_SERVERS: usize = 65_536;
+pub(super) const MAX_SERVERS: usize = 65_536;
 
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
@@ -30,6 +30,10 @@ pub(super) struct Servers {
 }
 
 impl Servers {
+    pub fn len(&self) -> usize {
+        self.by_pid.len()
+    }
+
     /// A server forked.
     pub fn fork(&mut self, parent: Proc, child: Proc, comm: [u8; COMM_LEN]) {
         if let Some(server) = self.by_pid.get_mut(&parent.pid) {
@@ -131,6 +135,10 @@ pub(super) struct Conns {
 }
 
 impl Conns {
+    pub fn len(&self) -> usize {
+        self.by_sock.len()
+    }
+
     pub fn carries(&mut self, conn: ConnId, session: u64) {
         if conn.sock == 0 {
             return;

@@ -11,11 +11,14 @@ use super::{
 };
 
 /// Most sessions kept at once: as many as the kernel side keeps.
-const MAX_SESSIONS: usize = 32_768;
+pub(super) const MAX_SESSIONS: usize = 32_768;
+/// Most processes kept of all sessions together, leaders beside: twice as many as the kernel side
+/// keeps living ones.
+pub(super) const MAX_PROCESSES: usize = 131_072;
 /// Most users whose names are kept.
-const MAX_USERS: usize = 65_536;
+pub(super) const MAX_USERS: usize = 65_536;
 /// Most processes kept from the start-up snapshot until their sessions follow.
-const MAX_EARLY: usize = 65_536;
+pub(super) const MAX_EARLY: usize = 65_536;
 /// After records were lost, when to see what is still there, ns.
 const LOSS_SETTLES: u64 = 1_000_000_000;
 
@@ -79,9 +82,10 @@ impl Model {
             if record.flags & role::SERVER != 0 {
                 self.servers.exec(record.proc, record.parent, record.comm);
             }
-        } else if let Some(session) = self.sessions.get_mut(&record.session) {
-            session.exec(record);
-            self.touched.insert(record.session);
+        } else if self.sessions.contains_key(&record.session) {
+            self.on(record.session, |session| {
+                session.exec(record);
+            });
         } else if !self.ready && self.early_len < MAX_EARLY {
             self.early_len += 1;
             self.early.entry(record.session).or_default().push(*record);
@@ -166,6 +170,7 @@ impl Model {
             &self.env,
         );
         let mut members = self.early.remove(&id).unwrap_or_default();
+        session.tree.room = MAX_PROCESSES.saturating_sub(self.processes);
         // Parents first.
         members.sort_by_key(|member| (member.proc.start, member.proc.pid));
         for member in members {
@@ -181,10 +186,12 @@ impl Model {
                 for edge in std::mem::take(&mut entry.get_mut().early) {
                     session.stream(&edge);
                 }
-                entry.insert(session);
+                self.processes += session.tree.len();
+                self.processes -= entry.insert(session).tree.len();
             }
             Entry::Occupied(_) => return,
             Entry::Vacant(entry) => {
+                self.processes += session.tree.len();
                 entry.insert(session);
             }
         }
@@ -255,7 +262,10 @@ impl Model {
     /// Does something to a session and remembers to see to it.
     pub(super) fn on(&mut self, id: u64, action: impl FnOnce(&mut Session)) {
         if let Some(session) = self.sessions.get_mut(&id) {
+            self.processes -= session.tree.len();
+            session.tree.room = MAX_PROCESSES.saturating_sub(self.processes + session.tree.len());
             action(session);
+            self.processes += session.tree.len();
             self.touched.insert(id);
         }
     }

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Most sessions remembered as over, so that what their last processes do opens none anew.
-const MAX_OVER: usize = 8192;
+pub(super) const MAX_OVER: usize = 8192;
 
 impl Model {
     pub(super) fn tick(&mut self, now: u64, out: &mut Vec<Update>) {
@@ -33,6 +33,7 @@ impl Model {
         let start = session.view.id.start_ms().saturating_mul(1_000_000);
         if session.stub && self.lost_at.is_none_or(|lost| lost < start) {
             // Nothing was lost that could have been its start: whatever it is, it is no session.
+            self.processes -= session.tree.len();
             self.sessions.remove(&id);
             self.wanted.remove(&id);
             return;
@@ -66,6 +67,7 @@ impl Model {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        self.processes -= session.tree.len();
         self.wanted.remove(&id);
         self.servers.done(session.server.pid, id);
         self.conns.done(session.conn, id);
@@ -113,12 +115,12 @@ impl Model {
 
     pub(super) fn scan_end(&mut self, now: u64, partial: bool, out: &mut Vec<Update>) {
         let Some(scan) = self.scan.take() else { return };
-        for (id, copies) in scan.copies() {
+        for (id, copies, cut) in scan.copies() {
             if let Some(session) = self.sessions.get_mut(&id) {
                 let look = Look {
                     copies,
                     scan: &scan,
-                    partial,
+                    partial: partial || cut,
                     now,
                     servers: &self.servers,
                     env: &self.env,

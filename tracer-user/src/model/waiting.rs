@@ -5,6 +5,11 @@
 //! server's sockets tells whether a forward keeps it; if none does, staying is the client's own
 //! choice (a multiplexing master, a library that runs one command after the other) and no news.
 
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
+
 use tracer_ebpf::{Socket, X11_PORTS};
 
 use super::{
@@ -49,10 +54,15 @@ fn is_x11(socket: &Socket) -> bool {
     X11_PORTS.contains(&socket.conn.local_port)
 }
 
-fn are_ends_of_one(a: &Socket, b: &Socket) -> bool {
-    addresses(&a.conn)
-        .zip(addresses(&b.conn))
-        .is_some_and(|(a, b)| a.0 == b.1 && a.1 == b.0)
+/// Sockets by their peer's and their own address.
+fn by_ends(sockets: &[Socket]) -> HashMap<(SocketAddr, SocketAddr), Vec<&Socket>> {
+    let mut by_ends: HashMap<_, Vec<_>> = HashMap::new();
+    for socket in sockets {
+        if let Some(ends) = addresses(&socket.conn) {
+            by_ends.entry(ends).or_default().push(socket);
+        }
+    }
+    by_ends
 }
 
 impl Linger {
@@ -136,6 +146,10 @@ impl Session {
 pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Update>) {
     session.watch.due = Some(look.now.saturating_add(RESCAN));
     let sockets = &look.scan.sockets;
+    let owners: HashSet<(u64, u32)> = sockets
+        .iter()
+        .map(|socket| (socket.conn.sock, socket.proc.pid))
+        .collect();
     let forwards: Vec<&Socket> = sockets
         .iter()
         .filter(|socket| {
@@ -143,11 +157,7 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         })
         // What the privileged monitor has as well (a directory service's connection) was there
         // before any forward: those are made by the user's process alone.
-        .filter(|socket| {
-            !sockets
-                .iter()
-                .any(|other| other.conn.sock == socket.conn.sock && other.proc.pid == socket.parent)
-        })
+        .filter(|socket| !owners.contains(&(socket.conn.sock, socket.parent)))
         .collect();
     let Some(first) = forwards
         .iter()
@@ -166,11 +176,10 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         Cause::Forward
     };
     let mut programs: Vec<HolderView> = Vec::new();
-    for display in forwards.iter().filter(|socket| is_x11(socket)) {
-        for client in sockets
-            .iter()
-            .filter(|socket| are_ends_of_one(socket, display))
-        {
+    let by_ends = by_ends(sockets);
+    let displays = forwards.iter().filter(|socket| is_x11(socket));
+    for (peer, local) in displays.filter_map(|display| addresses(&display.conn)) {
+        for client in by_ends.get(&(local, peer)).into_iter().flatten() {
             match programs
                 .iter_mut()
                 .find(|known| known.pid == client.proc.pid)
@@ -195,7 +204,7 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         program.fds.sort_unstable();
         program.fds.dedup();
     }
-    programs.sort_by_key(|program| (program.start, program.pid));
+    programs.sort_by_key(HolderView::identity);
     let state = match &session.linger {
         Linger::Told(told) if told.cause == cause && told.programs == programs => return,
         Linger::Told(_) => State::Updated,

@@ -393,3 +393,45 @@ fn without_grace_a_hang_from_before_is_looked_at_as_soon_as_the_snapshot_is_ther
     assert_eq!(road.course(Kind::Orphaned), [(State::Open, 1)]);
     assert!(!road.model.needs_scan());
 }
+
+#[test]
+fn a_crowd_of_holders_does_not_hide_the_server() {
+    let mut road = Road::exact();
+    road.runs(5000, "bomb").leader_exits(5000, 0, empty());
+    road.run(3000, |road| {
+        for pid in 10_000..15_000 {
+            road.holds(5000, pid, "bomb", &[(1, 1)]);
+        }
+        road.server_holds(5000);
+    });
+    assert!(road.closed().is_empty(), "the server still has its ends");
+    // It is told of them though; then they are killed.
+    assert!(!road.findings(Kind::Orphaned).is_empty());
+    road.run(3000, |road| {
+        road.server_holds(5000);
+    });
+    assert_eq!(
+        road.findings(Kind::Orphaned).last().unwrap().state,
+        State::Resolved
+    );
+}
+
+#[test]
+fn a_crowd_that_comes_and_goes_has_a_bound() {
+    let mut road = Road::exact();
+    road.runs(5000, "bomb").leader_exits(5000, 0, empty());
+    let mut first = 10_000;
+    road.run(5000, |road| {
+        // Strangers are believed at the second look.
+        for pid in first..first + 6000 {
+            road.holds(5000, pid, "bomb", &[(1, 1)]);
+        }
+        first += 2000;
+    });
+    let most = road
+        .findings(Kind::Orphaned)
+        .iter()
+        .map(|it| it.holders.len())
+        .max();
+    assert!(most.is_some_and(|most| most <= 4096), "{most:?}");
+}

@@ -163,7 +163,7 @@ pub struct HolderView {
     pub shared_with: Vec<u32>,
     /// Streams held, ascending; none when it is the display that is held.
     pub streams: Vec<Slot>,
-    /// From the leader to the holder; what is not known is left out.
+    /// From the leader to the holder; what is not known is left out, and the middle of a long one.
     pub path: Vec<Step>,
     /// How it came by its copies.
     pub origin: Origin,
@@ -178,6 +178,13 @@ impl HolderView {
     #[must_use]
     pub fn is_in_flight(&self) -> bool {
         !self.sockets.is_empty() && self.fds.is_empty() && self.rings.is_empty()
+    }
+}
+
+impl HolderView {
+    /// Start and pid: its process.
+    pub(in crate::model) const fn identity(&self) -> (u64, u32) {
+        (self.start, self.pid)
     }
 }
 

@@ -1,0 +1,47 @@
+//! How much the model keeps, and the most that it ever will.
+
+use super::{peers, records, ticks};
+
+/// How much is kept of each sort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Sessions that are not over.
+    pub sessions: usize,
+    /// Their processes, dead ones that link a living one to its leader included.
+    pub processes: usize,
+    /// Processes that speak for servers.
+    pub servers: usize,
+    /// Connections that carry sessions.
+    pub connections: usize,
+    /// Names of users.
+    pub users: usize,
+    /// Processes of the start-up snapshot whose session has not followed yet.
+    pub early: usize,
+    /// Sessions remembered as over.
+    pub over: usize,
+}
+
+impl Size {
+    /// The most of each that is kept, whatever comes.
+    pub const LIMITS: Self = Self {
+        sessions: records::MAX_SESSIONS,
+        processes: records::MAX_PROCESSES + records::MAX_SESSIONS,
+        servers: peers::MAX_SERVERS,
+        connections: records::MAX_SESSIONS,
+        users: records::MAX_USERS,
+        early: records::MAX_EARLY,
+        over: ticks::MAX_OVER,
+    };
+
+    /// Whether nothing is more than in `limits`.
+    #[must_use]
+    pub const fn is_within(&self, limits: &Self) -> bool {
+        self.sessions <= limits.sessions
+            && self.processes <= limits.processes
+            && self.servers <= limits.servers
+            && self.connections <= limits.connections
+            && self.users <= limits.users
+            && self.early <= limits.early
+            && self.over <= limits.over
+    }
+}
