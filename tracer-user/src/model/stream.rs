@@ -14,6 +14,8 @@ pub(super) const STALLED_AFTER: u64 = 1_000_000_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Close {
     pub time: u64,
+    /// When the last copy of it that was seen to go went.
+    latest: u64,
     /// Bytes in the object then.
     pub unread: u64,
     /// Bytes read until then.
@@ -152,6 +154,7 @@ impl Stream {
     fn closed(&mut self, record: &tracer_ebpf::Stream, leader_gone: bool) {
         let close = Close {
             time: record.header.time,
+            latest: record.header.time,
             unread: record.unread,
             read: record.counters.read,
             writers: record.writers,
@@ -166,6 +169,7 @@ impl Stream {
             // then is what is lost, but it was the server that closed.
             Some(first) if !first.unseen => Close {
                 unread: first.unread.max(close.unread),
+                latest: first.latest.max(close.latest),
                 shared: close.shared,
                 writers: close.writers,
                 ..first
@@ -185,6 +189,7 @@ impl Stream {
     pub fn close_unseen(&mut self, time: u64, leader_gone: bool) {
         self.close = Some(Close {
             time,
+            latest: time,
             unread: 0,
             read: self.counters.read,
             writers: 0,
@@ -207,7 +212,7 @@ impl Stream {
     pub fn settled_at(&self) -> Option<u64> {
         let close = self.close?;
         Some(if close.shared {
-            close.time.saturating_add(SHARED_CLOSE_SETTLES)
+            close.latest.saturating_add(SHARED_CLOSE_SETTLES)
         } else {
             close.time
         })

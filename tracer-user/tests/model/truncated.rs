@@ -319,6 +319,24 @@ fn a_close_by_one_of_several_owners_is_not_yet_the_end() {
 }
 
 #[test]
+fn each_close_by_one_of_several_owners_is_given_time() {
+    let mut road = Road::exact();
+    road.runs(5000, "cat big").leader_exits(5000, 0, empty());
+    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    for refs in [3, 2] {
+        road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
+            closed_with(50, 100)(r);
+            r.refs = refs;
+        });
+        road.tick().after(250);
+    }
+    road.tick();
+    assert!(road.findings(Kind::Truncated).is_empty());
+    road.closes(5000, STDOUT, 100).leaves().tick();
+    assert_eq!(road.end().verdict, Verdict::Clean);
+}
+
+#[test]
 fn when_a_childs_copy_goes_last_the_most_unread_counts() {
     let mut road = Road::new(backend::SYSCALL);
     road.runs(5000, "cat big").leader_exits(5000, 0, empty());
