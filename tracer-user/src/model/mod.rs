@@ -131,7 +131,8 @@ impl Model {
     /// When a tick is wanted though nothing may happen by then, ns of `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        self.timers.first().map(|(time, _)| *time)
+        let first = self.timers.first().filter(|_| self.ready);
+        first.map(|(time, _)| *time)
     }
 
     /// Whether a scan for holders is wanted now: `ScanBegin`, every `Holder`

@@ -84,7 +84,7 @@ impl Session {
         }
         let kept = stays && self.linger.is_pending();
         let kept = self.awaits_delivery(open, now, next) || kept;
-        if let (true, Some(due)) = (kept, self.watch.due) {
+        if kept && let Some(due) = self.watch.due.filter(|due| *due > now) {
             next.at(due);
         }
         kept

@@ -173,3 +173,15 @@ fn bytes_that_vanish_with_an_unseen_close_are_not_called_clean() {
     assert_eq!(road.end().verdict, Verdict::Unknown);
     assert_eq!(road.end().gaps, [GapReason::CloseNotSeen]);
 }
+
+#[test]
+fn nothing_is_due_before_the_snapshot_is_complete() {
+    let mut road = Road::empty();
+    road.start(backend::FENTRY).server(SERVER).session(5000);
+    road.loses(1).after(2000).scan(&mut |road: &mut Road| {
+        road.server_holds(5000);
+    });
+    assert_eq!(road.model.deadline(), None, "a tick would do nothing");
+    road.ready();
+    assert!(road.model.deadline().is_some());
+}

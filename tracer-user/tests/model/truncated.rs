@@ -412,7 +412,7 @@ fn what_a_hangup_left_unread_is_summed_whatever_it_is() {
     road.session_with(5000, |r| {
         r.streams
             .iter_mut()
-            .for_each(|ends| ends.transport = transport::PTY)
+            .for_each(|ends| ends.transport = transport::PTY);
     })
     .exec(5000, 5000, SERVER, &["bash"])
     .spawn(5000, 5000, 5001, &["tee"])

@@ -1,7 +1,7 @@
 //! Connections that stay open after their last session.
 
 use lastbyte::model::{Cause, Finding, Kind, State, Update, Verdict};
-use tracer_ebpf::{ConnId, Kind as Record, Socket};
+use tracer_ebpf::{ConnId, Kind as Record, Scan, Socket};
 
 use crate::road::{Road, SERVER, SOCK, empty, id, proc, text};
 
@@ -187,4 +187,16 @@ fn a_server_that_ends_takes_the_connection_with_it() {
         [(State::Resolved, Some(Cause::Forward))]
     );
     assert_eq!(road.closed().len(), 1);
+}
+
+#[test]
+fn while_a_look_takes_its_time_no_tick_is_wanted() {
+    let mut road = Road::exact();
+    over(&mut road).tick().after(1000);
+    road.put(Record::ScanBegin, |_: &mut Scan| ()).tick();
+    let deadline = road.model.deadline();
+    assert!(
+        deadline.is_none_or(|time| time > road.now()),
+        "{deadline:?}"
+    );
 }
