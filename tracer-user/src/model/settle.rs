@@ -285,7 +285,11 @@ impl Session {
                 .iter()
                 .any(|report| report.verdict == Verdict::Unknown)
         {
-            self.gap(GapReason::NotAcknowledged);
+            let missing = self.outputs().any(|it| verdict::is_missing(&self, it));
+            self.gap(match missing {
+                true => GapReason::Unaccounted,
+                false => GapReason::NotAcknowledged,
+            });
         }
         for report in &reports {
             if let Verdict::NearMiss { unread } = report.verdict {

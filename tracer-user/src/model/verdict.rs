@@ -142,7 +142,9 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
     let verdict = match cut {
         Some(cut) => Verdict::Truncated(cut),
         None if !session.gaps.is_empty() => Verdict::Unknown,
-        None if delivery::fate(session, stream).is_open() => Verdict::Unknown,
+        None if delivery::fate(session, stream).is_open() || is_missing(session, stream) => {
+            Verdict::Unknown
+        }
         None => match near_miss(session, stream) {
             Some(unread) => Verdict::NearMiss { unread },
             None => Verdict::Clean,
@@ -172,20 +174,23 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
     }
 }
 
-/// Bytes written and read. What splice, sendfile or io_uring moved is in neither counter, but it went
-/// through the object: what was read or left there has been written, and what was written and is
-/// not there any more has been read.
+/// Bytes written and read. What splice, sendfile or io_uring wrote is in no counter, but it went
+/// through the object: what was read or left there has been written.
 fn ledger(session: &Session, stream: &Stream) -> (u64, u64) {
     let (written, read) = (stream.counters.written, stream.counters.read);
     let Some(close) = counted(session, stream) else {
         return (written, read);
     };
-    let passed = read.saturating_add(close.unread);
-    if written < passed {
-        (passed, read)
-    } else {
-        (written, written.saturating_sub(close.unread))
-    }
+    (written.max(read.saturating_add(close.unread)), read)
+}
+
+/// More was written than was read or is left: the server took the rest by other means than a read, or
+/// read packets (`O_DIRECT`, pipe(2)) into too little room, which discards what does not fit.
+pub(super) fn is_missing(session: &Session, stream: &Stream) -> bool {
+    counted(session, stream).is_some_and(|close| {
+        let (written, read) = (stream.counters.written, stream.counters.read);
+        written > read.saturating_add(close.unread)
+    })
 }
 
 /// The close of a stream whose bytes can all be accounted for then.
@@ -251,8 +256,14 @@ pub(super) fn disagreement(session: &Session, stream: &Stream) -> Option<String>
     if written == read.saturating_add(close.unread) {
         return None;
     }
+    let why = match is_missing(session, stream) {
+        true => {
+            "the server took some by other means than a read, or read packets into too little room"
+        }
+        false => "some went by other means such as splice",
+    };
     Some(format!(
-        "counters disagree: {written} B written, {read} B read, {} B unread: some went by other means such as splice",
+        "counters disagree: {written} B written, {read} B read, {} B unread: {why}",
         close.unread
     ))
 }

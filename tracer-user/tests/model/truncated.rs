@@ -1,6 +1,6 @@
 //! Lost bytes, and who lost them.
 
-use lastbyte::model::{Cause, Cut, Finding, Kind, Slot, Verdict};
+use lastbyte::model::{Cause, Cut, Finding, GapReason, Kind, Slot, Verdict};
 use tracer_ebpf::{Exit, Stream, StreamNow, backend, chld, edge, transport};
 
 use crate::road::{MS, Road, SERVER, STDERR, STDIN, STDOUT, empty, id, proc};
@@ -353,6 +353,27 @@ fn when_a_childs_copy_goes_last_the_most_unread_counts() {
         road.end().verdict,
         verdict(80, true, Cause::ServerClosedEarly)
     );
+}
+
+#[test]
+fn what_the_server_is_not_known_to_have_read_is_unknown() {
+    let mut road = Road::exact();
+    road.runs(5000, "packets").leader_exits(5000, 0, empty());
+    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
+        r.counters.written = 1000;
+        r.counters.read = 900;
+    });
+    road.leaves().tick();
+    let report = road.report(Slot::Stdout);
+    assert_eq!(report.verdict, Verdict::Unknown);
+    assert_eq!((report.written, report.read), (1000, 900));
+    let note = report.note.as_deref().expect("a note");
+    assert!(
+        note.ends_with("read packets into too little room"),
+        "{note}"
+    );
+    assert_eq!(road.end().gaps, [GapReason::Unaccounted]);
 }
 
 #[test]

@@ -122,6 +122,8 @@ pub enum GapReason {
     CloseNotSeen,
     /// What the server sent last was acknowledged in part only, or is still on its way.
     NotAcknowledged,
+    /// More was written than the server is known to have read.
+    Unaccounted,
     /// There are more sessions than are kept.
     TooMany,
 }
@@ -136,6 +138,7 @@ impl GapReason {
             Self::NotObserved => "not_observed",
             Self::CloseNotSeen => "close_not_seen",
             Self::NotAcknowledged => "not_acknowledged",
+            Self::Unaccounted => "unaccounted",
             Self::TooMany => "too_many_sessions",
         }
     }
