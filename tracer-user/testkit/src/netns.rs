@@ -12,6 +12,8 @@ pub struct Side {
     /// Its address, of those that documentation may use (RFC 5737): no route leads there.
     pub address: &'static str,
     device: String,
+    /// Of the network card.
+    hardware: &'static str,
 }
 
 /// Both of them; taken down with their owner.
@@ -30,14 +32,15 @@ impl Network {
     /// When the kernel or `ip` does not allow it.
     pub fn new() -> anyhow::Result<Self> {
         let id = std::process::id();
-        let side = |letter, address| Side {
+        let side = |letter, address, hardware| Side {
             netns: format!("lb{letter}-{id}"),
             address,
             device: format!("lb{letter}{id}"),
+            hardware,
         };
         let network = Self {
-            server: side('s', "192.0.2.1"),
-            client: side('c', "192.0.2.2"),
+            server: side('s', "192.0.2.1", "02:00:00:00:00:01"),
+            client: side('c', "192.0.2.2", "02:00:00:00:00:02"),
         };
         let (server, client) = (&network.server, &network.client);
         for side in [server, client] {
@@ -57,22 +60,36 @@ impl Network {
             "netns",
             &client.netns,
         ])?;
-        for side in [server, client] {
+        for (side, other) in [(server, client), (client, server)] {
             let address = format!("{}/30", side.address);
             side.ip(&["address", "add", &address, "dev", &side.device])?;
             side.ip(&["link", "set", "lo", "up"])?;
+            side.ip(&["link", "set", &side.device, "address", side.hardware])?;
             side.ip(&["link", "set", &side.device, "up"])?;
+            // Known for good: after the cut nobody is to notice that the other is not there.
+            side.ip(&[
+                "neighbour",
+                "replace",
+                other.address,
+                "lladdr",
+                other.hardware,
+                "nud",
+                "permanent",
+                "dev",
+                &side.device,
+            ])?;
         }
         Ok(network)
     }
 
-    /// From now on nothing that one sends arrives at the other.
+    /// From now on nothing that the server sends finds its client, and nothing comes back: not even
+    /// the news of it, as there would be of a cable that is pulled at this end.
     ///
     /// # Errors
     /// When `ip` fails.
     pub fn cut(&self) -> anyhow::Result<()> {
-        self.client
-            .ip(&["link", "set", &self.client.device, "down"])
+        let client = &self.client;
+        client.ip(&["address", "flush", "dev", &client.device])
     }
 }
 
