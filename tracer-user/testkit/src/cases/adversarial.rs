@@ -115,20 +115,20 @@ fn a2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     )])
 }
 
-/// Sessions that are open at the same time, on connections that share them evenly.
+/// What the sessions that are open at the same time share evenly.
 const CONNECTIONS: usize = 10;
-const SESSIONS: usize = 500;
 
 fn a3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let patience = stage.setting.patience;
     let world = stage.setting.world;
+    let sessions = if stage.slow() { 100 } else { 500 };
     let target = stage.target(OpenSsh)?;
     let gate = world.fifo(&new_marker())?;
     let masters = (0..CONNECTIONS)
         .map(|_| Master::start(&target, world.dir(), patience))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let mut clients = Vec::new();
-    for number in 0..SESSIONS {
+    for number in 0..sessions {
         let marker = new_marker();
         let mut ssh = target.ssh(&marker);
         masters[number % CONNECTIONS].share(&mut ssh);
@@ -145,7 +145,7 @@ fn a3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let seldom = Duration::from_millis(500);
     poll_every(seldom, patience * 4, "all sessions to be open", || {
         let waiting = procs::readers_of(&gate);
-        (waiting == SESSIONS).then_some(())
+        (waiting == sessions).then_some(())
     })?;
     // Opening and closing the gate lets all of them go on at once.
     drop(fs::File::create(&gate)?);
