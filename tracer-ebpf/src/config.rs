@@ -18,6 +18,8 @@ pub struct Config {
     pub one_ref: u32,
     /// Bytes of a page.
     pub page_size: u32,
+    /// `O_DIRECT` of this architecture.
+    pub o_direct: u32,
     /// Where a node of an io_uring's table has its file (since 6.13); [`OPTIONAL`](crate::OPTIONAL)
     /// where the table has the files themselves.
     pub ring_node_file: u32,
@@ -66,6 +68,7 @@ impl Config {
         upid_size: 0,
         one_ref: 0,
         page_size: 0,
+        o_direct: 0,
         ring_node_file: OPTIONAL,
         sys: Sys {
             read: Sys::NONE,

@@ -264,6 +264,13 @@ impl File {
         field!(self.0, file_mode: u32)
     }
 
+    /// Of a pipe: each write to it is a packet, of which a read discards what it has no room for
+    /// (`O_DIRECT`, pipe(2)).
+    #[inline(always)]
+    pub fn is_packetized(self) -> bool {
+        field!(self.0, file_flags: u32) & constant!(o_direct) != 0
+    }
+
     #[inline(always)]
     pub fn inode(self) -> u64 {
         field!(self.0, file_inode: u64)

@@ -103,6 +103,8 @@ layout! {
     fdt_fd: "fdtable"."fd";
     /// Inode.
     file_inode: "file"."f_inode";
+    /// `O_*`.
+    file_flags: "file"."f_flags";
     /// `FMODE_*`.
     file_mode: "file"."f_mode";
     /// Transport's own.

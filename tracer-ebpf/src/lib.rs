@@ -445,8 +445,9 @@ pub struct Stream {
     /// References to the open file that is being closed, where that is seen: descriptors that
     /// other processes inherited keep it open.
     pub refs: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// 1 when some of what was written was packets (`O_DIRECT`, pipe(2)): what a read had no room for
+    /// is in no count.
+    pub packets: u32,
     /// Everything counted so far.
     pub counters: Counters,
     /// How far the connection has come; all zero when it is not known or gone.

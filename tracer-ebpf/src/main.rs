@@ -96,7 +96,7 @@ on_return! {
 
 on_return! {
     fn pipe_write(call: 2) -> result
-    enter { streams::write_enter(pipe::of_call(call.arg(0))) }
+    enter { pipe::write_enter(call.arg(0)) }
     {
         let left = field!(call.arg(1), iter_count: u64);
         streams::write_exit(pipe::of_call(call.arg(0)), result as i64, left);
@@ -125,7 +125,7 @@ on_return! {
 
 on_return! {
     fn unix_send(call: 3) -> result
-    enter { streams::write_enter(unix::written(Unix::of_socket(call.arg(0)))) }
+    enter { streams::write_enter(unix::written(Unix::of_socket(call.arg(0))), File(0)) }
     {
         let key = unix::written(Unix::of_socket(call.arg(0)));
         streams::write_exit(key, functions::int(result), call.arg(2));

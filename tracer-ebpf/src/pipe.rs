@@ -13,6 +13,13 @@ pub fn of_call(kiocb: u64) -> u64 {
     File(field!(kiocb, kiocb_file: u64)).as_pipe().0
 }
 
+/// A write to a pipe begins. Tells whether it is to a stream.
+#[inline(always)]
+pub fn write_enter(kiocb: u64) -> bool {
+    let file = File(field!(kiocb, kiocb_file: u64));
+    streams::write_enter(file.as_pipe().0, file)
+}
+
 /// A file was cloned: a pipe is made of a write end and its clone, the read end.
 #[inline(always)]
 pub fn cloned(writer: File, reader: File) {
@@ -47,6 +54,7 @@ pub fn release(file: File) {
     } else if state.slot == 0 && file.mode() & FMODE_READ != 0 && pipe.readers() == 1 {
         tell(edge::SESSION_CLOSE, state, pipe.0, |_| ());
     } else if state.slot != 0 && file.mode() & FMODE_WRITE != 0 && pipe.writers() == 1 {
+        streams::note_packets(state, file);
         tell(edge::WRITERS_GONE, state, pipe.0, |_| ());
     }
 }

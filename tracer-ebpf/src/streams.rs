@@ -108,12 +108,25 @@ pub fn is_stream(key: u64) -> bool {
     stream(key).is_some()
 }
 
-/// A write begins: from now on it waits, unless it ends soon. Tells whether it is to a stream.
+/// A write begins, to this open file if it is a pipe: from now on it waits, unless it ends soon. Tells
+/// whether it is to a stream.
 #[inline(always)]
-pub fn write_enter(key: u64) -> bool {
+pub fn write_enter(key: u64, pipe: File) -> bool {
     let Some(state) = used(key) else { return false };
     state.counters.blocked_since = clock();
+    // Looked at once: who wants packets says so first.
+    if state.told & told::FIRST_WRITE == 0 {
+        note_packets(state, pipe);
+    }
     true
+}
+
+/// Remembers whether what is written to this end of a pipe is packets.
+#[inline(always)]
+pub fn note_packets(state: &mut StreamState, pipe: File) {
+    if pipe.is_packetized() {
+        state.told |= told::PACKETS;
+    }
 }
 
 /// A write ended with `result`: bytes or a negative errno; it was asked to write `len`.
@@ -306,6 +319,7 @@ pub fn tell_of(
         r.readers = ends.readers;
         r.writers = ends.writers;
         r.counters = state.counters;
+        r.packets = u32::from(state.told & told::PACKETS != 0);
         if let Some(progress) = tcp::progress(state.conn) {
             let since = Sock(state.conn).write_seq().wrapping_sub(state.mark);
             r.progress = progress;

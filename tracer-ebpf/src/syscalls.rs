@@ -42,7 +42,8 @@ pub fn enter(regs: u64, nr: u32) {
             } else {
                 0
             };
-            streams::write_enter(key);
+            let file = Task::current().fds().file(arg0 as u32);
+            streams::write_enter(key, file);
             begin(WRITE, [key, len, 0]);
         }
     } else if is_read(nr) {

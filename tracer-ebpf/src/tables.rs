@@ -110,4 +110,6 @@ pub mod told {
     pub const READER_CLOSED: u32 = 32;
     /// The same of its write end.
     pub const WRITER_CLOSED: u32 = 64;
+    /// Some of what was written was packets.
+    pub const PACKETS: u32 = 128;
 }

@@ -50,6 +50,8 @@ pub(super) struct Stream {
     pub eof: bool,
     pub writers_gone: bool,
     pub close: Option<Close>,
+    /// Some of what was written was packets, of which short reads discard what they have no room for.
+    pub packets: bool,
     /// Bytes that the server had read since it last wrote to its connection, as far as known.
     pub held: u64,
     /// What it had queued there when it read them.
@@ -85,6 +87,7 @@ impl Stream {
             eof: false,
             writers_gone: false,
             close: None,
+            packets: false,
             held: 0,
             mark: 0,
             goal: None,
@@ -126,6 +129,7 @@ impl Stream {
     /// Takes in an edge or a sample; `leader_gone` tells whether the leader has died before it.
     pub fn apply(&mut self, record: &tracer_ebpf::Stream, leader_gone: bool) {
         self.count(record.header.time, &record.counters);
+        self.packets |= record.packets != 0;
         if record.mark >= self.mark && record.held != 0 {
             (self.held, self.mark) = (record.held, record.mark);
         }

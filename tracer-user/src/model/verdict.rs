@@ -257,9 +257,7 @@ pub(super) fn disagreement(session: &Session, stream: &Stream) -> Option<String>
         return None;
     }
     let why = match is_missing(session, stream) {
-        true => {
-            "the server took some by other means than a read, or read packets into too little room"
-        }
+        true => "the server read packets (O_DIRECT) into too little room",
         false => "some went by other means such as splice",
     };
     Some(format!(

@@ -56,6 +56,7 @@ pub fn resolve(btf: &Btf<'_>) -> Result<(Config, Vec<Missing>), BtfError> {
         pipe_buf_size: btf.size_of("pipe_buffer")?,
         upid_size: btf.size_of("upid")?,
         one_ref: u32::from(btf.offset_of("file", "f_ref.refcnt").is_err()),
+        o_direct: libc::O_DIRECT.cast_unsigned(),
         page_size: rustix::param::page_size() as u32,
         ring_node_file: btf
             .offset_of("io_rsrc_node", "file_ptr")

@@ -356,11 +356,12 @@ fn when_a_childs_copy_goes_last_the_most_unread_counts() {
 }
 
 #[test]
-fn what_the_server_is_not_known_to_have_read_is_unknown() {
+fn packets_that_the_server_had_no_room_for_are_unknown() {
     let mut road = Road::exact();
     road.runs(5000, "packets").leader_exits(5000, 0, empty());
     road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
     road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
+        r.packets = 1;
         r.counters.written = 1000;
         r.counters.read = 900;
     });
@@ -370,7 +371,7 @@ fn what_the_server_is_not_known_to_have_read_is_unknown() {
     assert_eq!((report.written, report.read), (1000, 900));
     let note = report.note.as_deref().expect("a note");
     assert!(
-        note.ends_with("read packets into too little room"),
+        note.ends_with("read packets (O_DIRECT) into too little room"),
         "{note}"
     );
     assert_eq!(road.end().gaps, [GapReason::Unaccounted]);

@@ -122,7 +122,7 @@ pub enum GapReason {
     CloseNotSeen,
     /// What the server sent last was acknowledged in part only, or is still on its way.
     NotAcknowledged,
-    /// More was written than the server is known to have read.
+    /// More was written than the server is known to have read: packets, and too little room.
     Unaccounted,
     /// There are more sessions than are kept.
     TooMany,
