@@ -140,6 +140,12 @@ impl Task {
         field!(self.0, task_comm: [u8; COMM_LEN])
     }
 
+    /// Differs from one exec to the next.
+    #[inline(always)]
+    pub fn exec_id(self) -> u32 {
+        field!(self.0, task_exec_id: u64) as u32
+    }
+
     #[inline(always)]
     pub fn exit_code(self) -> u32 {
         field!(self.0, task_exit_code: u32)

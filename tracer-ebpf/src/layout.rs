@@ -65,6 +65,8 @@ layout! {
     task_parent: "task_struct"."real_parent";
     /// Name.
     task_comm: "task_struct"."comm";
+    /// Counts what it and its ancestors executed.
+    task_exec_id: "task_struct"."self_exec_id";
     /// Status for wait(2).
     task_exit_code: "task_struct"."exit_code";
     /// `PF_*`.

@@ -588,8 +588,10 @@ pub mod loss {
     /// A call's beginning or end was not seen: the table of calls under way was full, or the
     /// kernel could not follow as many.
     pub const CALLS: u32 = 4;
+    /// The kernel skipped a program, since it was running on that CPU already.
+    pub const SKIPPED: u32 = 5;
     /// How many there are.
-    pub const KINDS: usize = 5;
+    pub const KINDS: usize = 6;
 }
 
 /// See [`Kind::Loss`].

@@ -3,6 +3,9 @@
 //! A process is tracked when its executable is a server's, or an ancestor's was. A server's child
 //! leads a session once it has ends of its server's streams as stdin, stdout and stderr; that is
 //! seen at its exec, or, when it never execs (internal-sftp), at its first read, write or fork.
+//!
+//! Fork, exec and exit are each told by the first of two programs that comes to it: the kernel skips
+//! one that would interrupt itself, as happens where tracepoints can be preempted.
 
 use core::ffi::c_void;
 
@@ -69,19 +72,22 @@ pub fn fork(parent: Task, child: Task) {
     }
     let from = parent.tgid();
     let Some(entry) = tracked(from) else { return };
+    let proc = child.proc();
+    if tracked(pid).is_some_and(|known| known.start == proc.start) {
+        return;
+    }
     if entry.flags & (role::SERVER | role::LEADER) == role::SERVER {
         bind();
     }
     let flags = entry.flags & role::SERVER;
     let session = entry.session;
-    let proc = child.proc();
     keep(
         pid,
         &Entry {
             session,
             start: proc.start,
             flags,
-            pad: 0,
+            execs: 0,
         },
         u64::from(BPF_ANY),
     );
@@ -104,18 +110,23 @@ pub fn exec(ctx: &BtfTracePointContext, task: Task) {
     // SAFETY: never written by programs.
     let server = unsafe { SERVERS.get(name) }.is_some();
     let pid = task.tgid();
+    let execs = task.exec_id();
     match tracked(pid) {
         None if server => {
             let entry = Entry {
                 session: 0,
                 start: task.proc().start,
                 flags: role::SERVER,
-                pad: 0,
+                execs,
             };
             keep(pid, &entry, u64::from(BPF_ANY));
         }
         None => return,
         Some(entry) => {
+            if entry.execs == execs {
+                return;
+            }
+            entry.execs = execs;
             if entry.flags & (role::SERVER | role::LEADER) == role::SERVER {
                 bind();
             }

@@ -41,8 +41,16 @@ use unix::Unix;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
+// Twice each: see `lineage`.
+
 #[btf_tracepoint(function = "sched_process_fork")]
 fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    lineage::fork(Task(ctx.arg(0)), Task(ctx.arg(1)));
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_fork")]
+fn process_fork_again(ctx: BtfTracePointContext) -> i32 {
     lineage::fork(Task(ctx.arg(0)), Task(ctx.arg(1)));
     0
 }
@@ -53,8 +61,20 @@ fn process_exec(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+#[btf_tracepoint(function = "sched_process_exec")]
+fn process_exec_again(ctx: BtfTracePointContext) -> i32 {
+    lineage::exec(&ctx, Task(ctx.arg(0)));
+    0
+}
+
 #[btf_tracepoint(function = "sched_process_exit")]
 fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    lineage::exit(Task(ctx.arg(0)));
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_exit")]
+fn process_exit_again(ctx: BtfTracePointContext) -> i32 {
     lineage::exit(Task(ctx.arg(0)));
     0
 }

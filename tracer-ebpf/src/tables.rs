@@ -14,8 +14,8 @@ pub struct Task {
     pub start: u64,
     /// [`role`](crate::role).
     pub flags: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// `self_exec_id` (include/linux/sched.h) at the last exec that was told, modulo 2^32.
+    pub execs: u32,
 }
 
 /// A session, by id.

@@ -44,6 +44,7 @@ impl Model {
             "streams",
             "sessions",
             "calls",
+            "events that came while another was looked at",
         ];
         debug_assert_eq!(what.len(), loss::KINDS);
         let parts: Vec<String> = record

@@ -9,6 +9,7 @@ mod kretprobe;
 mod layout;
 mod load;
 mod scan;
+mod skipped;
 mod snapshot;
 mod tables;
 mod tracer;

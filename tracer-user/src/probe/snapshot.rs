@@ -104,7 +104,7 @@ pub fn take(
                 session,
                 start: process.child.start,
                 flags,
-                pad: 0,
+                execs: 0,
             },
         )?;
         processes.push(describe(process, session, flags, time));

@@ -7,6 +7,8 @@ use aya::{
 use tracer_ebpf::{EXE_LEN, STREAMS, Session, StreamState, Task, loss, role};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::skipped::Skipped;
+
 /// Gives the ABI's own structs the trait that aya wants of a map's value.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -165,13 +167,17 @@ impl Tables {
     }
 
     /// What was lost since the last call, by [`loss`] kind; `None` for nothing.
-    pub fn new_losses(&mut self) -> Result<Option<[u64; loss::KINDS]>, MapError> {
+    pub fn new_losses(
+        &mut self,
+        skipped: &mut Skipped,
+    ) -> Result<Option<[u64; loss::KINDS]>, MapError> {
         let mut new = [0; loss::KINDS];
         for (kind, told) in self.told.iter_mut().enumerate() {
             let total: u64 = self.lost.get(&(kind as u32), 0)?.iter().sum();
             new[kind] = total.saturating_sub(*told);
             *told = total;
         }
+        new[loss::SKIPPED as usize] += skipped.new_ones();
         Ok(new.iter().any(|count| *count != 0).then_some(new))
     }
 }

@@ -13,6 +13,7 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::{
     Host, Options, Probes, boottime, cgroup, scan,
+    skipped::Skipped,
     snapshot::{self, header},
     tables::{self, Tables, fixed},
 };
@@ -46,6 +47,7 @@ pub struct Tracer {
     /// What is attached.
     pub probes: Probes,
     tables: Tables,
+    skipped: Skipped,
     ring: AsyncFd<RingBuf<MapData>>,
     log: Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>,
     named: HashSet<u32>,
@@ -71,9 +73,11 @@ impl Tracer {
             None
         };
         let tables = Tables::take(&mut probes.ebpf).context("the kernel side's tables")?;
+        let skipped = Skipped::of(&probes.ebpf).context("the programs' own counters")?;
         Ok(Self {
             probes,
             tables,
+            skipped,
             ring,
             log,
             named: HashSet::new(),
@@ -130,6 +134,7 @@ impl Tracer {
                 .deadline()
                 .is_some_and(|deadline| deadline <= boottime())
             {
+                self.losses(road)?;
                 tick(road, Kind::Tick)?;
             }
             self.serve(road)?;
@@ -165,7 +170,7 @@ impl Tracer {
     fn losses(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
         if let Some(counts) = self
             .tables
-            .new_losses()
+            .new_losses(&mut self.skipped)
             .context("reading the loss counters")?
         {
             put(
