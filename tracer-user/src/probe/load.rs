@@ -183,7 +183,12 @@ const FUNCTIONS: &[Attach] = &[
     at(Moment::Return, "unix_pair", &["unix_socketpair"]),
     at(Moment::Return, "unix_receive", &["unix_stream_recvmsg"]),
     at(Moment::Call, "unix_send", &["unix_stream_sendmsg"]),
-    at(Moment::Entry, "files_sent", &["scm_fp_dup"]),
+    // Called with the message's list of files; since 6.17 that is not a copy any more.
+    at(
+        Moment::Entry,
+        "files_sent",
+        &["unix_prepare_fpl", "scm_fp_dup"],
+    ),
     at(Moment::Entry, "files_received", &["scm_detach_fds"]),
     at(Moment::Entry, "tty_release", &["tty_release"]),
     at(Moment::Return, "pty_write", &["pty_write"]),
