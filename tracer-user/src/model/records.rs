@@ -32,7 +32,7 @@ impl Model {
             return;
         }
         let time = record.header.time;
-        self.lost_at = Some(time);
+        self.lost_at = self.lost_at.max(Some(time));
         for (id, session) in &mut self.sessions {
             session.gap(GapReason::LostRecords);
             session.watch.ask(time.saturating_add(LOSS_SETTLES));

@@ -1,7 +1,8 @@
 //! Missing evidence never looks like good news.
 
 use lastbyte::model::{Cause, Cut, GapReason, Slot, Update, Verdict};
-use tracer_ebpf::{backend, chld, edge};
+use tracer_ebpf::{Header, Kind, Loss, backend, chld, edge};
+use zerocopy::IntoBytes;
 
 use crate::road::{Road, SERVER, STDIN, STDOUT, empty, id, stdout_has};
 
@@ -184,4 +185,39 @@ fn nothing_is_due_before_the_snapshot_is_complete() {
     assert_eq!(road.model.deadline(), None, "a tick would do nothing");
     road.ready();
     assert!(road.model.deadline().is_some());
+}
+
+#[test]
+fn an_older_loss_does_not_undo_a_younger_one() {
+    let mut road = Road::exact();
+    let began = road.now();
+    road.loses(1);
+    road.stream(20_000, STDOUT, edge::FIRST_WRITE, |_| ())
+        .tick();
+    road.after(100).tick();
+    let opened = |road: &Road| {
+        let opened = |it: &&Update| matches!(it, Update::SessionOpened(_));
+        road.updates.iter().filter(opened).count()
+    };
+    assert_eq!(opened(&road), 0, "its leader started at second 20");
+    road.after(15_000).loses(1);
+    road.stream(20_000, STDOUT, edge::FIRST_WRITE, |_| ());
+    road.after(100).tick();
+    assert_eq!(opened(&road), 1);
+    let late = Loss {
+        header: Header {
+            time: began,
+            kind: Kind::Loss as u16,
+            size: Kind::Loss.size() as u16,
+            cpu: 0,
+        },
+        counts: [1; _],
+    };
+    road.apply(late.as_bytes());
+    road.tick();
+    assert_eq!(
+        road.model.open(),
+        1,
+        "told of, so it is not dropped in silence"
+    );
 }
