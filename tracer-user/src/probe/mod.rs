@@ -16,7 +16,7 @@ mod tracer;
 
 pub use btf::{Btf, BtfError};
 pub use host::{Host, Lockdown, NEEDED, boottime};
-pub use layout::Missing;
+pub use layout::{Missing, resolve};
 pub use load::{Attempt, Backend, LoadError, Options, Probes};
 pub use tracer::{Road, Tracer};
 

@@ -2,6 +2,8 @@
 
 mod delivery;
 mod gaps;
+#[path = "../../fuzz/src/grammar.rs"]
+mod grammar;
 mod lines;
 mod lives;
 mod orphaned;

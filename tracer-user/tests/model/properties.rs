@@ -1,14 +1,17 @@
 //! Whatever comes down the road.
 
 use lastbyte::{
-    model::{Model, Update},
+    model::{Model, Size, Update},
     store::recording::{Reader, Writer},
 };
 use proptest::{collection::vec, prelude::*};
-use tracer_ebpf::{Header, Kind};
+use tracer_ebpf::{Header, Kind, SessionStart, User, session_id};
 use zerocopy::IntoBytes;
 
-use crate::road::{self, Road};
+use crate::{
+    grammar::Grammar,
+    road::{self, Road},
+};
 
 /// A record of any kind with any content; small numbers, so that records concern each other.
 fn record() -> impl Strategy<Value = Vec<u8>> {
@@ -179,70 +182,10 @@ fn walk(road: &mut Road, step: &Step) {
     };
 }
 
-/// What must hold of any sequence of updates.
+/// Holds updates against what must hold of any.
 fn check(updates: &[Update]) {
-    use lastbyte::model::{Kind, State, Verdict};
-    use std::collections::{HashMap, HashSet};
-    let mut open = HashSet::new();
-    let mut forgotten = HashSet::new();
-    let mut states: HashMap<(u64, Kind, Option<lastbyte::model::Slot>), State> = HashMap::new();
-    for update in updates {
-        match update {
-            Update::SessionOpened(it) => {
-                assert!(
-                    !forgotten.contains(&it.session.id),
-                    "opened after it was forgotten"
-                );
-                assert!(open.insert(it.session.id), "opened twice");
-            }
-            Update::Finding(it) => {
-                assert!(
-                    open.contains(&it.session.id),
-                    "a finding outside a session's life: {it:#?}"
-                );
-                assert!(!it.message.is_empty());
-                assert_eq!(
-                    it.kind == Kind::Orphaned && it.state != State::Resolved,
-                    !it.holders.is_empty()
-                );
-                let stream = if it.kind == Kind::Orphaned {
-                    None
-                } else {
-                    it.stream
-                };
-                let before = states.insert((it.session.id.0, it.kind, stream), it.state);
-                let fits = match it.state {
-                    State::Open => matches!(before, None | Some(State::Resolved)),
-                    State::Updated | State::Resolved => {
-                        matches!(before, Some(State::Open | State::Updated))
-                    }
-                };
-                assert!(fits, "{:?} of {:?} after {before:?}", it.state, it.kind);
-            }
-            Update::SessionClosed(it) => {
-                assert!(open.remove(&it.session.id), "closed while not open");
-                for ((session, kind, _), state) in &states {
-                    let ends = matches!(kind, Kind::Orphaned | Kind::Stalled);
-                    assert!(
-                        !ends || *session != it.session.id.0 || *state == State::Resolved,
-                        "{kind:?} left open"
-                    );
-                }
-                if !it.gaps.is_empty() {
-                    assert!(
-                        matches!(it.verdict, Verdict::Unknown | Verdict::Truncated(_)),
-                        "{it:#?}"
-                    );
-                }
-                states.retain(|(session, ..), _| *session != it.session.id.0);
-            }
-            Update::Forget { session } => {
-                assert!(!open.contains(session), "forgotten while open");
-                forgotten.insert(*session);
-            }
-            _ => {}
-        }
-    }
+    let mut grammar = Grammar::default();
+    updates.iter().for_each(|update| grammar.take(update));
 }
 
 proptest! {
@@ -307,4 +250,44 @@ fn ten_thousand_sessions_leave_nothing_behind() {
         assert!(!road.model.needs_scan());
     }
     assert_eq!(road.model.closed(), 10_000);
+}
+
+#[test]
+fn whatever_comes_what_is_kept_has_bounds() {
+    let mut road = Road::exact();
+    let put = |road: &mut Road, most: u32, step: &mut dyn FnMut(&mut Road, u32)| {
+        for n in 0..=most {
+            step(road, n);
+            road.records.clear();
+            road.updates.clear();
+        }
+        let size = road.model.size();
+        assert!(size.is_within(&Size::LIMITS), "{size:?}");
+    };
+    let limits = Size::LIMITS;
+    put(&mut road, limits.servers as u32, &mut |road, n| {
+        road.server(1_000_000 + n);
+    });
+    put(&mut road, limits.users as u32, &mut |road, n| {
+        road.put(Kind::User, |r: &mut User| r.uid = n);
+    });
+    put(&mut road, limits.sessions as u32, &mut |road, n| {
+        road.put(Kind::SessionStart, |r: &mut SessionStart| {
+            r.leader = road::proc(2_000_000 + n);
+            r.session = session_id(r.leader);
+        });
+    });
+    put(&mut road, limits.processes as u32, &mut |road, n| {
+        let leader = 2_000_000 + n % 100;
+        road.fork(leader, leader, 3_000_000 + n, "job");
+    });
+    let size = road.model.size();
+    assert_eq!(
+        (size.sessions, size.servers, size.users),
+        (limits.sessions, limits.servers, limits.users)
+    );
+    assert!(
+        size.processes >= limits.processes - limits.sessions,
+        "{size:?}"
+    );
 }
