@@ -3,6 +3,7 @@
 mod arch;
 mod build;
 mod cases;
+mod fuzz;
 mod paths;
 mod results;
 mod run;
@@ -42,6 +43,8 @@ enum Task {
     Vm(vm::Args),
     /// Write into the README what the last results say about each kernel and backend
     Support(support::Args),
+    /// Run the fuzz targets, each for some time
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Cases(args) => cases::main(&args),
         Task::Vm(args) => vm::main(&args),
         Task::Support(args) => support::main(&args),
+        Task::Fuzz(args) => fuzz::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,9 @@
 //! `cargo xtask setup`: installs what is missing, says what it does, does nothing twice.
 
 mod debian;
-mod deny;
 mod linker;
 mod rust;
+mod tools;
 
 use anyhow::Result;
 
@@ -39,7 +39,7 @@ pub fn for_tests() -> Result<()> {
     rust::add_source()?;
     rust::add_static_target(Arch::X86_64)?;
     linker::install()?;
-    deny::install()
+    tools::DENY.install()
 }
 
 /// What `cargo xtask cases` needs.
@@ -59,4 +59,12 @@ pub fn for_vm(arch: Arch) -> Result<()> {
     rust::add_source()?;
     rust::add_static_target(arch)?;
     linker::install()
+}
+
+/// What `cargo xtask fuzz` needs.
+pub fn for_fuzz() -> Result<()> {
+    debian::install(&[debian::BUILD, debian::FUZZ].concat())?;
+    rust::add_source()?;
+    linker::install()?;
+    tools::FUZZ.install()
 }

@@ -41,6 +41,9 @@ pub const VM_AARCH64: &[&str] = &[
 /// cargo-deny fetches the advisory database with it.
 pub const DENY: &[&str] = &["git"];
 
+/// libFuzzer is C++.
+pub const FUZZ: &[&str] = &["g++"];
+
 /// Installs those of `wanted` that are missing.
 pub fn install(wanted: &[&str]) -> Result<()> {
     if sh::which("dpkg-query").is_none() || sh::which("apt-get").is_none() {

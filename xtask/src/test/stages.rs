@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     arch::Arch,
     build::{self, Binaries},
-    cases, paths, setup, sh, support, vm,
+    cases, fuzz, paths, setup, sh, support, vm,
 };
 
 pub fn setup(quick: bool) -> Result<()> {
@@ -17,16 +17,30 @@ pub fn setup(quick: bool) -> Result<()> {
 }
 
 pub fn format() -> Result<()> {
-    sh::run(sh::cargo().args(["fmt", "--all", "--", "--check", "-l"]))
-        .context("these files are not formatted: run `cargo fmt --all`")
+    for workspace in [paths::workspace(), &fuzz::project()] {
+        sh::run(
+            sh::cargo()
+                .current_dir(workspace)
+                .args(["fmt", "--all", "--", "--check", "-l"]),
+        )
+        .context("these files are not formatted: run `cargo fmt --all`")?;
+    }
+    Ok(())
 }
 
 pub fn clippy() -> Result<()> {
-    sh::run(
-        sh::cargo()
-            .args(["clippy", "--workspace", "--all-targets"])
-            .args(DENY_WARNINGS),
-    )
+    for workspace in [paths::workspace(), &fuzz::project()] {
+        sh::run(
+            sh::cargo()
+                .current_dir(workspace)
+                .args(["clippy", "--workspace", "--all-targets"])
+                // Of the same versions, so what was checked for one need not be for the other.
+                .arg("--target-dir")
+                .arg(paths::cargo_target())
+                .args(DENY_WARNINGS),
+        )?;
+    }
+    Ok(())
 }
 
 /// The eBPF program is no target of the host, so it is checked as its build makes it: for BPF,
@@ -47,8 +61,17 @@ pub fn unit_tests() -> Result<()> {
 
 pub fn dependencies() -> Result<()> {
     let deny = paths::tool("cargo-deny");
-    sh::run(sh::cmd(&deny).args(["check", "bans", "licenses", "sources"]))
+    for workspace in [paths::workspace(), &fuzz::project()] {
+        sh::run(
+            sh::cmd(&deny)
+                .arg("--manifest-path")
+                .arg(workspace.join("Cargo.toml"))
+                .arg("--config")
+                .arg(paths::workspace().join("deny.toml"))
+                .args(["check", "bans", "licenses", "sources"]),
+        )
         .context("a dependency breaks a rule of deny.toml")?;
+    }
 
     let fetched = sh::output(
         sh::cmd("timeout")
