@@ -51,5 +51,7 @@ pub fn record_bytes<'a>(record: &Record<'a>) -> &'a [u8] {
         Record::ScanBegin(it) | Record::ScanEnd(it) => it.as_bytes(),
         Record::Holder(it) => it.as_bytes(),
         Record::Socket(it) => it.as_bytes(),
+        Record::Passed(it) => it.as_bytes(),
+        Record::Cgroup(it) => it.as_bytes(),
     }
 }

@@ -13,10 +13,9 @@ use std::{
 use aya::{Ebpf, programs::ProgramFd};
 
 /// Programs whose every run tells something that no other does. What the others skip is made up for:
-/// counters by the object itself, an end-of-file by the end of the last writer.
+/// counters by the object itself, an end-of-file by the end of the last writer, the news of a death by
+/// the death, the signal that ended a server by its status.
 const ALONE: &[&str] = &[
-    "signal_generate",
-    "signal_deliver",
     "inet_sock_set_state",
     "pipe_create",
     "pipe_release",

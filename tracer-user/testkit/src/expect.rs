@@ -121,6 +121,8 @@ pub struct Expect {
     pub required: &'static [&'static str],
     /// The leader's exit: `{"code":n}` or `{"signal":n}`.
     pub exit: Option<(&'static str, i64)>,
+    /// So much goes on that evidence may be lost: then `unknown` is right.
+    pub may_lack: bool,
     /// Byte counts that must be found in the last word.
     pub ledgers: Vec<Ledger>,
 }
@@ -138,6 +140,7 @@ impl Expect {
             tolerated: &[],
             required: &[],
             exit: None,
+            may_lack: false,
             ledgers: Vec::new(),
         }
     }
@@ -175,6 +178,13 @@ impl Expect {
     #[must_use]
     pub fn from(mut self, peer: &'static str) -> Self {
         self.peer = peer;
+        self
+    }
+
+    /// Allows `unknown` where a gap was told.
+    #[must_use]
+    pub fn lacking(mut self) -> Self {
+        self.may_lack = true;
         self
     }
 

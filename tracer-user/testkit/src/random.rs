@@ -43,6 +43,8 @@ pub struct Result {
     pub lost: u64,
     /// Sessions that hung.
     pub orphaned: usize,
+    /// Sessions that were called unknown, with the gap that makes them so.
+    pub unknown: usize,
     /// What was told of losses.
     pub losses: Score,
     /// What was told of holders.
@@ -90,11 +92,12 @@ impl fmt::Display for Result {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} clean, {} truncated ({} B), {} orphaned, {} problems",
+            "{} clean, {} truncated ({} B), {} orphaned; {} told as unknown; {} problems",
             self.clean,
             self.truncated,
             self.lost,
             self.orphaned,
+            self.unknown,
             self.problems.len()
         )?;
         write!(
@@ -139,6 +142,7 @@ pub fn run(draw: Draw, setting: Setting<'_>) -> anyhow::Result<Result> {
     for (plan, outcome) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
         match outcome {
             Ok(expect) => {
+                let expect = expect.lacking();
                 result.count(&expect);
                 if let Who::Marked(marker) = &expect.who {
                     plans.push((marker.clone(), plan));
@@ -189,6 +193,8 @@ impl Result {
         let tolerated = having(&|one| one.holders.is_none() && one.tolerated.contains(&"orphaned"));
         let hangs: BTreeSet<&str> = told("orphaned").difference(&tolerated).copied().collect();
         self.hangs = Score::of(&hangs, &having(&|one| one.holders.is_some()));
+        let unknown = |event: &&Event| event.is("session_closed") && event.verdict() == "unknown";
+        self.unknown = events.iter().filter(unknown).count();
         let exact = |event: &&Event| event.finds("truncated") && event.value["exact"] == true;
         self.exact = events.iter().filter(exact).count();
     }

@@ -2,8 +2,8 @@
 //! one of a flood is.
 
 use tracer_ebpf::{
-    Chld, Conn, ConnId, Counters, Exec, Exit, Fork, Holder, Kind, Loss, Proc, Scan, SessionStart,
-    Signal, Socket, Start, Stream, StreamEnds, StreamNow, User,
+    Cgroup, Chld, Conn, ConnId, Counters, Exec, Exit, Fork, Holder, Kind, Loss, Passed, Proc,
+    Progress, Scan, SessionStart, Signal, Socket, Start, Stream, StreamEnds, StreamNow, User,
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
@@ -34,6 +34,8 @@ pub fn walk(pen: &mut impl Pen, kind: Kind, bytes: &mut [u8]) {
         Kind::ScanBegin | Kind::ScanEnd => pen.short(&mut of::<Scan>(bytes).partial),
         Kind::Holder => holder(pen, of(bytes)),
         Kind::Socket => socket(pen, of(bytes)),
+        Kind::Passed => passed(pen, of(bytes)),
+        Kind::Cgroup => cgroup(pen, of(bytes)),
         Kind::Tick | Kind::Ready => {}
     }
 }
@@ -87,6 +89,14 @@ fn session_start(pen: &mut impl Pen, r: &mut SessionStart) {
     r.streams.iter_mut().for_each(|ends| stream_ends(pen, ends));
     conn_id(pen, &mut r.conn);
     pen.text(&mut r.exe);
+    pen.short(&mut r.owner);
+    progress(pen, &mut r.progress);
+}
+
+fn progress(pen: &mut impl Pen, r: &mut Progress) {
+    pen.number(&mut r.queued);
+    pen.number(&mut r.sent);
+    pen.number(&mut r.acked);
 }
 
 fn stream_ends(pen: &mut impl Pen, r: &mut StreamEnds) {
@@ -135,6 +145,10 @@ fn stream(pen: &mut impl Pen, r: &mut Stream) {
     pen.short(&mut r.writers);
     pen.short(&mut r.refs);
     counters(pen, &mut r.counters);
+    pen.short(&mut r.packets);
+    progress(pen, &mut r.progress);
+    pen.number(&mut r.mark);
+    pen.number(&mut r.held);
 }
 
 fn counters(pen: &mut impl Pen, r: &mut Counters) {
@@ -155,7 +169,7 @@ fn conn(pen: &mut impl Pen, r: &mut Conn) {
     pen.short(&mut r.old);
     pen.short(&mut r.new);
     pen.short(&mut r.error);
-    pen.word(&mut r.unacked);
+    progress(pen, &mut r.progress);
 }
 
 fn start(pen: &mut impl Pen, r: &mut Start) {
@@ -183,10 +197,11 @@ fn holder(pen: &mut impl Pen, r: &mut Holder) {
     pen.short(&mut r.fd);
     pen.short(&mut r.slot);
     pen.short(&mut r.mode);
-    pen.number(&mut r.unread);
     pen.name(&mut r.file);
     pen.short(&mut r.transport);
     pen.text(&mut r.comm);
+    pen.name(&mut r.files);
+    pen.short(&mut r.via);
 }
 
 fn socket(pen: &mut impl Pen, r: &mut Socket) {
@@ -197,9 +212,24 @@ fn socket(pen: &mut impl Pen, r: &mut Socket) {
     pen.short(&mut r.uid);
     pen.short(&mut r.fd);
     pen.short(&mut r.state);
-    pen.word(&mut r.unacked);
     conn_id(pen, &mut r.conn);
     pen.text(&mut r.comm);
+    progress(pen, &mut r.progress);
+}
+
+fn passed(pen: &mut impl Pen, r: &mut Passed) {
+    pen.session(&mut r.session);
+    pen.proc(&mut r.proc);
+    pen.name(&mut r.file);
+    pen.short(&mut r.way);
+    pen.pid(&mut r.peer);
+    pen.text(&mut r.comm);
+}
+
+fn cgroup(pen: &mut impl Pen, r: &mut Cgroup) {
+    pen.proc(&mut r.proc);
+    pen.word(&mut r.len);
+    pen.text(&mut r.path);
 }
 
 /// What the next record of a flood is about.
@@ -291,6 +321,18 @@ pub fn next(how: Next, kind: Kind, bytes: &mut [u8]) {
         }
         (Kind::Socket, Next::Process | Next::Child) => {
             let r: &mut Socket = of(bytes);
+            r.proc = later(r.proc);
+        }
+        (Kind::Passed, Next::Session) => {
+            let r: &mut Passed = of(bytes);
+            r.session = other(r.session);
+        }
+        (Kind::Passed, Next::Process | Next::Child) => {
+            let r: &mut Passed = of(bytes);
+            r.proc = later(r.proc);
+        }
+        (Kind::Cgroup, _) => {
+            let r: &mut Cgroup = of(bytes);
             r.proc = later(r.proc);
         }
         (Kind::User, _) => {

@@ -155,7 +155,8 @@ fn a3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
             .ended_with(0)?
             .clean()
             .exits(0)
-            .tolerate(&["stalled"]),
+            .tolerate(&["stalled"])
+            .lacking(),
     ];
     for (marker, number, client) in clients {
         let arrived = client.finish(patience * 4)?;
@@ -172,7 +173,8 @@ fn a3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
                 .exits(i64::from(code))
                 .counts(Stream::Stdout, bytes, bytes)
                 // So many at once do stand still on a small machine.
-                .tolerate(&["stalled"]),
+                .tolerate(&["stalled"])
+                .lacking(),
         );
     }
     drop(masters);
@@ -227,7 +229,7 @@ fn a4(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     for (size, one) in started {
         let run = one.finish(patience)?.ended_with(0)?;
         let lost = size - run.arrived.stdout;
-        let mut expect = run.clean().exits(0).tolerate(&["stalled"]);
+        let mut expect = run.clean().exits(0).tolerate(&["stalled"]).lacking();
         if lost > 0 {
             lossy.push(run.marker);
             expect = expect.cut(
