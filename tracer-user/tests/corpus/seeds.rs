@@ -144,40 +144,46 @@ fn kernel() -> Vec<u8> {
     let mut structs: BTreeSet<&str> = Layout::MEMBERS.iter().map(|member| member.of).collect();
     structs.extend(["upid", "pipe_buffer"]);
     for of in structs {
-        let mut members = Vec::new();
         let paths: BTreeSet<&str> = Layout::MEMBERS
             .iter()
             .filter(|member| member.of == of)
             .map(|member| member.paths[0])
             .collect();
-        let roots: BTreeSet<&str> = paths.iter().map(|path| first(path).0).collect();
-        for (at, root) in roots.into_iter().enumerate() {
-            let inner: Vec<&str> = paths
-                .iter()
-                .filter(|path| first(path).0 == root)
-                .filter_map(|path| first(path).1)
-                .collect();
-            let ty = match inner.is_empty() {
-                true => number,
-                false => {
-                    let inner: Vec<_> = inner.iter().map(|name| (*name, number)).collect();
-                    types.composite(STRUCT, "", &inner)
-                }
-            };
-            // Some are in an anonymous union, some behind a typedef, as the kernel's are.
-            members.push(match at % 3 {
-                0 => (root, ty),
-                1 => (
-                    "",
-                    types.composite(UNION, "", &[(root, ty), ("other", number)]),
-                ),
-                _ => (root, types.typedef("alias", ty)),
-            });
-        }
+        let members = members(&mut types, number, &paths);
         types.composite(STRUCT, of, &members);
     }
     types.function("pipe_release", &[number, number]);
     types.finish()
+}
+
+/// What these paths lead through.
+fn members<'a>(types: &mut Types, number: u32, paths: &BTreeSet<&'a str>) -> Vec<(&'a str, u32)> {
+    let roots: BTreeSet<&str> = paths.iter().map(|path| first(path).0).collect();
+    let mut members = Vec::new();
+    for (at, root) in roots.into_iter().enumerate() {
+        let inner: BTreeSet<&str> = paths
+            .iter()
+            .filter(|path| first(path).0 == root)
+            .filter_map(|path| first(path).1)
+            .collect();
+        let ty = match inner.is_empty() {
+            true => number,
+            false => {
+                let inner = self::members(types, number, &inner);
+                types.composite(STRUCT, "", &inner)
+            }
+        };
+        // Some are in an anonymous union, some behind a typedef, as the kernel's are.
+        members.push(match at % 3 {
+            0 => (root, ty),
+            1 => (
+                "",
+                types.composite(UNION, "", &[(root, ty), ("other", number)]),
+            ),
+            _ => (root, types.typedef("alias", ty)),
+        });
+    }
+    members
 }
 
 /// A path's first part, and the rest.
