@@ -276,21 +276,18 @@ impl Session {
         {
             self.gap(GapReason::CloseNotSeen);
         }
+        let doubts: Vec<_> = self
+            .outputs()
+            .filter(|stream| verdict::cut(&self, stream, env).is_none())
+            .filter_map(|stream| verdict::doubt(&self, stream))
+            .collect();
+        for doubt in doubts {
+            self.gap(doubt);
+        }
         let reports: Vec<_> = self
             .observed()
             .map(|stream| verdict::report(&self, stream, env))
             .collect();
-        if self.gaps.is_empty()
-            && reports
-                .iter()
-                .any(|report| report.verdict == Verdict::Unknown)
-        {
-            let missing = self.outputs().any(|it| verdict::is_missing(&self, it));
-            self.gap(match missing {
-                true => GapReason::Unaccounted,
-                false => GapReason::NotAcknowledged,
-            });
-        }
         for report in &reports {
             if let Verdict::NearMiss { unread } = report.verdict {
                 out.push(Update::Finding(Finding {

@@ -142,9 +142,6 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
     let verdict = match cut {
         Some(cut) => Verdict::Truncated(cut),
         None if !session.gaps.is_empty() => Verdict::Unknown,
-        None if delivery::fate(session, stream).is_open() || is_missing(session, stream) => {
-            Verdict::Unknown
-        }
         None => match near_miss(session, stream) {
             Some(unread) => Verdict::NearMiss { unread },
             None => Verdict::Clean,
@@ -174,23 +171,42 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
     }
 }
 
-/// Bytes written and read. What splice, sendfile or io_uring wrote is in no counter, but it went
-/// through the object: what was read or left there has been written.
+/// Bytes written and read. What splice, sendfile or io_uring moved is in neither counter, nor what the
+/// kernel did not count since a program would have interrupted itself; but all of it went through the
+/// object: what was read or left there has been written, and what was written and is not there any more
+/// has been read, unless it was packets.
 fn ledger(session: &Session, stream: &Stream) -> (u64, u64) {
     let (written, read) = (stream.counters.written, stream.counters.read);
     let Some(close) = counted(session, stream) else {
         return (written, read);
     };
-    (written.max(read.saturating_add(close.unread)), read)
+    let passed = read.saturating_add(close.unread);
+    if written < passed {
+        (passed, read)
+    } else if stream.packets {
+        (written, read)
+    } else {
+        (written, written.saturating_sub(close.unread))
+    }
 }
 
-/// More was written than was read or is left: the server took the rest by other means than a read, or
-/// read packets (`O_DIRECT`, pipe(2)) into too little room, which discards what does not fit.
-pub(super) fn is_missing(session: &Session, stream: &Stream) -> bool {
-    counted(session, stream).is_some_and(|close| {
-        let (written, read) = (stream.counters.written, stream.counters.read);
-        written > read.saturating_add(close.unread)
-    })
+/// Why it cannot be said that nothing of it was lost, though nothing is known to be.
+pub(super) fn doubt(session: &Session, stream: &Stream) -> Option<GapReason> {
+    if is_missing(session, stream) {
+        Some(GapReason::Unaccounted)
+    } else if delivery::fate(session, stream).is_open() {
+        Some(GapReason::NotAcknowledged)
+    } else {
+        None
+    }
+}
+
+/// Of what was written as packets (`O_DIRECT`, pipe(2)) some was neither read nor is left: a read had no
+/// room for it.
+fn is_missing(session: &Session, stream: &Stream) -> bool {
+    let (written, read) = (stream.counters.written, stream.counters.read);
+    let missing = |close: Close| written > read.saturating_add(close.unread);
+    stream.packets && counted(session, stream).is_some_and(missing)
 }
 
 /// The close of a stream whose bytes can all be accounted for then.
