@@ -191,8 +191,8 @@ on_entry! {
 }
 
 on_entry! {
-    /// A message gets its files. So does its receiver that only peeks (`unix_peek_fds`,
-    /// net/unix/af_unix.c), and counts as another sender then.
+    /// A message gets its files (`unix_attach_fds`, net/unix/af_unix.c). Where that is seen by the
+    /// list being copied, a receiver that only peeks copies it as well and counts as another sender.
     fn files_sent(call) { passed::sent(call.number(0)) }
 }
 

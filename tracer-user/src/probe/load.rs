@@ -183,7 +183,8 @@ const FUNCTIONS: &[Attach] = &[
     at(Moment::Return, "unix_pair", &["unix_socketpair"]),
     at(Moment::Return, "unix_receive", &["unix_stream_recvmsg"]),
     at(Moment::Call, "unix_send", &["unix_stream_sendmsg"]),
-    // Called with the message's list of files; since 6.17 that is not a copy any more.
+    // Called with the message's list of files. That is not a copy any more where the garbage
+    // collector of 6.10 is, which stable kernels have got too: 6.12.117 copies nothing.
     at(
         Moment::Entry,
         "files_sent",
