@@ -135,15 +135,21 @@ impl Apart {
 }
 
 fn t12a(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    const FIRST: u64 = 100_000;
     let patience = stage.setting.patience;
     let apart = Apart::new(stage, "sshd-apart", &[])?;
-    let started = apart.start(stage, "yes")?;
+    let gate = stage.setting.world.fifo(&new_marker())?;
+    let command = format!("head -c {FIRST} /dev/zero; cat {}; yes", gate.display());
+    let started = apart.start(stage, &command)?;
     let leader = leader(&started.marker, patience)?;
-    poll(patience, "the transfer to be under way", || {
-        (started.client.stdout_so_far() > 1 << 20).then_some(())
+    // With nothing under way the client's window is open: into a closed one TCP goes on asking for
+    // minutes, whatever `tcp_retries2` says (`tcp_rtx_probe0_timed_out`, net/ipv4/tcp_timer.c).
+    poll(patience, "the first part to arrive", || {
+        (started.client.stdout_so_far() == FIRST).then_some(())
     })?;
     let end = server_end(leader.parent, leader.pid, 1)?;
     apart.network.cut()?;
+    drop(std::fs::File::create(&gate)?);
     let unread = quiescent(&end, patience, |bytes| bytes > 0)?;
     leader.gone(patience)?;
     let run = started.finish(patience)?;
