@@ -106,7 +106,7 @@ impl<'a> Stage<'a> {
     /// [`crate::procs::end`]): more than anything is waited for.
     #[must_use]
     pub fn lasting(&self) -> u64 {
-        2 * self.setting.patience.as_secs()
+        10 * self.setting.patience.as_secs()
     }
 
     /// Whether everything takes longer here, and is given longer.
