@@ -18,8 +18,8 @@ use crate::{arch::Arch, sh};
 /// may panic early, which says nothing about us.
 const ATTEMPTS: u32 = 4;
 
-/// How long a boot may take; 5 s is usual.
-const BOOT: Duration = Duration::from_secs(120);
+/// How long a boot may take; 5 s is usual, and a minute where the machine has much else to do.
+const BOOT: Duration = Duration::from_secs(240);
 
 /// Begins the lines that init says to us, not the script.
 const MARK: &str = "LASTBYTE-VM: ";
