@@ -58,6 +58,11 @@ impl Claims {
         Ok(())
     }
 
+    /// Whether nothing is claimed at all.
+    pub fn none(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// What results and the catalogue (cases and their classes) say against it.
     pub fn disagreements(
         &self,
