@@ -362,7 +362,8 @@ impl Plan {
                 self.arrived(stage, expect, &run, Stream::Stdout, stdout + later)
             }
             Shape::Held { stdout, jobs } => {
-                let mut command = String::new();
+                // First, so that however long it takes the jobs outlast it.
+                let mut command = output(*stdout, "");
                 for (keeps, tenths) in jobs {
                     let redirect = match keeps {
                         Keeps::Stdout => "2>/dev/null",
@@ -375,7 +376,6 @@ impl Plan {
                         tenths % 10
                     ));
                 }
-                command.push_str(&output(*stdout, ""));
                 command.push_str("exit 0");
                 if matches!(self.server, Eager | EagerSocket | Dropbear) {
                     // It closes at once, so nothing hangs; who writes nothing loses nothing.
