@@ -126,8 +126,8 @@ pub fn main(args: &Args) -> Result<()> {
     matrix::cases(&cells, &args.cases, timeout)
 }
 
-/// What `cargo xtask test` runs of the matrix: everything once, and on each kernel and with each
-/// backend those cases that carry most.
+/// What `cargo xtask test` runs of the matrix: a third of the cases once, and on each kernel and with
+/// each backend those that carry most.
 pub fn in_short() -> Result<()> {
     let newest_stable = kernel::find("6.12")?;
     let cell = |kernel, backend, tier| Cell {
@@ -136,7 +136,7 @@ pub fn in_short() -> Result<()> {
         backend,
         tier,
     };
-    let mut cells = vec![cell(newest_stable, Backend::Fentry, Tier::Full)];
+    let mut cells = vec![cell(newest_stable, Backend::Fentry, Tier::Chosen)];
     for backend in [Backend::Kprobe, Backend::Syscall] {
         cells.push(cell(newest_stable, backend, Tier::Core));
     }
