@@ -17,8 +17,8 @@ use crate::{paths, setup, sh};
 const TARGETS: [&str; 3] = ["model", "decode", "btf"];
 /// Longest input, bytes: a story of a few hundred records.
 const MAX_LEN: u32 = 4096;
-/// What takes longer is a finding, seconds.
-const TIMEOUT: u32 = 10;
+/// What takes longer, even on a busy machine, is a finding; seconds.
+const TIMEOUT: u32 = 30;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -67,7 +67,7 @@ pub fn tell(input: &[u8], mut listen: impl FnMut(&Bytes)) {
         && let Some(chapter) = pen.next()
     {
         let (number, many) = (chapter % 32, chapter / 32);
-        let kind = Kind::ALL[usize::from(number) % Kind::ALL.len()];
+        let kind = kind(number).unwrap_or(Kind::Tick);
         let time = pen.passes();
         let mut bytes = Bytes::new(kind);
         fields::walk(&mut pen, kind, bytes.words.as_mut_bytes());
@@ -103,15 +103,14 @@ impl Author {
     /// Writes the next chapter.
     pub fn write(&mut self, record: &Record<'_>, bytes: &[u8]) {
         let header = record.header();
-        let Some(at) = Kind::ALL
-            .iter()
-            .position(|kind| *kind as u16 == header.kind)
+        let numbered = |number| Some((number, kind(number)?));
+        let Some((number, kind)) = (0..32)
+            .filter_map(numbered)
+            .find(|(_, kind)| *kind as u16 == header.kind)
         else {
             return;
         };
-        let kind = Kind::ALL[at];
-        // There are fewer than 32 kinds.
-        self.pen.put(at as u8);
+        self.pen.put(number);
         self.pen.comes_to(header.time);
         let mut copy = Bytes::new(kind);
         copy.words.as_mut_bytes().copy_from_slice(bytes);
@@ -129,6 +128,15 @@ impl Default for Author {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The kind of this number below 32: the kernel side's, then those of user space. So that a new kind
+/// makes no other story of one that is kept.
+const fn kind(number: u8) -> Option<Kind> {
+    Kind::of(match number {
+        0..16 => number as u16,
+        _ => number as u16 + 16,
+    })
 }
 
 /// The process of this number. Sessions are known by their leaders.
