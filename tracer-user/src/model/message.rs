@@ -310,18 +310,17 @@ pub(super) fn fix_truncated(session: &Session, cause: Cause) -> Option<String> {
 }
 
 pub(super) fn stalled(session: &Session, stream: &Stream, since: u64) -> String {
-    let blocked = if stream.counters.blocked_since > 0 {
-        ", and a writer is blocked"
-    } else {
-        ""
+    let waiting = match (stream.pending(), stream.is_blocked()) {
+        (0, true) => "a writer is blocked".to_owned(),
+        (bytes, true) => format!("at least {bytes} B wait, and a writer is blocked"),
+        (bytes, false) => format!("{bytes} B wait"),
     };
     format!(
-        "{} {}: the server has not read {} for {} while {} B wait{blocked}: its client is not taking more, or the server is stopped",
+        "{} {}: the server has not read {} for {} while {waiting}: its client is not taking more, or the server is stopped",
         who(&session.view),
         command(&session.view),
         stream.slot,
         duration(stream.sampled.saturating_sub(since)),
-        stream.pending(),
     )
 }
 

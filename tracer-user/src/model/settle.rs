@@ -343,7 +343,7 @@ fn stalled(session: &Session, stream: &Stream, state: State, since: u64, now: u6
         session: session.view.clone(),
         stream: Some(stream.slot),
         bytes: stream.pending(),
-        exact: session.gaps.is_empty(),
+        exact: session.gaps.is_empty() && !stream.is_blocked(),
         cause: Some(super::view::Cause::ServerNotReading),
         holders: Vec::new(),
         margin_ns: None,

@@ -126,6 +126,11 @@ impl Stream {
         self.counters.written.saturating_sub(self.counters.read)
     }
 
+    /// A write is under way: what it has put into the object already is counted when it ends.
+    pub fn is_blocked(&self) -> bool {
+        self.counters.blocked_since > 0
+    }
+
     /// Takes in an edge or a sample; `leader_gone` tells whether the leader has died before it.
     pub fn apply(&mut self, record: &tracer_ebpf::Stream, leader_gone: bool) {
         self.count(record.header.time, &record.counters);

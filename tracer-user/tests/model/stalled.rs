@@ -88,6 +88,23 @@ fn a_writer_that_got_only_a_part_away_is_blocked_since_then() {
 }
 
 #[test]
+fn what_a_blocked_write_has_put_there_is_not_called_exact() {
+    let mut road = Road::exact();
+    road.runs(5000, "cat big").after(5000);
+    let began = road.now() - 1100 * MS;
+    road.stream(5000, STDOUT, edge::SAMPLE, |r| {
+        r.counters.written = 0;
+        r.counters.blocked_since = began;
+    });
+    road.tick();
+    let [found] = road.findings(Kind::Stalled)[..] else {
+        panic!("told once")
+    };
+    assert_eq!((found.bytes, found.exact), (0, false));
+    assert!(found.message.contains("while a writer is blocked"));
+}
+
+#[test]
 fn a_server_that_stops_for_a_moment_is_not_stalled() {
     let mut road = Road::exact();
     road.runs(5000, "sleep .5; echo x")
