@@ -26,7 +26,6 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
             "libc",
             "rustix",
             "jiff",
-            "serde",
             "unsafe ",
             "println!",
         ],

@@ -222,7 +222,7 @@ impl<'a> Body<'a> {
 
     fn started(it: &'a Started) -> Self {
         Self::Started {
-            backend: it.backend,
+            backend: &it.backend,
             kernel: &it.kernel,
             tracer_pid: it.tracer_pid,
             servers: texts(&it.servers),

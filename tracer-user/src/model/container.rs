@@ -1,6 +1,7 @@
 //! Which container a process is in, by the path of its control group.
 
 use super::escape::Visible;
+use serde::{Deserialize, Serialize};
 
 /// Hexadecimal digits of the ids that docker, podman, containerd and CRI-O give.
 const ID: usize = 64;
@@ -8,7 +9,7 @@ const ID: usize = 64;
 const SHOWN: usize = 12;
 
 /// A container as its runtime calls it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container(Visible);
 
 impl Container {

@@ -2,13 +2,32 @@
 //! marks that reverse the reading order, bytes that are no UTF-8. Here it becomes text that shows
 //! what it is and does nothing.
 
-use std::fmt::{self, Write};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+};
+
+use serde::{Deserialize, Serialize};
 
 /// Text that is safe to show: no control characters, nothing invisible, nothing that changes the
 /// direction of reading. What was replaced shows as `\n`, `\t`, `\r`, `\u{1b}` or, for bytes that
 /// are not UTF-8, `\xff`. A backslash stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Cow<str>", into = "Box<str>")]
 pub struct Visible(Box<str>);
+
+/// What is visible stays as it is, so what was written elsewhere reads back the same and no less safe.
+impl From<Cow<'_, str>> for Visible {
+    fn from(text: Cow<'_, str>) -> Self {
+        Self::new(text.as_bytes())
+    }
+}
+
+impl From<Visible> for Box<str> {
+    fn from(text: Visible) -> Self {
+        text.0
+    }
+}
 
 impl Visible {
     /// Makes `bytes` visible.
@@ -132,6 +151,15 @@ mod tests {
         assert_eq!(shown(b"caf\xe9 \xff\xfe"), "caf\\xe9 \\xff\\xfe");
         assert_eq!(shown("naïve 日本 🦀".as_bytes()), "naïve 日本 🦀");
         assert_eq!(shown(b"printf 'a\\n'"), "printf 'a\\n'");
+    }
+
+    #[test]
+    fn what_was_written_reads_back_the_same_and_nothing_hostile_gets_in_that_way() {
+        let shown = Visible::new(b"caf\xe9 \x1b[2J\\n");
+        let json = serde_json::to_string(&shown).unwrap();
+        assert_eq!(serde_json::from_str::<Visible>(&json).unwrap(), shown);
+        let hostile: Visible = serde_json::from_str(r#""a\u001b[2J""#).unwrap();
+        assert_eq!(hostile.as_str(), "a\\u{1b}[2J");
     }
 
     #[test]

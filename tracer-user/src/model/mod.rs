@@ -206,7 +206,8 @@ impl Model {
                 backend::KPROBE => "kprobe",
                 backend::SYSCALL => "syscall",
                 _ => "unknown",
-            },
+            }
+            .into(),
             host: Visible::field(&record.host),
             kernel: Visible::field(&record.kernel),
             servers: record

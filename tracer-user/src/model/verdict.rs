@@ -156,7 +156,7 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
     };
     StreamReport {
         slot: stream.slot,
-        transport: stream.transport(),
+        transport: stream.transport().into(),
         object: stream.object,
         verdict,
         written,

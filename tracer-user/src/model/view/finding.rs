@@ -1,12 +1,13 @@
 //! Findings, and the processes they name.
 
+use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
 use super::{SessionView, Slot};
 use crate::model::{Container, Visible};
 
 /// What a finding is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// Written bytes were discarded before they reached the client.
     Truncated,
@@ -35,7 +36,7 @@ impl Kind {
 }
 
 /// How far a finding has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// New.
     Open,
@@ -58,7 +59,7 @@ impl State {
 }
 
 /// Why bytes were lost or are not moving, or what keeps a connection open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Cause {
     /// The server closed after the command's end without reading the rest.
     ServerClosedEarly,
@@ -105,7 +106,7 @@ impl Cause {
 }
 
 /// See [`Update::Finding`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// When it became so.
     pub time: u64,
@@ -135,7 +136,7 @@ pub struct Finding {
 }
 
 /// A process with an open session end of a stream, or a connection to a forwarded X11 display.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HolderView {
     /// Its pid.
     pub pid: u32,
@@ -189,7 +190,7 @@ impl HolderView {
 }
 
 /// One process of an inheritance path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Its name.
     pub comm: Visible,
@@ -204,7 +205,7 @@ impl fmt::Display for Step {
 }
 
 /// How a holder came by its copies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
     /// It descends from the leader.
     Inherited,

@@ -2,11 +2,12 @@
 //!
 //! Times are ns of `CLOCK_BOOTTIME`, sizes are bytes. Text from traced processes is [`Visible`].
 
+use serde::{Deserialize, Serialize};
 mod finding;
 mod session;
 mod verdict;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 pub use self::{
     finding::{Cause, Finding, HolderView, Kind, Origin, State, Step},
@@ -16,7 +17,7 @@ pub use self::{
 use super::escape::Visible;
 
 /// One fact that became known.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Update {
     /// The start-up snapshot is complete: from here on everything is seen.
     Started(Started),
@@ -61,7 +62,7 @@ impl Update {
 }
 
 /// See [`Update::Started`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Started {
     /// When.
     pub time: u64,
@@ -72,7 +73,7 @@ pub struct Started {
     /// Pid of the tracer.
     pub tracer_pid: u32,
     /// `fentry`, `kprobe` or `syscall`.
-    pub backend: &'static str,
+    pub backend: Cow<'static, str>,
     /// Host name.
     pub host: Visible,
     /// Kernel release.
@@ -82,7 +83,7 @@ pub struct Started {
 }
 
 /// See [`Update::SessionOpened`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Opened {
     /// When the session began, or was first seen.
     pub time: u64,
@@ -91,7 +92,7 @@ pub struct Opened {
 }
 
 /// See [`Update::Gap`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap {
     /// When it was noticed.
     pub time: u64,
@@ -104,7 +105,7 @@ pub struct Gap {
 }
 
 /// See [`Update::ProcessExec`] and [`Update::ProcessExit`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Process {
     /// When.
     pub time: u64,
@@ -123,7 +124,7 @@ pub struct Process {
 }
 
 /// See [`Update::StreamEof`] and [`Update::Sample`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamNews {
     /// When.
     pub time: u64,

@@ -1,12 +1,13 @@
 //! Who a session is.
 
+use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 use crate::model::Visible;
 
 /// Names a session for as long as the machine runs. Shown as `PID-START`: the leader's pid and its
 /// start in ms since boot, base 36.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
 
 impl SessionId {
@@ -69,7 +70,7 @@ impl fmt::Display for BadSessionId {
 impl std::error::Error for BadSessionId {}
 
 /// Which stream of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Slot {
     /// What the command reads.
     Stdin,
@@ -115,7 +116,7 @@ impl fmt::Display for Slot {
 }
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitStatus {
     /// By itself, with this code.
     Code(u8),
@@ -135,7 +136,7 @@ impl ExitStatus {
 }
 
 /// Who a session is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionView {
     /// Its id.
     pub id: SessionId,

@@ -1,11 +1,12 @@
 //! Last words: on a stream, on a session.
 
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, sync::Arc};
 
 use super::{Cause, SessionView, Slot};
 
 /// The final word on a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// The server read everything that was written.
     Clean,
@@ -44,7 +45,7 @@ impl Verdict {
 }
 
 /// What a stream lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
     /// How much.
     pub bytes: u64,
@@ -55,12 +56,12 @@ pub struct Cut {
 }
 
 /// The ledger of a stream.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamReport {
     /// Which.
     pub slot: Slot,
     /// What it was made of: `pipe`, `unix`, `pty`.
-    pub transport: &'static str,
+    pub transport: Cow<'static, str>,
     /// Inode number of the object.
     pub object: u64,
     /// The final word.
@@ -81,7 +82,7 @@ pub struct StreamReport {
 }
 
 /// See [`Update::SessionClosed`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Closed {
     /// When its last part ended.
     pub time: u64,
@@ -99,7 +100,7 @@ pub struct Closed {
 
 /// What a server sent to its client while a session lasted, in bytes of TCP payload: what SSH made of
 /// the session's data, and of everything else on the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
     /// Given to the kernel by the server.
     pub queued: u64,
@@ -110,7 +111,7 @@ pub struct Carried {
 }
 
 /// Why evidence is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GapReason {
     /// The kernel side could not deliver, or not keep, something.
     LostRecords,
