@@ -4,6 +4,7 @@
 //! ([`store`]) taps it at the record, so that a replay gives the very same findings.
 
 pub mod cli;
+pub mod daemon;
 pub mod export;
 pub mod model;
 pub mod probe;

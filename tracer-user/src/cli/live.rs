@@ -85,16 +85,8 @@ impl Road for Live {
         self.screen.model.needs_scan()
     }
 
-    fn sampled(&self) -> Vec<u64> {
-        let mut sessions: Vec<_> = self
-            .screen
-            .model
-            .open_streams()
-            .map(|stream| stream.session.0)
-            .collect();
-        sessions.sort_unstable();
-        sessions.dedup();
-        sessions
+    fn sampled(&mut self) -> Vec<u64> {
+        self.screen.model.sampled()
     }
 
     fn over(&mut self) -> Vec<u64> {

@@ -1,8 +1,11 @@
 //! The command line: one file a subcommand.
 
+mod attach;
 mod completions;
+mod daemon;
 mod doctor;
 mod live;
+mod ls;
 mod record;
 mod replay;
 mod watch;
@@ -12,6 +15,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+use self::attach::Attach;
 use crate::probe::{Backend, Options};
 
 /// Did the last byte of an SSH session make it to the client, and which process keeps a finished
@@ -36,6 +40,8 @@ pub struct Cli {
 enum Command {
     /// Print findings and ends of sessions as they happen
     Watch(Watch),
+    /// List sessions
+    Ls(Ls),
     /// Say what a session that hangs is waiting for, right now
     Why(Why),
     /// Say whether tracing works on this machine, how, and what it cannot see
@@ -44,6 +50,8 @@ enum Command {
     Record(Record),
     /// Print a recording as watch would have; needs no privileges
     Replay(Replay),
+    /// Trace for good, and serve the other commands
+    Daemon(Daemon),
     /// Print a completion script for a shell
     Completions(Completions),
 }
@@ -54,15 +62,15 @@ pub struct Trace {
     /// How stream operations are observed; the best that the kernel allows unless given
     #[arg(long, value_enum)]
     backend: Option<Backend>,
-    /// How long a command must be gone before those who keep its session open are told
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
-    grace: Duration,
+    /// How long a command must be gone before those who keep its session open are told [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    grace: Option<Duration>,
     /// An SSH server's executable beside those that Debian packages; may be repeated
     #[arg(long, value_name = "NAME|PATH")]
     server: Vec<String>,
-    /// Size of the ring buffer, a power of two from 4096
-    #[arg(long, value_name = "BYTES", default_value_t = tracer_ebpf::RING_BYTES, value_parser = ring)]
-    ring: u32,
+    /// Size of the ring buffer, a power of two from 4096 [default: 8388608]
+    #[arg(long, value_name = "BYTES", value_parser = ring)]
+    ring: Option<u32>,
 }
 
 /// What to print.
@@ -79,6 +87,15 @@ pub struct Print {
 /// `lastbyte watch`.
 #[derive(Debug, Args)]
 struct Watch {
+    #[command(flatten)]
+    attach: Attach,
+    #[command(flatten)]
+    watching: Watching,
+}
+
+/// What is watched, and for how long.
+#[derive(Debug, Args)]
+struct Watching {
     #[command(flatten)]
     trace: Trace,
     #[command(flatten)]
@@ -97,7 +114,29 @@ struct Record {
     /// The recording to write; must not exist yet
     file: PathBuf,
     #[command(flatten)]
-    watch: Watch,
+    watching: Watching,
+}
+
+/// `lastbyte daemon`.
+#[derive(Debug, Args)]
+struct Daemon {
+    /// Where to listen
+    #[arg(long, value_name = "PATH", default_value = crate::daemon::client::SOCKET)]
+    socket: PathBuf,
+    #[command(flatten)]
+    trace: Trace,
+}
+
+/// `lastbyte ls`.
+#[derive(Debug, Args)]
+struct Ls {
+    #[command(flatten)]
+    attach: Attach,
+    #[command(flatten)]
+    trace: Trace,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
 }
 
 /// `lastbyte replay`.
@@ -151,6 +190,8 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Watch(watch) => watch.run(self.verbose),
+            Command::Ls(ls) => ls.run(self.verbose),
+            Command::Daemon(daemon) => daemon.run(self.verbose),
             Command::Why(why) => why.run(self.verbose),
             Command::Doctor(doctor) => doctor.run(self.verbose),
             Command::Record(record) => record.run(self.verbose),
@@ -163,13 +204,24 @@ impl Cli {
     }
 }
 
+/// See [`Trace::grace`].
+const GRACE: Duration = Duration::from_secs(1);
+
 impl Trace {
+    /// Something about it was chosen, which a daemon may not be like.
+    fn is_chosen(&self) -> bool {
+        self.backend.is_some()
+            || self.grace.is_some()
+            || self.ring.is_some()
+            || !self.server.is_empty()
+    }
+
     fn options(&self, verbose: bool) -> Options {
         Options {
             backend: self.backend,
             servers: self.server.clone(),
-            ring_bytes: self.ring,
-            grace: u64::try_from(self.grace.as_nanos()).unwrap_or(u64::MAX),
+            ring_bytes: self.ring.unwrap_or(tracer_ebpf::RING_BYTES),
+            grace: u64::try_from(self.grace.unwrap_or(GRACE).as_nanos()).unwrap_or(u64::MAX),
             verbose,
         }
     }

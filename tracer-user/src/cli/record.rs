@@ -7,9 +7,9 @@ use super::{Record, live};
 impl Record {
     pub(super) fn run(&self, verbose: bool) -> anyhow::Result<ExitCode> {
         live::run(
-            &self.watch.trace,
-            self.watch.print,
-            &self.watch.end(),
+            &self.watching.trace,
+            self.watching.print,
+            &self.watching.end(),
             Some(&self.file),
             verbose,
         )?;

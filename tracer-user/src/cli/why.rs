@@ -218,7 +218,7 @@ impl Road for Look {
         self.model.needs_scan()
     }
 
-    fn sampled(&self) -> Vec<u64> {
+    fn sampled(&mut self) -> Vec<u64> {
         Vec::new()
     }
 

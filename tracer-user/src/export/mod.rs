@@ -60,7 +60,8 @@ impl Lines {
 }
 
 /// What is told without being asked for everything.
-fn is_wanted(update: &Update) -> bool {
+#[must_use]
+pub fn is_wanted(update: &Update) -> bool {
     match update {
         Update::Started(_) | Update::SessionClosed(_) | Update::Gap(_) => true,
         // A client that leaves first (`| head -1`) is as ordinary as a near miss.

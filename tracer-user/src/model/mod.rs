@@ -157,6 +157,15 @@ impl Model {
         })
     }
 
+    /// Sessions that have such streams, ascending.
+    #[must_use]
+    pub fn sampled(&self) -> Vec<u64> {
+        let mut sessions: Vec<_> = self.open_streams().map(|stream| stream.session.0).collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        sessions
+    }
+
     /// Sessions that are not over.
     pub fn sessions(&self) -> impl Iterator<Item = &SessionView> {
         self.sessions.values().map(|session| &*session.view)

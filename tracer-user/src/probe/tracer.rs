@@ -29,8 +29,8 @@ pub trait Road {
     fn deadline(&self) -> Option<u64>;
     /// Whether it wants to know all holders now.
     fn wants_scan(&self) -> bool;
-    /// Sessions whose counters are worth a sample.
-    fn sampled(&self) -> Vec<u64>;
+    /// Sessions whose counters are worth a sample; asked a few times a second, whatever happens.
+    fn sampled(&mut self) -> Vec<u64>;
     /// Sessions that are over since the last call.
     fn over(&mut self) -> Vec<u64>;
     /// Whether nothing more is wanted.
