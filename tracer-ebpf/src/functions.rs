@@ -189,8 +189,10 @@ macro_rules! program {
         #[unsafe(link_section = $kind)]
         #[unsafe(export_name = concat!($kind, "_", stringify!($name)))]
         fn $function(ctx: *mut c_void) -> u32 {
-            let $ctx = <$context>::new(ctx);
-            $body
+            if duty::on_duty() {
+                let $ctx = <$context>::new(ctx);
+                $body
+            }
             0
         }
     };

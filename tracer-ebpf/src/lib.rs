@@ -19,6 +19,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Changes whenever a record's layout or meaning does; a recording of another version is refused.
 pub const ABI_VERSION: u32 = 2;
 
+/// Changes whenever the tables' layout or meaning does, so that no tracer goes on with another's.
+pub const TABLES_VERSION: u32 = 1;
+
 /// Length of a kernel `comm` (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
 /// Longest base name of a server executable that the kernel side compares.
@@ -123,6 +126,10 @@ records! {
     Socket = 41 => Socket,
     /// User space: the control group of a holder.
     Cgroup = 42 => Cgroup,
+    /// User space: the tracer was away, and goes on now.
+    Resume = 43 => Resume,
+    /// User space: a session that was open when the tracer went is no more.
+    Gone = 44 => Gone,
 }
 
 /// Begins every record.
@@ -604,6 +611,42 @@ pub struct Loss {
     pub counts: [u64; loss::KINDS],
 }
 
+/// See [`Kind::Resume`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Resume {
+    /// Time and kind.
+    pub header: Header,
+    /// When the last record before was.
+    pub since: u64,
+    /// 1 when the programs went on meanwhile, and all that they told is here.
+    pub complete: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// See [`Kind::Gone`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Gone {
+    /// Time and kind.
+    pub header: Header,
+    /// Which.
+    pub session: u64,
+}
+
+/// What one tracer leaves to the next: entries of the map `LEGACY`.
+pub mod legacy {
+    /// How many times the ring has been emptied.
+    pub const TAKEN: u32 = 0;
+    /// Runs of programs that were skipped, as told.
+    pub const SKIPPED: u32 = 1;
+    /// From here on losses as told, by [`loss`](super::loss) kind.
+    pub const LOST: u32 = 2;
+    /// How many entries there are.
+    pub const ENTRIES: u32 = LOST + super::loss::KINDS as u32;
+}
+
 /// See [`Kind::User`].
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -770,7 +813,9 @@ impl_body!(
     Scan,
     Holder,
     Socket,
-    Cgroup
+    Cgroup,
+    Resume,
+    Gone
 );
 
 const _: () = {

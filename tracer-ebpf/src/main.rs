@@ -8,6 +8,7 @@
 )]
 
 mod calls;
+mod duty;
 mod emit;
 mod functions;
 mod hidden;
@@ -45,60 +46,90 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     lineage::fork(Task(ctx.arg(0)), Task(ctx.arg(1)));
     0
 }
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn process_fork_again(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     lineage::fork(Task(ctx.arg(0)), Task(ctx.arg(1)));
     0
 }
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn process_exec(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     lineage::exec(&ctx, Task(ctx.arg(0)));
     0
 }
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn process_exec_again(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     lineage::exec(&ctx, Task(ctx.arg(0)));
     0
 }
 
 #[btf_tracepoint(function = "sched_process_exit")]
 fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     lineage::exit(Task(ctx.arg(0)));
     0
 }
 
 #[btf_tracepoint(function = "sched_process_exit")]
 fn process_exit_again(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     lineage::exit(Task(ctx.arg(0)));
     0
 }
 
 #[btf_tracepoint(function = "sched_process_free")]
 fn process_free(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     lineage::free(Task(ctx.arg(0)));
     0
 }
 
 #[btf_tracepoint(function = "signal_generate")]
 fn signal_generate(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     signal::generated(ctx.arg(0), Task(ctx.arg(2)));
     0
 }
 
 #[btf_tracepoint(function = "signal_deliver")]
 fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     signal::delivered(ctx.arg(0), ctx.arg(1));
     0
 }
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     tcp::state(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
     0
 }
@@ -203,6 +234,9 @@ on_entry! {
 /// A thread ends, with kprobes.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn thread_exit(_: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     functions::missed();
     0
 }
@@ -211,18 +245,27 @@ fn thread_exit(_: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "sys_enter")]
 fn sys_enter(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     syscalls::enter(ctx.arg(0), ctx.arg(1));
     0
 }
 
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     syscalls::exit(ctx.arg(1));
     0
 }
 
 #[btf_tracepoint(function = "sched_process_exit")]
 fn process_exit_files(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
     syscalls::process_exit(Task(ctx.arg(0)));
     0
 }

@@ -3,12 +3,18 @@
 use std::process::ExitCode;
 
 use super::{Daemon, live};
-use crate::daemon::{self, Rules, Setup};
+use crate::{
+    daemon::{self, Rules, Setup},
+    probe::Options,
+};
 
 impl Daemon {
     pub(super) fn run(self, verbose: bool) -> anyhow::Result<ExitCode> {
         let setup = Setup {
-            options: self.trace.options(verbose),
+            options: Options {
+                pins: Some(self.pins.clone()),
+                ..self.trace.options(verbose)
+            },
             socket: self.socket,
             rules: Rules {
                 group: "lastbyte".to_owned(),

@@ -123,6 +123,9 @@ struct Daemon {
     /// Where to listen
     #[arg(long, value_name = "PATH", default_value = crate::daemon::client::SOCKET)]
     socket: PathBuf,
+    /// Where what outlives the daemon is pinned, on a BPF file system
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/lastbyte")]
+    pins: PathBuf,
     #[command(flatten)]
     trace: Trace,
 }
@@ -223,6 +226,7 @@ impl Trace {
             ring_bytes: self.ring.unwrap_or(tracer_ebpf::RING_BYTES),
             grace: u64::try_from(self.grace.unwrap_or(GRACE).as_nanos()).unwrap_or(u64::MAX),
             verbose,
+            pins: None,
         }
     }
 }

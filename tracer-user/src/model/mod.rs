@@ -124,6 +124,8 @@ impl Model {
             Record::Holder(it) => self.holder(it),
             Record::Socket(it) => self.socket(it),
             Record::Cgroup(it) => self.cgroup(it),
+            Record::Resume(it) => self.resume(it, out),
+            Record::Gone(it) => self.on(it.session, |session| session.gone = true),
             Record::ScanEnd(it) => self.scan_end(it.header.time, it.partial != 0, out),
         }
     }
@@ -197,7 +199,9 @@ impl Model {
         }
     }
 
+    /// A tracer begins; what is known from an earlier one stays, and waits for [`Record::Ready`].
     fn started(&mut self, record: &Start) {
+        self.ready = false;
         self.env = Env {
             wall_offset: record.wall_offset,
             grace: record.grace,
@@ -240,7 +244,7 @@ impl Model {
         match self
             .sessions
             .values()
-            .filter(|session| session.view.preexisting)
+            .filter(|session| session.view.preexisting && !session.told_opened)
             .count()
         {
             0 => {}

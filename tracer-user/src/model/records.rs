@@ -2,11 +2,12 @@
 
 use std::collections::hash_map::Entry;
 
-use tracer_ebpf::{Exec, Exit, Fork, Loss, SessionStart, edge, loss, role};
+use tracer_ebpf::{Exec, Exit, Fork, Loss, Resume, SessionStart, edge, loss, role};
 
 use super::{
     ExitStatus, Gap, GapReason, Model, Process, SessionId, Slot, StreamNews, Update, Visible,
     lineage::{Argv, Tree},
+    message,
     session::Session,
 };
 
@@ -65,6 +66,29 @@ impl Model {
         }));
     }
 
+    /// The tracer was away. What its programs have told meanwhile follows, or nothing did.
+    pub(super) fn resume(&mut self, record: &Resume, out: &mut Vec<Update>) {
+        if record.complete != 0 {
+            return;
+        }
+        let time = record.header.time;
+        self.lost_at = self.lost_at.max(Some(time));
+        for (id, session) in &mut self.sessions {
+            session.gap(GapReason::Interrupted);
+            session.watch.ask(time);
+            self.touched.insert(*id);
+        }
+        out.push(Update::Gap(Gap {
+            time,
+            reason: GapReason::Interrupted,
+            lost: 0,
+            message: format!(
+                "no tracer ran for {}: what happened meanwhile is not known, and no session that was open can be called clean",
+                message::duration(time.saturating_sub(record.since))
+            ),
+        }));
+    }
+
     pub(super) fn user(&mut self, uid: u32, name: Visible) {
         if self.users.len() >= MAX_USERS && !self.users.contains_key(&uid) {
             return;
@@ -83,10 +107,13 @@ impl Model {
             if record.flags & role::SERVER != 0 {
                 self.servers.exec(record.proc, record.parent, record.comm);
             }
-        } else if self.sessions.contains_key(&record.session) {
-            self.on(record.session, |session| {
-                session.exec(record);
-            });
+        } else if let Some(session) = self.sessions.get(&record.session) {
+            // One that has been followed since its birth is known better.
+            if !session.told_opened || !session.tree.is_member(record.proc) {
+                self.on(record.session, |session| {
+                    session.exec(record);
+                });
+            }
         } else if !self.ready && self.early_len < MAX_EARLY {
             self.early_len += 1;
             self.early.entry(record.session).or_default().push(*record);
@@ -190,7 +217,14 @@ impl Model {
                 self.processes += session.tree.len();
                 self.processes -= entry.insert(session).tree.len();
             }
-            Entry::Occupied(_) => return,
+            Entry::Occupied(mut entry) => {
+                if record.preexisting != 0 && record.leader.pid == 0 {
+                    // Its leader ended while no tracer ran.
+                    entry.get_mut().dead(record.header.time);
+                    self.touched.insert(id);
+                }
+                return;
+            }
             Entry::Vacant(entry) => {
                 self.processes += session.tree.len();
                 entry.insert(session);

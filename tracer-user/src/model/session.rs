@@ -85,6 +85,8 @@ pub(super) struct Session {
     pub told_opened: bool,
     /// Its start was not seen; it is told of only if records were lost.
     pub stub: bool,
+    /// It ended while no tracer ran.
+    pub gone: bool,
     /// What its server did to its streams before its start was told: on another CPU than the
     /// leader's, that may be in the ring first.
     pub early: Vec<tracer_ebpf::Stream>,
@@ -213,6 +215,7 @@ impl Session {
             linger: Linger::default(),
             told_opened: false,
             stub: false,
+            gone: false,
             early: Vec::new(),
             last: time,
             timer: None,
@@ -460,7 +463,7 @@ impl Session {
         }
     }
 
-    fn dead(&mut self, time: u64) {
+    pub fn dead(&mut self, time: u64) {
         self.leader_gone.get_or_insert(time);
         for stream in self.streams.iter_mut().flatten() {
             let written = stream.counters.written;

@@ -168,6 +168,9 @@ impl Session {
     }
 
     fn is_over(&mut self, now: u64, next: &mut Next) -> bool {
+        if self.gone {
+            return true;
+        }
         if !self.all_closed(now, next) {
             return false;
         }
@@ -205,7 +208,8 @@ impl Session {
         let channel_closed = self.outputs().any(|stream| {
             !stream.unlistened && stream.close.is_some_and(|close| close.writers > 0)
         });
-        let lost = self.gaps.contains(&GapReason::LostRecords);
+        let lost = [GapReason::LostRecords, GapReason::Interrupted];
+        let lost = lost.iter().any(|reason| self.gaps.contains(reason));
         match ended {
             Some(ended) => next.reached(ended.max(last).saturating_add(LEADER_FOLLOWS), now),
             None if channel_closed || lost => {

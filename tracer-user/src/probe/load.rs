@@ -1,6 +1,6 @@
 //! Loads and attaches the programs, choosing the best backend that this kernel allows.
 
-use std::{fmt, fs, io, os::fd::AsFd as _};
+use std::{fmt, fs, io, os::fd::AsFd as _, path::PathBuf};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader,
@@ -11,9 +11,13 @@ use zerocopy::IntoBytes;
 
 use super::{
     btf::{Btf, BtfError},
+    hooks::{self, Hook, Hooked, ITERATORS},
     host::{BTF, Host, Lockdown},
     kretprobe::Kretprobes,
     layout::{self, Missing},
+    pins::{Load, Root, TABLES},
+    side::Side,
+    tables::on_duty,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lastbyte.bpf.o"));
@@ -42,15 +46,6 @@ impl Backend {
             Self::Syscall => backend::SYSCALL,
         }
     }
-
-    /// What it attaches, in this order.
-    const fn tables(self) -> &'static [&'static [Attach]] {
-        match self {
-            Self::Fentry => &[FUNCTIONS, COMMON],
-            Self::Kprobe => &[FUNCTIONS, KPROBE, COMMON],
-            Self::Syscall => &[SYSCALL, COMMON],
-        }
-    }
 }
 
 impl fmt::Display for Backend {
@@ -62,162 +57,6 @@ impl fmt::Display for Backend {
         })
     }
 }
-
-/// When a program, or a pair of them, runs.
-#[derive(Clone, Copy)]
-enum Moment {
-    /// At a tracepoint.
-    Tracepoint,
-    /// As a function begins.
-    Entry,
-    /// As it returns.
-    Return,
-    /// Both.
-    Call,
-}
-
-impl Moment {
-    /// How a backend gets there.
-    const fn hooks(self, backend: Backend) -> &'static [Hook] {
-        match (self, backend) {
-            (Self::Tracepoint, _) => &[Hook::Tracepoint],
-            (Self::Entry, Backend::Kprobe) => &[Hook::Kprobe],
-            (Self::Return | Self::Call, Backend::Kprobe) => &[Hook::Kprobe, Hook::Kretprobe],
-            (Self::Entry, _) => &[Hook::Fentry],
-            (Self::Return, _) => &[Hook::Fexit],
-            (Self::Call, _) => &[Hook::Fentry, Hook::Fexit],
-        }
-    }
-}
-
-/// A kind of program.
-#[derive(Clone, Copy)]
-enum Hook {
-    Tracepoint,
-    Fentry,
-    Fexit,
-    Kprobe,
-    Kretprobe,
-}
-
-/// A program and the kernel functions that it may be attached to, newest kernel first.
-struct Attach {
-    /// Its name in the object; for a function, the kind of program goes before it.
-    program: &'static str,
-    moment: Moment,
-    to: &'static [&'static str],
-    /// Only where the function has this many parameters; 0 for any number.
-    parameters: u32,
-}
-
-impl Attach {
-    fn name(&self, hook: Hook) -> String {
-        let kind = match hook {
-            Hook::Tracepoint => "",
-            Hook::Fentry => "fentry_",
-            Hook::Fexit => "fexit_",
-            Hook::Kprobe => "kprobe_",
-            Hook::Kretprobe => "kretprobe_",
-        };
-        format!("{kind}{}", self.program)
-    }
-
-    /// The attach point that this kernel has.
-    fn target(&self, btf: &Btf<'_>) -> Result<&'static str, String> {
-        if matches!(self.moment, Moment::Tracepoint) {
-            return Ok(self.to[0]);
-        }
-        let found = self.to.iter().find(|name| btf.has_function(name));
-        found
-            .copied()
-            .ok_or_else(|| format!("the kernel has no function {}", self.to.join(" or ")))
-    }
-
-    fn fits(&self, btf: &Btf<'_>) -> bool {
-        self.parameters == 0 || btf.parameters(self.to[0]) == Some(self.parameters)
-    }
-}
-
-const fn at(moment: Moment, program: &'static str, to: &'static [&'static str]) -> Attach {
-    Attach {
-        program,
-        moment,
-        to,
-        parameters: 0,
-    }
-}
-
-const fn tracepoint(program: &'static str, to: &'static [&'static str]) -> Attach {
-    at(Moment::Tracepoint, program, to)
-}
-
-const COMMON: &[Attach] = &[
-    tracepoint("process_free", &["sched_process_free"]),
-    tracepoint("process_exit", &["sched_process_exit"]),
-    tracepoint("process_fork", &["sched_process_fork"]),
-    tracepoint("process_exit_again", &["sched_process_exit"]),
-    tracepoint("process_exec_again", &["sched_process_exec"]),
-    tracepoint("process_fork_again", &["sched_process_fork"]),
-    tracepoint("process_exec", &["sched_process_exec"]),
-    tracepoint("signal_generate", &["signal_generate"]),
-    tracepoint("signal_deliver", &["signal_deliver"]),
-    tracepoint("inet_sock_set_state", &["inet_sock_set_state"]),
-];
-
-const FUNCTIONS: &[Attach] = &[
-    at(Moment::Entry, "pipe_free", &["free_pipe_info"]),
-    at(Moment::Entry, "pipe_release", &["pipe_release"]),
-    at(Moment::Return, "pipe_create", &["alloc_file_clone"]),
-    // Split from the FIFO's in 6.15.
-    at(
-        Moment::Return,
-        "pipe_read",
-        &["anon_pipe_read", "pipe_read"],
-    ),
-    at(
-        Moment::Call,
-        "pipe_write",
-        &["anon_pipe_write", "pipe_write"],
-    ),
-    at(Moment::Entry, "unix_release", &["unix_release_sock"]),
-    at(Moment::Return, "unix_pair", &["unix_socketpair"]),
-    at(Moment::Return, "unix_receive", &["unix_stream_recvmsg"]),
-    at(Moment::Call, "unix_send", &["unix_stream_sendmsg"]),
-    // Called with the message's list of files. That is not a copy any more where the garbage
-    // collector of 6.10 is, which stable kernels have got too: 6.12.117 copies nothing.
-    at(
-        Moment::Entry,
-        "files_sent",
-        &["unix_prepare_fpl", "scm_fp_dup"],
-    ),
-    at(Moment::Entry, "files_received", &["scm_detach_fds"]),
-    at(Moment::Entry, "tty_release", &["tty_release"]),
-    at(Moment::Return, "pty_write", &["pty_write"]),
-    // (kiocb, iov_iter) since 5.12, (file, buf, count, ppos) before.
-    Attach {
-        parameters: 2,
-        ..at(Moment::Return, "tty_read", &["tty_read"])
-    },
-    Attach {
-        parameters: 4,
-        ..at(Moment::Return, "tty_read_old", &["tty_read"])
-    },
-];
-
-const KPROBE: &[Attach] = &[tracepoint("thread_exit", &["sched_process_exit"])];
-
-const SYSCALL: &[Attach] = &[
-    tracepoint("process_exit_files", &["sched_process_exit"]),
-    tracepoint("sys_exit", &["sys_exit"]),
-    tracepoint("sys_enter", &["sys_enter"]),
-];
-
-const ITERATORS: &[(&str, &str)] = &[
-    ("task_file", "task_file"),
-    ("task_hidden", "task_file"),
-    ("task_socket", "task_file"),
-    ("task", "task"),
-];
 
 /// What the user chose.
 #[derive(Clone, Debug)]
@@ -232,6 +71,22 @@ pub struct Options {
     pub grace: u64,
     /// Whether the programs' own debug messages are wanted.
     pub verbose: bool,
+    /// A directory on a BPF file system where everything is pinned, to outlive this process.
+    pub pins: Option<PathBuf>,
+}
+
+impl Options {
+    /// Without it the next tracer does not see what happens until it runs.
+    fn root(&self) -> Option<Root> {
+        let path = self.pins.as_deref()?;
+        Root::open(path, self.ring_bytes)
+            .inspect_err(|error| {
+                log::warn!(
+                    "nothing is pinned, what happens between two daemons will be a gap: {error}"
+                );
+            })
+            .ok()
+    }
 }
 
 /// Why tracing is not possible here.
@@ -288,7 +143,7 @@ pub struct Attempt {
 
 /// Loaded and attached programs with their maps.
 pub struct Probes {
-    pub(super) ebpf: Ebpf,
+    pub(super) side: Side,
     /// Kept for as long as the programs are to run.
     _kretprobes: Option<Kretprobes>,
     /// The backend that is attached.
@@ -301,6 +156,17 @@ pub struct Probes {
     pub missing: Vec<Missing>,
     /// Base names of server executables.
     pub servers: Vec<String>,
+    /// What an earlier load has left.
+    pub past: Past,
+}
+
+/// Whether what happened before this tracer was seen by the programs of an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// They ran until these took over: tables and ring go on.
+    Seen,
+    /// No.
+    Unseen,
 }
 
 impl Probes {
@@ -337,25 +203,35 @@ impl Probes {
             .backend
             .map_or_else(|| Backend::ALL.to_vec(), |one| vec![one]);
         let mut attempts = Vec::new();
+        let attempting = Attempting {
+            options,
+            config: &config,
+            btf: &btf,
+            aya_btf: &aya_btf,
+            servers: &servers,
+            root: options.root(),
+        };
         for backend in wanted {
-            match attach(backend, options, &config, &btf, &aya_btf, &servers) {
+            match attempting.attach(backend) {
                 Ok(Attached {
-                    ebpf,
+                    side,
                     kretprobes,
                     attached,
+                    past,
                 }) => {
                     attempts.push(Attempt {
                         backend,
                         refused: None,
                     });
                     return Ok(Self {
-                        ebpf,
+                        side,
                         _kretprobes: kretprobes,
                         backend,
                         attempts,
                         attached,
                         missing,
                         servers,
+                        past,
                     });
                 }
                 Err(refused) => attempts.push(Attempt {
@@ -398,100 +274,200 @@ fn server_names(more: &[String]) -> Result<Vec<String>, LoadError> {
     Ok(names)
 }
 
-/// What one attempt brought.
-struct Attached {
-    ebpf: Ebpf,
-    kretprobes: Option<Kretprobes>,
-    attached: Vec<String>,
+/// What attempts share.
+struct Attempting<'a> {
+    options: &'a Options,
+    config: &'a Config,
+    btf: &'a Btf<'a>,
+    aya_btf: &'a AyaBtf,
+    servers: &'a [String],
+    root: Option<Root>,
 }
 
-fn attach(
-    backend: Backend,
-    options: &Options,
-    config: &Config,
-    btf: &Btf<'_>,
-    aya_btf: &AyaBtf,
-    servers: &[String],
-) -> Result<Attached, String> {
-    let mut hooks = Vec::new();
-    for attach in backend.tables().iter().copied().flatten() {
-        if attach.fits(btf) {
-            let target = attach.target(btf)?;
-            let kinds = attach.moment.hooks(backend).iter();
-            hooks.extend(kinds.map(|hook| (attach.name(*hook), *hook, target)));
-        }
-    }
-    let mut kretprobes = match backend {
-        Backend::Kprobe => Some(Kretprobes::open().map_err(|error| error.to_string())?),
-        Backend::Fentry | Backend::Syscall => None,
-    };
+/// Where a load is pinned, its number, and the pins of it.
+type Pinned<'a> = (&'a Root, u64, Load);
 
-    let level: u8 = if options.verbose {
-        log::Level::Debug as u8
-    } else {
-        0
-    };
-    let mut ebpf = EbpfLoader::new()
-        .btf(Some(aya_btf))
-        .override_global("CONFIG", config.as_bytes(), true)
-        .override_global(aya_log::LEVEL, &level, false)
-        .map_max_entries("RECORDS", options.ring_bytes)
-        .load(OBJECT)
-        .map_err(|error| object_error(&error))?;
-    super::tables::name_servers(&mut ebpf, servers).map_err(|error| error.to_string())?;
+/// What one attempt brought.
+struct Attached {
+    side: Side,
+    kretprobes: Option<Kretprobes>,
+    attached: Vec<String>,
+    past: Past,
+}
 
-    for (program, target) in ITERATORS {
-        let iter: &mut Iter = program_of(&mut ebpf, program)?;
-        iter.load(target, aya_btf)
-            .map_err(|error| refusal(program, target, &error))?;
-    }
-    // Everything is loaded before anything is attached: a refusal leaves no half-seeing tracer.
-    for (program, hook, target) in &hooks {
-        match hook {
-            Hook::Tracepoint => {
-                program_of::<BtfTracePoint>(&mut ebpf, program)?.load(target, aya_btf)
+impl Attempting<'_> {
+    fn attach(&self, backend: Backend) -> Result<Attached, String> {
+        let hooks = hooks::of(backend, self.btf)?;
+        let attached = hooks
+            .iter()
+            .map(|hook| format!("{} -> {}", hook.name, hook.target))
+            .collect();
+        let pinned = self.root.as_ref().map(|root| {
+            let number = self.number(backend);
+            (root, number, root.load(backend, number))
+        });
+        if let Some((root, number, load)) = &pinned
+            && root.has_tables()
+            && load.is_complete(&hooks)
+            && on_duty(root) == Some(*number)
+        {
+            match Side::pinned((*root).clone(), load, &hooks) {
+                Ok(side) => {
+                    root.keep_only(Some(load));
+                    return Ok(Attached {
+                        side,
+                        kretprobes: None,
+                        attached,
+                        past: Past::Seen,
+                    });
+                }
+                Err(error) => log::warn!("what an earlier daemon pinned is of no use: {error}"),
             }
-            Hook::Fentry => program_of::<FEntry>(&mut ebpf, program)?.load(target, aya_btf),
-            Hook::Fexit => program_of::<FExit>(&mut ebpf, program)?.load(target, aya_btf),
-            Hook::Kprobe | Hook::Kretprobe => program_of::<KProbe>(&mut ebpf, program)?.load(),
         }
-        .map_err(|error| refusal(program, target, &error))?;
+        let past = match &self.root {
+            Some(root) if root.has_tables() && on_duty(root).is_some_and(|it| root.runs(it)) => {
+                Past::Seen
+            }
+            Some(root) => {
+                // Tables that nobody has kept up to date name processes that are no more.
+                root.keep_only(None);
+                Past::Unseen
+            }
+            None => Past::Unseen,
+        };
+        let mut ebpf = self.load(backend, &hooks, pinned.as_ref())?;
+        let kretprobes = self.run(backend, &mut ebpf, &hooks, pinned.as_ref())?;
+        let mut side = Side::loaded(ebpf, &hooks, self.root.clone());
+        if let Some((root, number, load)) = &pinned {
+            super::tables::take_duty(&mut side, *number).map_err(|error| error.to_string())?;
+            root.keep_only(Some(load));
+        }
+        Ok(Attached {
+            side,
+            kretprobes,
+            attached,
+            past,
+        })
     }
-    if let Some(kretprobes) = &mut kretprobes {
-        // First: a kprobe keeps arguments for a kretprobe that is there.
-        for (program, hook, target) in &hooks {
-            if matches!(hook, Hook::Kretprobe) {
-                let fd = program_of::<KProbe>(&mut ebpf, program)?.fd();
-                let fd = fd.map_err(|error| refusal(program, target, &error))?;
+
+    /// What a load is made of, as a number that is not 0.
+    fn number(&self, backend: Backend) -> u64 {
+        let mut hash = crc32fast::Hasher::new();
+        hash.update(OBJECT);
+        hash.update(self.config.as_bytes());
+        hash.update(self.servers.join("\0").as_bytes());
+        hash.update(&backend.number().to_ne_bytes());
+        u64::from(hash.finalize()) | 1 << 32
+    }
+
+    /// Everything is loaded before anything is attached: a refusal leaves no half-seeing tracer.
+    fn load(
+        &self,
+        backend: Backend,
+        hooks: &[Hooked],
+        pinned: Option<&Pinned<'_>>,
+    ) -> Result<Ebpf, String> {
+        let level: u8 = if self.options.verbose {
+            log::Level::Debug as u8
+        } else {
+            0
+        };
+        let number = pinned.map_or(0, |(_, number, _)| *number);
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(Some(self.aya_btf))
+            .override_global("CONFIG", self.config.as_bytes(), true)
+            .override_global("MINE", &number, true)
+            .override_global(aya_log::LEVEL, &level, false)
+            .map_max_entries("RECORDS", self.options.ring_bytes);
+        if let Some((root, _, load)) = pinned {
+            root.make_tables().map_err(|error| error.to_string())?;
+            load.make().map_err(|error| error.to_string())?;
+            for table in TABLES {
+                loader.map_pin_path(table, root.tables().join(table));
+            }
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|error| object_error(&error))?;
+        super::tables::name_servers(&mut ebpf, self.servers).map_err(|error| error.to_string())?;
+        for (program, target) in ITERATORS {
+            let iter: &mut Iter = program_of(&mut ebpf, program)?;
+            iter.load(target, self.aya_btf)
+                .map_err(|error| refusal(program, target, &error))?;
+            if let Some((.., load)) = pinned {
+                iter.pin(load.program(program))
+                    .map_err(|error| format!("pinning {program}: {error}"))?;
+            }
+        }
+        for Hooked { name, hook, target } in hooks {
+            match hook {
+                Hook::Tracepoint => {
+                    program_of::<BtfTracePoint>(&mut ebpf, name)?.load(target, self.aya_btf)
+                }
+                Hook::Fentry => program_of::<FEntry>(&mut ebpf, name)?.load(target, self.aya_btf),
+                Hook::Fexit => program_of::<FExit>(&mut ebpf, name)?.load(target, self.aya_btf),
+                Hook::Kprobe | Hook::Kretprobe => program_of::<KProbe>(&mut ebpf, name)?.load(),
+            }
+            .map_err(|error| refusal(name, target, &error))?;
+            if let Some((.., load)) = pinned.filter(|_| backend != Backend::Kprobe) {
+                let program = ebpf.program_mut(name);
+                program
+                    .map_or(Ok(()), |program| program.pin(load.program(name)))
+                    .map_err(|error| format!("pinning {name}: {error}"))?;
+            }
+        }
+        Ok(ebpf)
+    }
+
+    /// Attaches what is loaded, and lets it stay so where it is pinned.
+    fn run(
+        &self,
+        backend: Backend,
+        ebpf: &mut Ebpf,
+        hooks: &[Hooked],
+        pinned: Option<&Pinned<'_>>,
+    ) -> Result<Option<Kretprobes>, String> {
+        let mut kretprobes = match backend {
+            Backend::Kprobe => Some(Kretprobes::open().map_err(|error| error.to_string())?),
+            Backend::Fentry | Backend::Syscall => None,
+        };
+        if let Some(kretprobes) = &mut kretprobes {
+            // First: a kprobe keeps arguments for a kretprobe that is there.
+            for Hooked { name, target, .. } in hooks.iter().filter(|it| it.hook == Hook::Kretprobe)
+            {
+                let fd = program_of::<KProbe>(ebpf, name)?.fd();
+                let fd = fd.map_err(|error| refusal(name, target, &error))?;
                 kretprobes
                     .attach(fd.as_fd(), target)
-                    .map_err(|error| format!("{program} on {target}: {error}"))?;
+                    .map_err(|error| format!("{name} on {target}: {error}"))?;
             }
         }
-    }
-    for (program, hook, target) in &hooks {
-        match hook {
-            Hook::Tracepoint => program_of::<BtfTracePoint>(&mut ebpf, program)?
-                .attach()
-                .map(drop),
-            Hook::Fentry => program_of::<FEntry>(&mut ebpf, program)?.attach().map(drop),
-            Hook::Fexit => program_of::<FExit>(&mut ebpf, program)?.attach().map(drop),
-            Hook::Kprobe => program_of::<KProbe>(&mut ebpf, program)?
-                .attach(target, 0)
-                .map(drop),
-            Hook::Kretprobe => continue,
+        /// Attaches a program; its link is pinned, or the program's own.
+        macro_rules! attach {
+            ($kind:ty, $name:expr, $refused:expr) => {{
+                let program = program_of::<$kind>(ebpf, $name)?;
+                let link = program.attach().map_err($refused)?;
+                if let Some((.., load)) = pinned {
+                    let link = program.take_link(link).map_err($refused)?;
+                    load.keep($name, link.into())
+                        .map_err(|error| error.to_string())?;
+                }
+            }};
         }
-        .map_err(|error| refusal(program, target, &error))?;
+        for Hooked { name, hook, target } in hooks {
+            let refused = |error: ProgramError| refusal(name, target, &error);
+            match hook {
+                Hook::Tracepoint => attach!(BtfTracePoint, name, refused),
+                Hook::Fentry => attach!(FEntry, name, refused),
+                Hook::Fexit => attach!(FExit, name, refused),
+                Hook::Kprobe => {
+                    let program = program_of::<KProbe>(ebpf, name)?;
+                    program.attach(target, 0).map(drop).map_err(refused)?;
+                }
+                Hook::Kretprobe => {}
+            }
+        }
+        Ok(kretprobes)
     }
-    let attached = hooks
-        .iter()
-        .map(|(program, _, target)| format!("{program} -> {target}"))
-        .collect();
-    Ok(Attached {
-        ebpf,
-        kretprobes,
-        attached,
-    })
 }
 
 pub(super) fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>

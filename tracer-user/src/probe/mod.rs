@@ -4,11 +4,14 @@
 
 mod btf;
 mod cgroup;
+mod hooks;
 mod host;
 mod kretprobe;
 mod layout;
 mod load;
+mod pins;
 mod scan;
+mod side;
 mod skipped;
 mod snapshot;
 mod tables;
@@ -17,8 +20,9 @@ mod tracer;
 pub use btf::{Btf, BtfError};
 pub use host::{Host, Lockdown, NEEDED, boottime};
 pub use layout::{Missing, resolve};
-pub use load::{Attempt, Backend, LoadError, Options, Probes};
-pub use tracer::{Road, Tracer};
+pub use load::{Attempt, Backend, LoadError, Options, Past, Probes};
+pub use pins::remove_all;
+pub use tracer::{Earlier, Known, Road, Tracer};
 
 /// Executables that are recognised as SSH servers unless the user names more: what Debian packages
 /// (openssh-server, dropbear-bin, tinysshd, libssh's and lsh's servers).

@@ -2,11 +2,10 @@
 
 use std::io::Read;
 
-use aya::{Ebpf, programs::Iter};
 use tracer_ebpf::{Fork, Holder, Socket};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use super::load::program_of;
+use super::side::Side;
 
 /// Why a walk failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,31 +16,31 @@ pub struct ScanError {
 }
 
 /// Every descriptor of a stream, or of any pipe: [`super::tables::Tables::scan_all`].
-pub fn descriptors(ebpf: &mut Ebpf) -> Result<Vec<Holder>, ScanError> {
-    walk(ebpf, "task_file")
+pub fn descriptors(side: &mut Side) -> Result<Vec<Holder>, ScanError> {
+    walk(side, "task_file")
 }
 
 /// Every end of a stream, or of any pipe, that no descriptor shows.
-pub fn hidden(ebpf: &mut Ebpf) -> Result<Vec<Holder>, ScanError> {
-    walk(ebpf, "task_hidden")
+pub fn hidden(side: &mut Side) -> Result<Vec<Holder>, ScanError> {
+    walk(side, "task_hidden")
 }
 
 /// Every TCP socket that a connection may be kept open for, or simply every one.
-pub fn sockets(ebpf: &mut Ebpf) -> Result<Vec<Socket>, ScanError> {
-    walk(ebpf, "task_socket")
+pub fn sockets(side: &mut Side) -> Result<Vec<Socket>, ScanError> {
+    walk(side, "task_socket")
 }
 
 /// Every process, told as a fork by its parent.
-pub fn processes(ebpf: &mut Ebpf) -> Result<Vec<Fork>, ScanError> {
-    walk(ebpf, "task")
+pub fn processes(side: &mut Side) -> Result<Vec<Fork>, ScanError> {
+    walk(side, "task")
 }
 
 fn walk<T: FromBytes + KnownLayout + Immutable>(
-    ebpf: &mut Ebpf,
+    side: &mut Side,
     program: &'static str,
 ) -> Result<Vec<T>, ScanError> {
     let fail = |reason: String| ScanError { program, reason };
-    let iter: &mut Iter = program_of(ebpf, program).map_err(fail)?;
+    let iter = side.iterator(program).map_err(fail)?;
     let link = iter.attach().map_err(|error| fail(error.to_string()))?;
     let link = iter
         .take_link(link)

@@ -5,12 +5,12 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsRawFd, OwnedFd},
         unix::fs::FileExt,
     },
 };
 
-use aya::{Ebpf, programs::ProgramFd};
+use super::side::Side;
 
 /// Programs whose every run tells something that no other does. What the others skip is made up for:
 /// counters by the object itself, an end-of-file by the end of the last writer, the news of a death by
@@ -34,56 +34,72 @@ const TWINS: &[[&str; 2]] = &[
 /// Counters of those among them that are loaded.
 pub struct Skipped {
     groups: Vec<Vec<Counter>>,
+    looked: bool,
 }
 
 struct Counter {
     fdinfo: File,
     /// The kernel tells of programs that are open.
-    _program: ProgramFd,
-    told: u64,
+    _program: OwnedFd,
+    seen: u64,
 }
 
 impl Skipped {
-    /// Finds them among the loaded programs.
+    /// Finds them among the programs.
     ///
     /// # Errors
     /// When /proc does not tell of our own descriptors.
-    pub fn of(ebpf: &Ebpf) -> io::Result<Self> {
-        let counter = |name: &&str| {
-            let fd = ebpf.program(name)?.fd().ok()?.try_clone().ok()?;
-            Some(Counter::open(fd))
+    pub fn of(side: &Side) -> io::Result<Self> {
+        let counters = |names: &[&str]| {
+            let programs = names.iter().flat_map(|name| side.programs(name));
+            programs.map(Counter::open).collect::<io::Result<Vec<_>>>()
         };
-        let alone = ALONE.iter().map(std::slice::from_ref);
-        let groups = alone.chain(TWINS.iter().map(|twins| &twins[..]));
-        let groups = groups.map(|names| names.iter().filter_map(counter).collect());
+        // Of a function's two programs, each tells something.
+        let alone = ALONE
+            .iter()
+            .flat_map(|name| side.programs(name))
+            .map(|program| Counter::open(program).map(|counter| vec![counter]));
+        let twins = TWINS.iter().map(|names| counters(names));
         Ok(Self {
-            groups: groups.collect::<io::Result<_>>()?,
+            groups: alone.chain(twins).collect::<io::Result<_>>()?,
+            looked: false,
         })
     }
 
-    /// How many events no program told since the last call; 0 where the kernel does not count them.
-    pub fn new_ones(&mut self) -> u64 {
+    /// How many events no program told since the last look, and a number that grows with them; at the
+    /// first look since an earlier tracer got the number `told`. 0 where the kernel does not count.
+    pub fn look(&mut self, told: u64) -> (u64, u64) {
         let lost = |group: &mut Vec<Counter>| group.iter_mut().map(Counter::new_ones).min();
-        self.groups.iter_mut().filter_map(lost).sum()
+        let new = self.groups.iter_mut().filter_map(lost).sum();
+        // What each of a pair skipped at other times counts here, so this is for a first look only.
+        let all = |group: &Vec<Counter>| group.iter().map(|counter| counter.seen).min();
+        let total: u64 = self.groups.iter().filter_map(all).sum();
+        match std::mem::replace(&mut self.looked, true) {
+            true => (new, total),
+            false => (total.saturating_sub(told), total),
+        }
     }
 }
 
 impl Counter {
-    fn open(program: ProgramFd) -> io::Result<Self> {
-        let path = format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd());
-        Ok(Self {
+    fn open(program: &OwnedFd) -> io::Result<Self> {
+        let program = program.try_clone()?;
+        let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+        let mut counter = Self {
             fdinfo: File::open(path)?,
             _program: program,
-            told: 0,
-        })
+            seen: 0,
+        };
+        counter.new_ones();
+        Ok(counter)
     }
 
     fn new_ones(&mut self) -> u64 {
         let mut text = [0; 1024];
         let len = self.fdinfo.read_at(&mut text, 0).unwrap_or(0);
-        let total = misses(&text[..len]).unwrap_or(self.told);
-        let new = total.saturating_sub(self.told);
-        self.told = total;
+        let total = misses(&text[..len]).unwrap_or(self.seen);
+        let new = total.saturating_sub(self.seen);
+        self.seen = total;
         new
     }
 }

@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::MetadataExt,
 };
 
-use aya::{Ebpf, maps::MapError};
+use aya::maps::MapError;
 use procfs::process::Process;
 use tracer_ebpf::{
     ARGV_LEN, Exec, Fork, Header, Holder, Kind, Proc, STREAMS, Session, SessionStart, Socket,
@@ -18,7 +18,9 @@ use zerocopy::FromZeros;
 
 use super::{
     scan::{self, ScanError},
+    side::Side,
     tables::{Tables, fixed},
+    tracer::Known,
 };
 
 /// Records of the snapshot, in order.
@@ -48,19 +50,41 @@ struct Found {
     keys: [u64; STREAMS],
 }
 
+impl Found {
+    /// A session whose leader is gone gets the id that it had: by its streams, which the kernel side
+    /// has kept, or which an earlier tracer knew.
+    fn recognise(&mut self, tables: &Tables, known: &[Known]) {
+        if self.start.leader.pid != 0 {
+            return;
+        }
+        let objects = self.start.streams.map(|ends| ends.object);
+        let is_same = |it: &&Known| {
+            let shared = |object: &u64| *object != 0 && it.objects.contains(object);
+            it.server == self.start.server && objects.iter().any(shared)
+        };
+        let kept = self.keys.iter().find_map(|key| tables.session_of(*key));
+        let id = kept.or_else(|| known.iter().find(is_same).map(|it| it.session));
+        self.start.session = id.unwrap_or(self.start.session);
+    }
+}
+
 /// Takes it, and seeds the kernel side's tables with it.
 pub fn take(
-    ebpf: &mut Ebpf,
+    side: &mut Side,
     tables: &mut Tables,
     names: &[String],
+    known: &[Known],
     time: u64,
 ) -> Result<Snapshot, SnapshotError> {
     tables.scan_all(true)?;
-    let world = World::read(ebpf, names);
+    let world = World::read(side, names);
     tables.scan_all(false)?;
     let world = world?;
 
-    let found = world.sessions(time);
+    let mut found = world.sessions(time);
+    for session in &mut found {
+        session.recognise(tables, known);
+    }
     let mut members: BTreeMap<u32, u64> = BTreeMap::new();
     for session in &found {
         world.seed(tables, session)?;
@@ -123,11 +147,11 @@ struct World {
 }
 
 impl World {
-    fn read(ebpf: &mut Ebpf, names: &[String]) -> Result<Self, ScanError> {
-        let mut holders = scan::descriptors(ebpf)?;
-        holders.extend(scan::hidden(ebpf)?);
-        let sockets = scan::sockets(ebpf)?;
-        let processes: BTreeMap<u32, Fork> = scan::processes(ebpf)?
+    fn read(side: &mut Side, names: &[String]) -> Result<Self, ScanError> {
+        let mut holders = scan::descriptors(side)?;
+        holders.extend(scan::hidden(side)?);
+        let sockets = scan::sockets(side)?;
+        let processes: BTreeMap<u32, Fork> = scan::processes(side)?
             .into_iter()
             .map(|process| (process.child.pid, process))
             .collect();

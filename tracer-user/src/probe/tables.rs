@@ -2,12 +2,16 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{EXE_LEN, STREAMS, Session, StreamState, Task, loss, role};
+use tracer_ebpf::{EXE_LEN, STREAMS, Session, StreamState, Task, legacy, loss, role};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::skipped::Skipped;
+use super::{
+    pins::{self, Root},
+    side::Side,
+    skipped::Skipped,
+};
 
 /// Gives the ABI's own structs the trait that aya wants of a map's value.
 #[derive(Clone, Copy)]
@@ -28,13 +32,7 @@ pub struct Tables {
     conns: HashMap<MapData, u64, u32>,
     scan_all: Array<MapData, u32>,
     lost: PerCpuArray<MapData, u64>,
-    told: [u64; loss::KINDS],
-}
-
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, MapError> {
-    ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
-        name: name.to_owned(),
-    })
+    legacy: Array<MapData, u64>,
 }
 
 /// Tells the kernel side which executables are servers; before anything is attached.
@@ -45,15 +43,33 @@ pub fn name_servers(ebpf: &mut Ebpf, names: &[String]) -> Result<(), MapError> {
             name: "SERVERS".to_owned(),
         })?;
     let mut servers: HashMap<_, [u8; EXE_LEN], u32> = map.try_into()?;
+    let names: Vec<[u8; EXE_LEN]> = names.iter().map(|name| fixed(name)).collect();
+    // An earlier load may have had others.
+    let old: Vec<_> = servers.keys().flatten().collect();
+    for name in old.iter().filter(|name| !names.contains(name)) {
+        servers.remove(name)?;
+    }
     for name in names {
-        servers.insert(fixed(name), 1, 0)?;
+        servers.insert(name, 1, 0)?;
     }
     Ok(())
 }
 
+/// The number of the load whose programs work, as pinned tables tell.
+pub fn on_duty(root: &Root) -> Option<u64> {
+    let duty: Array<_, u64> = pins::table(root, "DUTY").ok()?.try_into().ok()?;
+    duty.get(&0, 0).ok()
+}
+
+/// From here on the programs of this load work, and those of no other.
+pub fn take_duty(side: &mut Side, number: u64) -> Result<(), MapError> {
+    let mut duty: Array<_, u64> = side.take_map("DUTY")?.try_into()?;
+    duty.set(0, number, 0)
+}
+
 /// The ring buffer.
-pub fn ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, MapError> {
-    take(ebpf, "RECORDS")?.try_into()
+pub fn ring(side: &mut Side) -> Result<RingBuf<MapData>, MapError> {
+    side.take_map("RECORDS")?.try_into()
 }
 
 /// Text as a NUL-padded array, cut to leave a NUL.
@@ -65,16 +81,44 @@ pub fn fixed<const N: usize>(text: &str) -> [u8; N] {
 }
 
 impl Tables {
-    pub fn take(ebpf: &mut Ebpf) -> Result<Self, MapError> {
+    pub fn take(side: &mut Side) -> Result<Self, MapError> {
         Ok(Self {
-            tasks: take(ebpf, "TASKS")?.try_into()?,
-            sessions: take(ebpf, "SESSIONS")?.try_into()?,
-            streams: take(ebpf, "STREAM_TABLE")?.try_into()?,
-            conns: take(ebpf, "CONNS")?.try_into()?,
-            scan_all: take(ebpf, "SCAN_ALL")?.try_into()?,
-            lost: take(ebpf, "LOST")?.try_into()?,
-            told: [0; loss::KINDS],
+            tasks: side.take_map("TASKS")?.try_into()?,
+            sessions: side.take_map("SESSIONS")?.try_into()?,
+            streams: side.take_map("STREAM_TABLE")?.try_into()?,
+            conns: side.take_map("CONNS")?.try_into()?,
+            scan_all: side.take_map("SCAN_ALL")?.try_into()?,
+            lost: side.take_map("LOST")?.try_into()?,
+            legacy: side.take_map("LEGACY")?.try_into()?,
         })
+    }
+
+    /// How many times the ring has been emptied, by earlier tracers too.
+    pub fn taken(&self) -> Result<u64, MapError> {
+        self.legacy.get(&legacy::TAKEN, 0)
+    }
+
+    /// The ring is going to be emptied once more: what is taken from it has to be kept by someone else.
+    pub fn taking(&mut self) -> Result<u64, MapError> {
+        let number = self.taken()? + 1;
+        self.legacy.set(legacy::TAKEN, number, 0)?;
+        Ok(number)
+    }
+
+    /// The session that a stream belongs to.
+    pub fn session_of(&self, key: u64) -> Option<u64> {
+        let session = self.streams.get(&key, 0).ok()?.0.session;
+        (session != 0).then_some(session)
+    }
+
+    /// Every session that has a stream.
+    pub fn all_sessions(&self) -> Vec<u64> {
+        let sessions = self
+            .streams
+            .iter()
+            .flatten()
+            .map(|(_, state)| state.0.session);
+        sessions.filter(|session| *session != 0).collect()
     }
 
     /// Adds a process unless it is known by now.
@@ -166,19 +210,30 @@ impl Tables {
         }
     }
 
-    /// What was lost since the last call, by [`loss`] kind; `None` for nothing.
+    /// What was lost since the last call, or since the last that an earlier tracer made, by [`loss`]
+    /// kind; `None` for nothing.
     pub fn new_losses(
         &mut self,
         skipped: &mut Skipped,
     ) -> Result<Option<[u64; loss::KINDS]>, MapError> {
         let mut new = [0; loss::KINDS];
-        for (kind, told) in self.told.iter_mut().enumerate() {
+        for (kind, new) in new.iter_mut().enumerate() {
             let total: u64 = self.lost.get(&(kind as u32), 0)?.iter().sum();
-            new[kind] = total.saturating_sub(*told);
-            *told = total;
+            *new = self.untold(legacy::LOST + kind as u32, total)?;
         }
-        new[loss::SKIPPED as usize] += skipped.new_ones();
+        let (skipped, total) = skipped.look(self.legacy.get(&legacy::SKIPPED, 0)?);
+        self.untold(legacy::SKIPPED, total)?;
+        new[loss::SKIPPED as usize] += skipped;
         Ok(new.iter().any(|count| *count != 0).then_some(new))
+    }
+
+    /// How much of a total has not been told; it is now.
+    fn untold(&mut self, entry: u32, total: u64) -> Result<u64, MapError> {
+        let told = self.legacy.get(&entry, 0)?;
+        if told != total {
+            self.legacy.set(entry, total, 0)?;
+        }
+        Ok(total.saturating_sub(told))
     }
 }
 

@@ -1,6 +1,12 @@
 //! The source of all records: drains the ring, adds ticks, samples, scans and names.
 
-use std::{collections::HashSet, future::Future, os::fd::AsRawFd, pin::pin, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    os::fd::AsRawFd,
+    pin::pin,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
@@ -8,11 +14,13 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     time::Instant,
 };
-use tracer_ebpf::{Kind, Loss, Record, Scan, Start, Stream, Tick, User, edge};
+use tracer_ebpf::{
+    Gone, Kind, Loss, Proc, Record, Resume, STREAMS, Scan, Start, Stream, Tick, User, edge,
+};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::{
-    Host, Options, Probes, boottime, cgroup, scan,
+    Host, Options, Past, Probes, boottime, cgroup, scan,
     skipped::Skipped,
     snapshot::{self, header},
     tables::{self, Tables, fixed},
@@ -35,6 +43,36 @@ pub trait Road {
     fn over(&mut self) -> Vec<u64>;
     /// Whether nothing more is wanted.
     fn finished(&self) -> bool;
+    /// The ring has been emptied for the `number`th time, and a tick was told.
+    fn drained(&mut self, number: u64) {
+        let _ = number;
+    }
+    /// What it remembers from before this tracer; asked once, as that begins.
+    fn earlier(&mut self) -> Option<Earlier> {
+        None
+    }
+}
+
+/// What a road that goes on after a restart knows.
+#[derive(Clone, Debug, Default)]
+pub struct Earlier {
+    /// When its last record was, ns of `CLOCK_BOOTTIME`.
+    pub since: u64,
+    /// The number of the last [`Road::drained`] of which everything is kept.
+    pub taken: Option<u64>,
+    /// Sessions that were open then.
+    pub sessions: Vec<Known>,
+}
+
+/// A session that was open at the end of an earlier tracer.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Its id.
+    pub session: u64,
+    /// Its server.
+    pub server: Proc,
+    /// Inode numbers of its streams' objects; 0 for none.
+    pub objects: [u64; STREAMS],
 }
 
 /// How often the counters of open streams are read.
@@ -51,6 +89,8 @@ pub struct Tracer {
     ring: AsyncFd<RingBuf<MapData>>,
     log: Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>,
     named: HashSet<u32>,
+    /// By session and slot: what was sampled last, hashed.
+    sampled: HashMap<u64, [u32; STREAMS]>,
     host: Host,
     grace: u64,
 }
@@ -63,17 +103,17 @@ impl Tracer {
     pub fn open(options: &Options) -> anyhow::Result<Self> {
         let host = Host::read();
         let mut probes = Probes::load(options, &host)?;
-        let ring = tables::ring(&mut probes.ebpf).context("the ring buffer")?;
+        let ring = tables::ring(&mut probes.side).context("the ring buffer")?;
         let ring = readiness(ring).context("waiting for the ring buffer")?;
-        let log = if options.verbose {
-            let logger =
-                aya_log::EbpfLogger::init(&mut probes.ebpf).context("the programs' log")?;
-            Some(readiness(logger).context("waiting for the programs' log")?)
-        } else {
-            None
+        let log = match probes.side.ebpf() {
+            Some(ebpf) if options.verbose => {
+                let logger = aya_log::EbpfLogger::init(ebpf).context("the programs' log")?;
+                Some(readiness(logger).context("waiting for the programs' log")?)
+            }
+            _ => None,
         };
-        let tables = Tables::take(&mut probes.ebpf).context("the kernel side's tables")?;
-        let skipped = Skipped::of(&probes.ebpf).context("the programs' own counters")?;
+        let tables = Tables::take(&mut probes.side).context("the kernel side's tables")?;
+        let skipped = Skipped::of(&probes.side).context("the programs' own counters")?;
         Ok(Self {
             probes,
             tables,
@@ -81,6 +121,7 @@ impl Tracer {
             ring,
             log,
             named: HashSet::new(),
+            sampled: HashMap::new(),
             host,
             grace: options.grace,
         })
@@ -96,7 +137,10 @@ impl Tracer {
         road: &mut impl Road,
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        self.snapshot(road)?;
+        match road.earlier() {
+            Some(earlier) => self.resume(road, &earlier)?,
+            None => self.begin(road)?,
+        }
         let mut stop = pin!(stop);
         let mut sample_at = Instant::now() + SAMPLE;
         let mut sweep_at = Instant::now() + SWEEP;
@@ -147,21 +191,25 @@ impl Tracer {
 
     /// Empties the ring and ends with a tick: the barrier that every record before it has passed.
     fn drain(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
-        let mut taken = 0;
+        let mut number = None;
         let mut users = Vec::new();
         while let Some(item) = self.ring.get_mut().next() {
+            if number.is_none() {
+                // Before the first is taken: it is when the item is dropped.
+                number = Some(self.tables.taking().context("counting what is taken")?);
+            }
             if let Some(Record::SessionStart(start)) = Record::decode(&item) {
                 users.push(start.uid);
             }
             road.record(&item)?;
-            taken += 1;
         }
         for uid in users {
             self.name(road, uid)?;
         }
-        if taken != 0 {
+        if let Some(number) = number {
             self.losses(road)?;
             tick(road, Kind::Tick)?;
+            road.drained(number);
         }
         Ok(())
     }
@@ -191,6 +239,7 @@ impl Tracer {
             tick(road, Kind::Tick)?;
         }
         for session in road.over() {
+            self.sampled.remove(&session);
             self.tables.forget(session);
         }
         Ok(())
@@ -207,8 +256,8 @@ impl Tracer {
         )?;
         let mut strangers = HashSet::new();
         let mut placed = HashSet::new();
-        let mut holders = scan::descriptors(&mut self.probes.ebpf)?;
-        holders.extend(scan::hidden(&mut self.probes.ebpf)?);
+        let mut holders = scan::descriptors(&mut self.probes.side)?;
+        holders.extend(scan::hidden(&mut self.probes.side)?);
         for holder in holders {
             put(road, &holder)?;
             if !self.tables.is_server(holder.proc.pid)
@@ -223,7 +272,7 @@ impl Tracer {
                 put(road, &snapshot::stranger(&holder))?;
             }
         }
-        for socket in scan::sockets(&mut self.probes.ebpf)? {
+        for socket in scan::sockets(&mut self.probes.side)? {
             put(road, &socket)?;
         }
         put(
@@ -236,18 +285,29 @@ impl Tracer {
         )
     }
 
+    /// Tells how far streams have come that moved or that something waits in.
     fn sample(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
         let mut any = false;
         for session in road.sampled() {
             for state in self.tables.streams(session) {
+                let counters = state.counters;
+                let waits = counters.written != counters.read || counters.blocked_since != 0;
+                let told = self.sampled.entry(session).or_default();
+                let Some(told) = told.get_mut(state.slot as usize) else {
+                    continue;
+                };
+                let now = crc32fast::hash(counters.as_bytes());
+                if std::mem::replace(told, now) == now && !waits {
+                    continue;
+                }
                 let mut sample = Stream::new_zeroed();
                 sample.header = header(Kind::Stream, boottime());
                 sample.session = session;
                 sample.object = state.object;
                 sample.slot = state.slot;
                 sample.edge = edge::SAMPLE;
-                sample.unread = state.counters.written.saturating_sub(state.counters.read);
-                sample.counters = state.counters;
+                sample.unread = counters.written.saturating_sub(counters.read);
+                sample.counters = counters;
                 put(road, &sample)?;
                 any = true;
             }
@@ -255,10 +315,61 @@ impl Tracer {
         if any { tick(road, Kind::Tick) } else { Ok(()) }
     }
 
-    fn snapshot(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
-        let time = boottime();
+    /// A road without a past.
+    fn begin(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+        if self.probes.past == Past::Seen {
+            // Of sessions that nobody remembers: the snapshot tells what is left of them.
+            while self.ring.get_mut().next().is_some() {}
+            self.tables.new_losses(&mut self.skipped)?;
+        }
+        self.start(road)?;
+        self.snapshot(road, &[])?;
+        tick(road, Kind::Ready)?;
+        tick(road, Kind::Tick)?;
+        self.serve(road)
+    }
+
+    /// A road that goes on: first what the programs have told meanwhile, if they ran, then what else
+    /// there is.
+    fn resume(&mut self, road: &mut impl Road, earlier: &Earlier) -> anyhow::Result<()> {
+        self.start(road)?;
+        let seen = self.probes.past == Past::Seen;
+        let taken = self.tables.taken().context("counting what was taken")?;
+        let complete = seen && earlier.taken == Some(taken);
+        put(
+            road,
+            &Resume {
+                header: header(Kind::Resume, boottime()),
+                since: earlier.since,
+                complete: u32::from(complete),
+                pad: 0,
+            },
+        )?;
+        if seen {
+            self.drain(road)?;
+        }
+        let mut there = self.snapshot(road, &earlier.sessions)?;
+        if !complete {
+            there.extend(self.tables.all_sessions());
+            let sessions = earlier.sessions.iter().map(|known| known.session);
+            for session in sessions.filter(|session| !there.contains(session)) {
+                put(
+                    road,
+                    &Gone {
+                        header: header(Kind::Gone, boottime()),
+                        session,
+                    },
+                )?;
+            }
+        }
+        tick(road, Kind::Ready)?;
+        tick(road, Kind::Tick)?;
+        self.serve(road)
+    }
+
+    fn start(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
         let mut start = Start::new_zeroed();
-        start.header = header(Kind::Start, time);
+        start.header = header(Kind::Start, boottime());
         start.wall_offset = self.host.wall_offset;
         start.grace = self.grace;
         start.pid = std::process::id();
@@ -269,9 +380,14 @@ impl Tracer {
         let mut servers = self.probes.servers.join("\0");
         servers.push('\0');
         start.servers = fixed(&servers);
-        put(road, &start)?;
+        put(road, &start)
+    }
+
+    /// Tells what is there; gives the sessions.
+    fn snapshot(&mut self, road: &mut impl Road, known: &[Known]) -> anyhow::Result<HashSet<u64>> {
         let names = self.probes.servers.clone();
-        let snapshot = snapshot::take(&mut self.probes.ebpf, &mut self.tables, &names, time)
+        let (side, tables) = (&mut self.probes.side, &mut self.tables);
+        let snapshot = snapshot::take(side, tables, &names, known, boottime())
             .context("finding what was there before the tracer")?;
         for session in &snapshot.sessions {
             put(road, session)?;
@@ -280,9 +396,7 @@ impl Tracer {
         for process in &snapshot.processes {
             put(road, process)?;
         }
-        tick(road, Kind::Ready)?;
-        tick(road, Kind::Tick)?;
-        self.serve(road)
+        Ok(snapshot.sessions.iter().map(|it| it.session).collect())
     }
 
     /// Tells a user's name once.

@@ -1,0 +1,104 @@
+//! The kernel side as user space has it: loaded by this process, or pinned by an earlier one.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Map, MapError},
+    programs::{BtfTracePoint, FEntry, FExit, Iter, ProgramError},
+};
+
+use super::{
+    hooks::{Hook, Hooked, ITERATORS},
+    pins::{self, Load, Root},
+};
+
+/// See the module.
+pub struct Side {
+    ebpf: Option<Ebpf>,
+    pinned: Option<Root>,
+    iterators: HashMap<&'static str, Iter>,
+    /// Programs of attach points, with the name that they have without their kind.
+    programs: Vec<(String, OwnedFd)>,
+}
+
+impl Side {
+    /// What this process has loaded; with its tables where they are pinned.
+    pub fn loaded(ebpf: Ebpf, hooks: &[Hooked], pinned: Option<Root>) -> Self {
+        let descriptor = |hook: &Hooked| {
+            let program = ebpf.program(&hook.name)?.fd().ok()?;
+            let fd = program.as_fd().try_clone_to_owned().ok()?;
+            Some((hook.base().to_owned(), fd))
+        };
+        Self {
+            programs: hooks.iter().filter_map(descriptor).collect(),
+            ebpf: Some(ebpf),
+            pinned,
+            iterators: HashMap::new(),
+        }
+    }
+
+    /// What an earlier process has pinned.
+    pub fn pinned(root: Root, load: &Load, hooks: &[Hooked]) -> Result<Self, ProgramError> {
+        let mut iterators = HashMap::new();
+        for (name, _) in ITERATORS {
+            iterators.insert(*name, Iter::from_pin(load.program(name))?);
+        }
+        let mut programs = Vec::new();
+        for hook in hooks {
+            let path = load.program(&hook.name);
+            let fd = match hook.hook {
+                Hook::Tracepoint => BtfTracePoint::from_pin(path)?.fd()?.try_clone()?,
+                Hook::Fentry => FEntry::from_pin(path)?.fd()?.try_clone()?,
+                Hook::Fexit => FExit::from_pin(path)?.fd()?.try_clone()?,
+                // Their links die with their tracer.
+                Hook::Kprobe | Hook::Kretprobe => continue,
+            };
+            let fd = fd.as_fd().try_clone_to_owned();
+            programs.push((hook.base().to_owned(), fd.map_err(ProgramError::IOError)?));
+        }
+        Ok(Self {
+            ebpf: None,
+            pinned: Some(root),
+            iterators,
+            programs,
+        })
+    }
+
+    /// A table, which only one may have.
+    pub fn take_map(&mut self, name: &str) -> Result<Map, MapError> {
+        let map = self.ebpf.as_mut().and_then(|ebpf| ebpf.take_map(name));
+        match (map, &self.pinned) {
+            (Some(map), _) => Ok(map),
+            (None, Some(root)) => pins::table(root, name),
+            (None, None) => Err(MapError::InvalidName {
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    /// A program that walks over processes.
+    pub fn iterator(&mut self, name: &'static str) -> Result<&mut Iter, String> {
+        if let Some(ebpf) = &mut self.ebpf {
+            return super::load::program_of(ebpf, name);
+        }
+        self.iterators
+            .get_mut(name)
+            .ok_or_else(|| format!("no program {name} is pinned"))
+    }
+
+    /// The programs of an attach point, by the name that they have without their kind.
+    pub fn programs(&self, name: &str) -> impl Iterator<Item = &OwnedFd> {
+        self.programs
+            .iter()
+            .filter_map(move |(base, fd)| (base == name).then_some(fd))
+    }
+
+    /// What this process has loaded, for the programs' log.
+    pub fn ebpf(&mut self) -> Option<&mut Ebpf> {
+        self.ebpf.as_mut()
+    }
+}
