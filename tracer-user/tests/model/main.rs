@@ -8,6 +8,7 @@ mod lines;
 mod lives;
 mod orphaned;
 mod properties;
+mod restarts;
 mod road;
 mod roads;
 mod stalled;

@@ -5,9 +5,9 @@ use lastbyte::{
     model::{Closed, Finding, Kind as About, Model, Slot, State, StreamReport, Update},
 };
 use tracer_ebpf::{
-    Chld, Conn, ConnId, Exec, Exit, Fork, Header, Holder, Kind, Loss, Proc, Progress, Record, Scan,
-    SessionStart, Signal, Socket, Start, Stream, StreamEnds, StreamNow, Tick, User, backend, role,
-    session_id, transport,
+    Chld, Conn, ConnId, Exec, Exit, Fork, Gone, Header, Holder, Kind, Loss, Proc, Progress, Record,
+    Resume, Scan, SessionStart, Signal, Socket, Start, Stream, StreamEnds, StreamNow, Tick, User,
+    backend, role, session_id, transport,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
@@ -102,6 +102,31 @@ impl Road {
 
     pub fn ready(&mut self) -> &mut Self {
         self.put(Kind::Ready, |_: &mut Tick| ())
+    }
+
+    /// A tracer goes on where an earlier one stopped `ms` ago; `complete`: its programs ran meanwhile.
+    pub fn resumes(&mut self, ms: u64, complete: bool) -> &mut Self {
+        let since = self.now;
+        self.after(ms).start(backend::FENTRY);
+        self.put(Kind::Resume, |r: &mut Resume| {
+            r.since = since;
+            r.complete = u32::from(complete);
+        })
+    }
+
+    /// The snapshot finds a session that runs; `leader` false: one whose leader is gone.
+    pub fn found(&mut self, of: u32, leader: bool) -> &mut Self {
+        self.session_with(of, |r| {
+            r.preexisting = 1;
+            if !leader {
+                r.leader = Proc::default();
+            }
+        })
+    }
+
+    /// A session of the earlier tracer is no more.
+    pub fn gone(&mut self, leader: u32) -> &mut Self {
+        self.put(Kind::Gone, |r: &mut Gone| r.session = id(leader))
     }
 
     pub fn tick(&mut self) -> &mut Self {
