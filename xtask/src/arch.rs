@@ -34,6 +34,13 @@ impl Arch {
         }
     }
 
+    /// Which processor's static binaries that target makes, if it makes such.
+    pub fn of_static_target(target: &str) -> Option<Self> {
+        [Self::X86_64, Self::Aarch64]
+            .into_iter()
+            .find(|arch| arch.static_target() == target)
+    }
+
     /// Whether it is this machine's own.
     pub fn is_native(self) -> bool {
         self.name() == std::env::consts::ARCH

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::{arch::Arch, paths, setup, sh};
+use crate::{arch::Arch, musl, paths, setup, sh};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Optimised
     #[arg(long)]
     release: bool,
-    /// For this target, such as x86_64-unknown-linux-musl for a static binary
+    /// For this target; x86_64-unknown-linux-musl and aarch64-unknown-linux-musl make a static binary
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
 }
@@ -45,20 +45,28 @@ impl Binaries {
 }
 
 pub fn main(args: &Args) -> Result<()> {
-    setup::for_build()?;
+    let target = args.target.as_deref();
+    let static_for = target.and_then(Arch::of_static_target);
+    match static_for {
+        Some(arch) => setup::for_static(arch)?,
+        None => setup::for_build()?,
+    }
     let mut build = sh::cargo();
     build.args(["build", "--package", "tracer-user"]);
     if args.release {
         build.arg("--release");
     }
-    if let Some(target) = &args.target {
+    if let Some(target) = target {
         build.arg("--target").arg(target);
+    }
+    if let Some(arch) = static_for {
+        build.envs(musl::environment(arch)?);
     }
     sh::run(&mut build).context("cannot build lastbyte")?;
 
     let profile = if args.release { "release" } else { "debug" };
     let folder = paths::cargo_target()
-        .join(args.target.as_deref().unwrap_or_default())
+        .join(target.unwrap_or_default())
         .join(profile);
     println!("built {}", folder.join("lastbyte").display());
     Ok(())
@@ -83,19 +91,11 @@ pub fn static_with_testkit(arch: Arch) -> Result<Binaries> {
     let mut build = sh::cargo();
     build
         .args(["build", "--release", "--target", arch.static_target()])
-        .args(PACKAGES);
-    if arch == Arch::Aarch64 && !arch.is_native() {
-        // Debian has no cross compiler for musl. What is compiled from C calls nothing but the
-        // memory functions, so any libc's headers do, and rustc brings musl's objects itself.
-        build
-            .env("CC_aarch64_unknown_linux_musl", CROSS_GCC)
-            .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", CROSS_GCC);
-    }
+        .args(PACKAGES)
+        .envs(musl::environment(arch)?);
     sh::run(&mut build).context("cannot build the static binaries for the VMs")?;
     Ok(static_binaries(arch))
 }
-
-const CROSS_GCC: &str = "aarch64-linux-gnu-gcc";
 
 /// Where the static binaries are once built.
 pub fn static_binaries(arch: Arch) -> Binaries {

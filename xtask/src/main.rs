@@ -1,9 +1,11 @@
 //! `cargo xtask`: everything that a developer or CI does with this repository, in one place.
 
+mod apt;
 mod arch;
 mod build;
 mod cases;
 mod fuzz;
+mod musl;
 mod paths;
 mod results;
 mod run;

@@ -35,6 +35,11 @@ pub fn results() -> PathBuf {
     workspace().join("target/results")
 }
 
+/// Package lists of the Debian suites that something is fetched from.
+pub fn apt() -> PathBuf {
+    vm().join("apt")
+}
+
 /// Kernels, root file systems and logs of the test VMs.
 pub fn vm() -> PathBuf {
     workspace().join("target/vm")

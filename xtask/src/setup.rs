@@ -7,7 +7,7 @@ mod tools;
 
 use anyhow::Result;
 
-use crate::arch::Arch;
+use crate::{arch::Arch, musl};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,12 +33,24 @@ pub fn for_build() -> Result<()> {
     linker::install()
 }
 
+/// What a static binary for that processor needs.
+pub fn for_static(arch: Arch) -> Result<()> {
+    let compiler = match arch {
+        _ if arch.is_native() => debian::STATIC,
+        Arch::X86_64 => debian::STATIC_X86_64,
+        Arch::Aarch64 => debian::STATIC_AARCH64,
+    };
+    debian::install(&[debian::BUILD, compiler].concat())?;
+    rust::add_source()?;
+    rust::add_static_target(arch)?;
+    linker::install()?;
+    musl::install(arch)
+}
+
 /// What `cargo xtask test` needs: servers and clients for the cases, QEMU, cargo-deny.
 pub fn for_tests() -> Result<()> {
-    debian::install(&[debian::BUILD, debian::CASES, debian::VM, debian::DENY].concat())?;
-    rust::add_source()?;
-    rust::add_static_target(Arch::X86_64)?;
-    linker::install()?;
+    debian::install(&[debian::CASES, debian::VM, debian::DENY].concat())?;
+    for_static(Arch::X86_64)?;
     tools::DENY.install()
 }
 
@@ -55,10 +67,8 @@ pub fn for_vm(arch: Arch) -> Result<()> {
         Arch::X86_64 => &[],
         Arch::Aarch64 => debian::VM_AARCH64,
     };
-    debian::install(&[debian::BUILD, debian::VM, more].concat())?;
-    rust::add_source()?;
-    rust::add_static_target(arch)?;
-    linker::install()
+    debian::install(&[debian::VM, more].concat())?;
+    for_static(arch)
 }
 
 /// What `cargo xtask fuzz` needs.

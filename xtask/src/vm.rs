@@ -1,6 +1,5 @@
 //! `cargo xtask vm`: the cases on real kernels, in QEMU, without KVM.
 
-mod apt;
 mod boot;
 mod image;
 mod kernel;

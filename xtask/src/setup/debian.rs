@@ -20,23 +20,34 @@ pub const CASES: &[&str] = &[
     "xauth",
 ];
 
-/// To make and boot the VMs; musl-tools compiles the C parts of the static binaries, depmod of
-/// kmod says which kernel module needs which.
+/// To compile the C parts of static binaries for the machine's own processor.
+pub const STATIC: &[&str] = &["musl-tools"];
+
+/// The same for x86_64 on another machine; the libc6-dev has what gcc links any program with.
+pub const STATIC_X86_64: &[&str] = &[
+    "debian-archive-keyring",
+    "gcc-x86-64-linux-gnu",
+    "libc6-dev-amd64-cross",
+];
+
+/// The same for aarch64 on another machine.
+pub const STATIC_AARCH64: &[&str] = &[
+    "debian-archive-keyring",
+    "gcc-aarch64-linux-gnu",
+    "libc6-dev-arm64-cross",
+];
+
+/// To make and boot the VMs; depmod of kmod says which kernel module needs which.
 pub const VM: &[&str] = &[
     "debian-archive-keyring",
     "kmod",
     "libarchive-tools",
     "mmdebstrap",
-    "musl-tools",
     "qemu-system-x86",
 ];
 
 /// On top of [`VM`], for VMs with an aarch64 processor.
-pub const VM_AARCH64: &[&str] = &[
-    "gcc-aarch64-linux-gnu",
-    "libc6-dev-arm64-cross",
-    "qemu-system-arm",
-];
+pub const VM_AARCH64: &[&str] = &["qemu-system-arm"];
 
 /// cargo-deny fetches the advisory database with it.
 pub const DENY: &[&str] = &["git"];

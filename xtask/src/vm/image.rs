@@ -10,8 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::apt;
-use crate::{arch::Arch, build::Binaries, paths, sh};
+use crate::{apt, arch::Arch, build::Binaries, paths, sh};
 
 /// The suite of the root file system; its sshd is 10.0.
 const SUITE: &str = "trixie";

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{apt::Apt, modules};
-use crate::{arch::Arch, paths, sh};
+use super::modules;
+use crate::{apt::Apt, arch::Arch, paths};
 
 /// A kernel series to test on.
 pub struct Kernel {
@@ -88,13 +88,7 @@ impl Kernel {
         let packages = self.packages(&apt, arch)?;
         for package in &packages {
             println!("vm: fetching {package} from Debian {}", self.suite);
-            let deb = apt.download(package, &unpacked.join("package"))?;
-            sh::run(
-                sh::cmd("dpkg-deb")
-                    .arg("--extract")
-                    .arg(&deb)
-                    .arg(&unpacked),
-            )?;
+            apt.extract(package, &unpacked)?;
         }
 
         let found = image_in(&unpacked)

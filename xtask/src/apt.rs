@@ -21,9 +21,7 @@ pub struct Apt {
 impl Apt {
     /// apt for `suite`, with fresh package lists.
     pub fn for_suite(suite: &'static str, arch: Arch) -> Result<Self> {
-        let root = paths::vm()
-            .join("apt")
-            .join(format!("{suite}-{}", arch.debian()));
+        let root = paths::apt().join(format!("{suite}-{}", arch.debian()));
         let apt = Self {
             config: root.join("apt.conf"),
             arch,
@@ -43,9 +41,18 @@ impl Apt {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
+    /// Downloads a package and unpacks its files into `folder`, with what is there already.
+    pub fn extract(&self, package: &str, folder: &Path) -> Result<()> {
+        let download = folder.join("package");
+        let deb = self.download(package, &download)?;
+        sh::run(sh::cmd("dpkg-deb").arg("--extract").arg(&deb).arg(folder))?;
+        fs::remove_dir_all(&download)
+            .with_context(|| format!("cannot remove {}", download.display()))
+    }
+
     /// Downloads a package, checked against the archive's signature, into `folder`, which will
     /// hold nothing else.
-    pub fn download(&self, package: &str, folder: &Path) -> Result<PathBuf> {
+    fn download(&self, package: &str, folder: &Path) -> Result<PathBuf> {
         if folder.exists() {
             fs::remove_dir_all(folder)
                 .with_context(|| format!("cannot empty {}", folder.display()))?;
