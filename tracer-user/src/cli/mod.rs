@@ -5,6 +5,7 @@ mod completions;
 mod daemon;
 mod doctor;
 mod live;
+mod look;
 mod ls;
 mod record;
 mod replay;
@@ -137,6 +138,34 @@ struct Ls {
     attach: Attach,
     #[command(flatten)]
     trace: Trace,
+    /// Of this user: login name or id
+    #[arg(short, long, value_name = "NAME|UID")]
+    user: Option<String>,
+    /// From this address
+    #[arg(short, long, value_name = "ADDRESS")]
+    peer: Option<String>,
+    /// In this state: running, ending, orphaned, stalled, waiting; or with this verdict: clean,
+    /// near_miss, truncated, unknown
+    #[arg(short, long, value_name = "WORD")]
+    state: Option<String>,
+    /// With this in its command
+    #[arg(short, long, value_name = "TEXT")]
+    command: Option<String>,
+    /// Not over before this: a time, a date (UTC), or how long ago
+    #[arg(long, value_name = "TIME", value_parser = ls::moment)]
+    since: Option<u64>,
+    /// Begun before this
+    #[arg(long, value_name = "TIME", value_parser = ls::moment)]
+    until: Option<u64>,
+    /// Only open ones
+    #[arg(long, conflicts_with = "closed")]
+    open: bool,
+    /// Only those that are over
+    #[arg(long)]
+    closed: bool,
+    /// At most so many, the youngest; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    limit: u64,
     /// One JSON object a line
     #[arg(long)]
     json: bool,

@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::access::Sees;
 use crate::model::{
-    Finding, Kind, Opened, SessionId, SessionView, Slot, Started, State, StreamNews, Update,
+    Finding, Kind, Listed, Opened, SessionId, SessionView, Slot, Started, State, StreamNews, Told,
+    Update,
 };
 
 /// See the module.
@@ -105,6 +106,33 @@ impl Board {
         out
     }
 
+    /// Every open session as a list shows it, oldest first.
+    #[must_use]
+    pub fn list(&self, sees: Sees) -> Vec<Listed> {
+        let wall_offset = self.started.as_ref().map_or(0, |it| it.wall_offset);
+        let mut sessions: Vec<_> = self
+            .sessions
+            .values()
+            .filter(|live| sees.session(&live.view))
+            .map(|live| Listed {
+                wall_offset,
+                session: Arc::clone(&live.view),
+                findings: live
+                    .findings
+                    .iter()
+                    .map(|it| Told {
+                        kind: it.kind,
+                        cause: it.cause,
+                    })
+                    .collect(),
+                written: live.written(),
+                end: None,
+            })
+            .collect();
+        sessions.sort_by_key(|it| (it.session.opened, it.session.id));
+        sessions
+    }
+
     fn live(&mut self, session: &Arc<SessionView>) -> &mut Live {
         let live = self.sessions.entry(session.id).or_insert_with(|| Live {
             view: Arc::clone(session),
@@ -124,6 +152,11 @@ impl Board {
 }
 
 impl Live {
+    fn written(&self) -> u64 {
+        let outputs = self.samples.iter().filter(|it| it.slot.is_output());
+        outputs.map(|it| it.written).sum()
+    }
+
     fn found(&mut self, finding: &Finding) {
         // A near miss is told as the session ends.
         let is_over = finding.state == State::Resolved || finding.kind == Kind::NearMiss;

@@ -17,7 +17,10 @@ use std::{future::Future, path::PathBuf, thread};
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
-pub use self::access::{Rules, Sees};
+pub use self::{
+    access::{Rules, Sees},
+    board::Board,
+};
 use self::{road::DaemonRoad, server::Settings, socket::Socket};
 use crate::probe::{Options, Tracer};
 

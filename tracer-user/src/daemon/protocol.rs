@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio_util::codec::LengthDelimitedCodec;
 
 use super::access::Sees;
-use crate::model::Update;
+use crate::model::{Filter, Listed, Update};
 
 /// Changes whenever an older side would misunderstand a newer one.
 pub const VERSION: u32 = 1;
@@ -70,6 +70,8 @@ pub enum Request {
     },
     /// The same without what follows: the daemon closes after [`Reply::Live`].
     Now,
+    /// Sessions, the oldest first: [`Reply::Listed`] for each.
+    List(Filter),
     /// How the daemon is: [`Reply::Status`].
     Status,
 }
@@ -89,6 +91,8 @@ pub enum Reply {
         /// How many.
         updates: u64,
     },
+    /// A session that was asked for.
+    Listed(Box<Listed>),
     /// How the daemon is.
     Status(Box<Status>),
     /// The daemon ends.

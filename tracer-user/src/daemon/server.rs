@@ -169,6 +169,19 @@ async fn converse(
             let state = room.borrow().hub.state(sees);
             send_all(connection, state).await
         }
+        Ok(Request::List(filter)) => {
+            let sessions = room.borrow().hub.board.list(sees);
+            let mut wanted: Vec<_> = sessions
+                .into_iter()
+                .filter(|session| filter.wants(session))
+                .collect();
+            let limit = filter.limit.and_then(|limit| usize::try_from(limit).ok());
+            wanted.drain(..wanted.len().saturating_sub(limit.unwrap_or(usize::MAX)));
+            let replies = wanted
+                .into_iter()
+                .map(|session| Reply::Listed(Box::new(session)));
+            send_all(connection, replies.map(|reply| protocol::json(&reply))).await
+        }
         Ok(Request::Status) => {
             let status = room.borrow().status();
             send(connection, protocol::json(&Reply::Status(Box::new(status)))).await

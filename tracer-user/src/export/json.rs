@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Clock;
 use crate::model::{
-    Closed, Container, ExitStatus, Finding, Gap, HolderView, Opened, Origin, Process, SessionView,
-    Started, StreamNews, StreamReport, Update, Verdict, Visible,
+    Closed, Container, ExitStatus, Finding, Gap, HolderView, Listed, Opened, Origin, Process,
+    SessionView, Started, StreamNews, StreamReport, Update, Verdict, Visible,
 };
 
 /// Version of the contract.
@@ -23,6 +23,39 @@ pub(super) fn line(update: &Update, clock: &Clock, host: &str) -> Option<String>
     };
     // Strings, numbers, lists of them: nothing that could fail.
     serde_json::to_string(&line).ok()
+}
+
+/// The line of a session in a list.
+pub(super) fn listed(it: &Listed, clock: &Clock, host: &str) -> String {
+    let line = Line {
+        body: Body::Session {
+            session: session(&it.session),
+            state: it.state(),
+            opened: clock.rfc3339(it.session.opened),
+            closed: it.end.as_ref().map(|end| clock.rfc3339(end.time)),
+            verdict: it.end.as_ref().map(|end| end.verdict.name()),
+            gap_reasons: it
+                .end
+                .iter()
+                .flat_map(|end| &end.gaps)
+                .map(|reason| reason.name())
+                .collect(),
+            findings: it
+                .findings
+                .iter()
+                .map(|told| Told {
+                    kind: told.kind.name(),
+                    cause: told.cause.map(|cause| cause.name()),
+                })
+                .collect(),
+            written: it.written,
+        },
+        schema: SCHEMA,
+        time: clock.rfc3339(it.end.as_ref().map_or(it.session.opened, |end| end.time)),
+        host,
+    };
+    // As above.
+    serde_json::to_string(&line).unwrap_or_default()
 }
 
 #[derive(Serialize)]
@@ -76,6 +109,17 @@ enum Body<'a> {
         lost: u64,
         message: &'a str,
     },
+    Session {
+        session: Session<'a>,
+        state: &'a str,
+        opened: String,
+        /// Null while it is open.
+        closed: Option<String>,
+        verdict: Option<&'a str>,
+        gap_reasons: Vec<&'a str>,
+        findings: Vec<Told<'a>>,
+        written: u64,
+    },
     ProcessExec {
         session: Session<'a>,
         process: Proc<'a>,
@@ -96,6 +140,12 @@ enum Body<'a> {
         #[serde(flatten)]
         news: News<'a>,
     },
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    kind: &'a str,
+    cause: Option<&'a str>,
 }
 
 #[derive(Serialize)]

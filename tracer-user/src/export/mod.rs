@@ -1,11 +1,13 @@
 //! Updates as lines of text: for people, or as JSON for programs.
 
 mod json;
+mod list;
 mod text;
 
 use std::io;
 
-use crate::model::{Cause, Kind, Update};
+pub use self::list::table;
+use crate::model::{Cause, Kind, Listed, Update};
 
 /// Turns updates into lines.
 #[derive(Debug)]
@@ -57,6 +59,15 @@ impl Lines {
             text::lines(update, &self.clock, out);
         }
     }
+}
+
+/// The JSON object of a listed session; `host` is whose sessions are listed.
+#[must_use]
+pub fn listed(listed: &Listed, host: &str) -> String {
+    let clock = Clock {
+        offset: listed.wall_offset,
+    };
+    json::listed(listed, &clock, host)
 }
 
 /// What is told without being asked for everything.

@@ -1,0 +1,121 @@
+//! Sessions as a list shows them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cause, GapReason, Kind, SessionView, Verdict};
+
+/// A session, open or over, in a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Wall clock minus `CLOCK_BOOTTIME` when it was seen, ns: sessions of several boots are in one
+    /// list.
+    pub wall_offset: u64,
+    /// Which.
+    pub session: Arc<SessionView>,
+    /// What is wrong with it now; of one that is over, what was told of it.
+    pub findings: Vec<Told>,
+    /// Bytes that were written to its stdout and stderr, as last seen.
+    pub written: u64,
+    /// `None` while it is open.
+    pub end: Option<End>,
+}
+
+/// A finding in a word or two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// About what.
+    pub kind: Kind,
+    /// Why.
+    pub cause: Option<Cause>,
+}
+
+/// The last word on a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// When its last part ended.
+    pub time: u64,
+    /// The worst of its streams.
+    pub verdict: Verdict,
+    /// Why evidence is missing; empty when none is.
+    pub gaps: Vec<GapReason>,
+}
+
+/// Which sessions are wanted; what is `None` does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Filter {
+    /// Login name, or user id.
+    pub user: Option<String>,
+    /// The client's address.
+    pub peer: Option<String>,
+    /// The word of [`Listed::state`].
+    pub state: Option<String>,
+    /// Part of the command.
+    pub command: Option<String>,
+    /// Not over before this, wall clock in ns since 1970.
+    pub since: Option<u64>,
+    /// Begun before this, in the same way.
+    pub until: Option<u64>,
+    /// Only open ones, or only those that are over.
+    pub open: Option<bool>,
+    /// At most so many, the youngest.
+    pub limit: Option<u64>,
+}
+
+impl Filter {
+    /// Whether a session is wanted, but for the limit.
+    #[must_use]
+    pub fn wants(&self, it: &Listed) -> bool {
+        let session = &it.session;
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        };
+        let uid = session.uid.map(|uid| uid.to_string());
+        let peer = session.peer.map(|peer| peer.ip().to_string());
+        let command = session.command.as_deref().unwrap_or_default();
+        let wall = |time: u64| time.wrapping_add(it.wall_offset);
+        let ended = it.end.as_ref().map(|end| wall(end.time));
+        (is(&self.user, session.user.as_deref()) || is(&self.user, uid.as_deref()))
+            && is(&self.peer, peer.as_deref())
+            && is(&self.state, Some(it.state()))
+            && self
+                .command
+                .as_ref()
+                .is_none_or(|part| command.contains(part.as_str()))
+            && self
+                .since
+                .is_none_or(|since| ended.is_none_or(|ended| ended >= since))
+            && self.until.is_none_or(|until| wall(session.opened) < until)
+            && self.open.is_none_or(|open| open == it.end.is_none())
+    }
+}
+
+impl Listed {
+    /// The word for how it is: what is wrong with it while it is open, its verdict when it is over.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        let worst = || {
+            // In the order in which they ask for attention.
+            [
+                Kind::Truncated,
+                Kind::Orphaned,
+                Kind::Stalled,
+                Kind::Waiting,
+            ]
+            .into_iter()
+            .find(|kind| self.findings.iter().any(|told| told.kind == *kind))
+        };
+        match &self.end {
+            Some(end) => end.verdict.name(),
+            None => worst().map_or_else(
+                || match self.session.exited {
+                    Some(_) => "ending",
+                    None => "running",
+                },
+                Kind::name,
+            ),
+        }
+    }
+}
