@@ -11,5 +11,6 @@ mod properties;
 mod road;
 mod roads;
 mod stalled;
+mod timeline;
 mod truncated;
 mod waiting;
