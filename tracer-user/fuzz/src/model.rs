@@ -2,7 +2,7 @@
 
 use lastbyte::{
     export::Lines,
-    model::{Model, Size, Update},
+    model::{Model, Size, Update, timeline::Timelines},
 };
 use serde::de::IgnoredAny;
 use tracer_ebpf::{Kind, Record};
@@ -17,6 +17,8 @@ const RESTS: u64 = 200_000_000_000;
 /// Most ticks that the model may ask for while it rests: a look takes two, and a session is looked
 /// at every ten seconds.
 const MAX_TICKS: usize = 200;
+/// Closed sessions whose timelines are kept.
+const CLOSED: usize = 10;
 /// Heap beside what each record may take.
 const HEAP: usize = 8 << 20;
 /// Heap that a record may take: the largest is kept, and told in two forms at once.
@@ -44,6 +46,7 @@ struct Road {
     updates: Vec<Update>,
     json: Lines,
     text: Lines,
+    timelines: Timelines,
     lines: Vec<String>,
     now: u64,
     /// Time of the last tick.
@@ -58,6 +61,7 @@ impl Default for Road {
             updates: Vec::new(),
             json: Lines::new(true, true),
             text: Lines::new(false, true),
+            timelines: Timelines::new(CLOSED),
             lines: Vec::new(),
             now: 0,
             ticked: 0,
@@ -80,6 +84,7 @@ impl Road {
             let later = deadline.is_none_or(|time| time > header.time);
             assert!(later, "a tick at {} wants one at {deadline:?}", header.time);
         }
+        self.timelines.apply(record, &self.updates);
         for update in self.updates.drain(..) {
             self.grammar.take(&update);
             self.json.of(&update, &mut self.lines);
@@ -100,6 +105,7 @@ impl Road {
             "{size:?}"
         );
         assert!(size.servers <= 2 * records, "{size:?}");
+        assert!(self.timelines.closed().count() <= CLOSED);
         if size.sessions == 0 {
             assert_eq!(size.processes, 0, "{size:?}");
             assert_eq!(self.model.deadline(), None);

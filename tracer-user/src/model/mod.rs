@@ -18,6 +18,7 @@ mod settle;
 mod size;
 mod stream;
 mod ticks;
+pub mod timeline;
 mod verdict;
 mod view;
 mod waiting;

@@ -14,7 +14,6 @@ use super::{
     handover::Handovers,
     lineage::{Argv, Tree},
     orphan::Watch,
-    peers::addresses,
     stream::Stream,
     view::{ExitStatus, GapReason, SessionId, SessionView, Slot},
     waiting::Linger,
@@ -116,27 +115,10 @@ const MAX_HANGUPS: usize = 8;
 impl Session {
     pub fn new(record: &SessionStart, tree: Tree, user: Option<&Visible>, env: &Env) -> Self {
         let preexisting = record.preexisting != 0;
-        let addresses = addresses(&record.conn);
         let time = record.header.time;
         let view = SessionView {
-            id: SessionId(record.session),
             user: user.cloned(),
-            uid: Some(record.uid),
-            peer: addresses.map(|(peer, _)| peer),
-            local: addresses.map(|(_, local)| local),
-            server_exe: Visible::field(&record.exe),
-            server_owner: Some(record.owner).filter(|uid| *uid != 0),
-            server_pid: record.server.pid,
-            command: None,
-            leader_pid: record.leader.pid,
-            exit: None,
-            exited: None,
-            opened: if preexisting && record.leader.start != 0 {
-                record.leader.start
-            } else {
-                time
-            },
-            preexisting,
+            ..SessionView::of(record)
         };
         let mut session = Self::empty(view, record.leader, tree, time);
         session.server = record.server;

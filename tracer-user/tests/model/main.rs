@@ -12,5 +12,6 @@ mod restarts;
 mod road;
 mod roads;
 mod stalled;
+mod timeline;
 mod truncated;
 mod waiting;

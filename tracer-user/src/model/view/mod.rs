@@ -61,6 +61,19 @@ impl Update {
             Self::Forget { .. } => return None,
         })
     }
+
+    /// Whose it is; `None` for what is about the machine.
+    #[must_use]
+    pub fn session(&self) -> Option<&Arc<SessionView>> {
+        match self {
+            Self::SessionOpened(it) => Some(&it.session),
+            Self::Finding(it) => Some(&it.session),
+            Self::SessionClosed(it) => Some(&it.session),
+            Self::ProcessExec(it) | Self::ProcessExit(it) => Some(&it.session),
+            Self::StreamEof(it) | Self::Sample(it) => Some(&it.session),
+            Self::Started(_) | Self::Gap(_) | Self::Forget { .. } => None,
+        }
+    }
 }
 
 /// See [`Update::Started`].

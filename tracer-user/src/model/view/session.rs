@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr, str::FromStr};
 
-use crate::model::Visible;
+use tracer_ebpf::SessionStart;
+
+use crate::model::{Visible, peers::addresses};
 
 /// Names a session for as long as the machine runs. Shown as `PID-START`: the leader's pid and its
 /// start in ms since boot, base 36.
@@ -168,6 +170,34 @@ pub struct SessionView {
     pub opened: u64,
     /// Began before the tracer.
     pub preexisting: bool,
+}
+
+impl SessionView {
+    /// What the start of a session tells of it.
+    pub(in crate::model) fn of(record: &SessionStart) -> Self {
+        let preexisting = record.preexisting != 0;
+        let addresses = addresses(&record.conn);
+        Self {
+            id: SessionId(record.session),
+            user: None,
+            uid: Some(record.uid),
+            peer: addresses.map(|(peer, _)| peer),
+            local: addresses.map(|(_, local)| local),
+            server_exe: Visible::field(&record.exe),
+            server_owner: Some(record.owner).filter(|uid| *uid != 0),
+            server_pid: record.server.pid,
+            command: None,
+            leader_pid: record.leader.pid,
+            exit: None,
+            exited: None,
+            opened: if preexisting && record.leader.start != 0 {
+                record.leader.start
+            } else {
+                record.header.time
+            },
+            preexisting,
+        }
+    }
 }
 
 #[cfg(test)]
