@@ -9,6 +9,7 @@ mod look;
 mod ls;
 mod record;
 mod replay;
+mod show;
 mod watch;
 mod why;
 
@@ -43,6 +44,10 @@ enum Command {
     Watch(Watch),
     /// List sessions
     Ls(Ls),
+    /// Show a session's whole course: processes, streams, signals, with the time since it began
+    Show(Show),
+    /// Tell a session's story in sentences, with the evidence and the fix
+    Explain(Show),
     /// Say what a session that hangs is waiting for, right now
     Why(Why),
     /// Say whether tracing works on this machine, how, and what it cannot see
@@ -107,6 +112,22 @@ struct Watching {
     /// End once a session has closed and none is open
     #[arg(long)]
     until_idle: bool,
+}
+
+/// `lastbyte show` and `lastbyte explain`.
+#[derive(Debug, Args)]
+struct Show {
+    /// A session's id, or the pid of its command
+    #[arg(value_name = "ID|PID")]
+    session: String,
+    #[command(flatten)]
+    attach: Attach,
+    /// Look in this recording, not in what a daemon keeps
+    #[arg(long, value_name = "RECORDING")]
+    file: Option<PathBuf>,
+    /// JSON objects, one a line
+    #[arg(long)]
+    json: bool,
 }
 
 /// `lastbyte record`.
@@ -223,6 +244,8 @@ impl Cli {
         match self.command {
             Command::Watch(watch) => watch.run(self.verbose),
             Command::Ls(ls) => ls.run(self.verbose),
+            Command::Show(show) => show.show(),
+            Command::Explain(show) => show.explain(),
             Command::Daemon(daemon) => daemon.run(self.verbose),
             Command::Why(why) => why.run(self.verbose),
             Command::Doctor(doctor) => doctor.run(self.verbose),

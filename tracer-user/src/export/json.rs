@@ -1,11 +1,13 @@
 //! JSON lines: the contract that the README documents.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::Clock;
+use super::{Clock, course};
 use crate::model::{
     Closed, Container, ExitStatus, Finding, Gap, HolderView, Listed, Opened, Origin, Process,
-    SessionView, Started, StreamNews, StreamReport, Update, Verdict, Visible,
+    SessionView, Started, StreamNews, StreamReport, Update, Verdict, Visible, timeline::Timeline,
 };
 
 /// Version of the contract.
@@ -56,6 +58,47 @@ pub(super) fn listed(it: &Listed, clock: &Clock, host: &str) -> String {
     };
     // As above.
     serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// The lines of a session's course.
+pub(super) fn course(line: &Timeline, clock: &Clock, host: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let opened = Opened {
+        time: line.session.opened,
+        session: Arc::clone(&line.session),
+    };
+    out.extend(self::line(&Update::SessionOpened(opened), clock, host));
+    let began = line.began();
+    for moment in course::of(line) {
+        let event = Line {
+            body: Body::Event {
+                session_id: line.session.id.to_string(),
+                after_ns: moment.time.saturating_sub(began),
+                event: moment.what,
+                message: moment.text,
+            },
+            schema: SCHEMA,
+            time: clock.rfc3339(moment.time),
+            host,
+        };
+        // As above.
+        out.push(serde_json::to_string(&event).unwrap_or_default());
+    }
+    for told in &line.findings {
+        out.extend(self::line(
+            &Update::Finding(told.finding.clone()),
+            clock,
+            host,
+        ));
+    }
+    if let Some(closed) = &line.closed {
+        out.extend(self::line(
+            &Update::SessionClosed(closed.clone()),
+            clock,
+            host,
+        ));
+    }
+    out
 }
 
 #[derive(Serialize)]
@@ -119,6 +162,14 @@ enum Body<'a> {
         gap_reasons: Vec<&'a str>,
         findings: Vec<Told<'a>>,
         written: u64,
+    },
+    Event {
+        session_id: String,
+        /// Since the session's beginning.
+        after_ns: u64,
+        #[serde(flatten)]
+        event: course::What<'a>,
+        message: String,
     },
     ProcessExec {
         session: Session<'a>,

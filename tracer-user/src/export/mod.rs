@@ -1,13 +1,15 @@
 //! Updates as lines of text: for people, or as JSON for programs.
 
+mod course;
 mod json;
 mod list;
+mod story;
 mod text;
 
 use std::io;
 
 pub use self::list::table;
-use crate::model::{Cause, Kind, Listed, Update};
+use crate::model::{Cause, Kind, Listed, Update, timeline::Timeline};
 
 /// Turns updates into lines.
 #[derive(Debug)]
@@ -68,6 +70,37 @@ pub fn listed(listed: &Listed, host: &str) -> String {
         offset: listed.wall_offset,
     };
     json::listed(listed, &clock, host)
+}
+
+/// A session's whole course as lines for people; `wall_offset` as in [`Listed`].
+#[must_use]
+pub fn show(line: &Timeline, wall_offset: u64) -> Vec<String> {
+    course::text(
+        line,
+        &Clock {
+            offset: wall_offset,
+        },
+    )
+}
+
+/// The same as JSON objects, one a line: who it is, then every moment, then what was found.
+#[must_use]
+pub fn show_json(line: &Timeline, wall_offset: u64, host: &str) -> Vec<String> {
+    let clock = Clock {
+        offset: wall_offset,
+    };
+    json::course(line, &clock, host)
+}
+
+/// A session's story in sentences, as lines for people.
+#[must_use]
+pub fn explain(line: &Timeline, wall_offset: u64) -> Vec<String> {
+    story::text(
+        line,
+        &Clock {
+            offset: wall_offset,
+        },
+    )
 }
 
 /// What is told without being asked for everything.

@@ -560,7 +560,7 @@ fn time_of_day(time: u64, env: &Env) -> String {
     format!("{:02}:{:02}:{:02} UTC", s / 3600, s / 60 % 60, s % 60)
 }
 
-fn signal_name(signal: u32) -> String {
+pub(crate) fn signal_name(signal: u32) -> String {
     let name = match signal {
         1 => "SIGHUP",
         2 => "SIGINT",

@@ -376,10 +376,12 @@ impl Timeline {
             old.kind == finding.kind && stream
         };
         match self.findings.iter_mut().find(same) {
-            // Who let go is more than that nobody holds it any more.
+            // Who let go is more than that nobody holds it any more, and the next session like this
+            // one needs the fix.
             Some(told) => {
                 if finding.state == State::Resolved {
                     finding.holders = std::mem::take(&mut told.finding.holders);
+                    finding.fix = finding.fix.or(told.finding.fix.take());
                 }
                 told.changes += 1;
                 told.finding = finding;

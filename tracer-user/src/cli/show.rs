@@ -1,0 +1,127 @@
+//! `lastbyte show` and `lastbyte explain`.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use tracer_ebpf::Record;
+
+use super::Show;
+use crate::{
+    export,
+    model::{
+        Model, SessionView, Update,
+        timeline::{Timeline, Timelines},
+    },
+    store::recording::Reader,
+};
+
+/// Sessions of a recording that are looked at.
+const MOST: usize = 1 << 20;
+
+impl Show {
+    pub(super) fn show(&self) -> anyhow::Result<ExitCode> {
+        let course = self.course()?;
+        let lines = match self.json {
+            true => export::show_json(&course.line, course.wall_offset, &course.host),
+            false => export::show(&course.line, course.wall_offset),
+        };
+        print(&lines)
+    }
+
+    pub(super) fn explain(&self) -> anyhow::Result<ExitCode> {
+        let course = self.course()?;
+        let lines = match self.json {
+            true => vec![serde_json::to_string(&serde_json::json!({
+                "type": "explanation",
+                "schema": 1,
+                "host": course.host,
+                "session_id": course.line.session.id.to_string(),
+                "text": export::explain(&course.line, course.wall_offset),
+            }))?],
+            false => export::explain(&course.line, course.wall_offset),
+        };
+        print(&lines)
+    }
+
+    fn course(&self) -> anyhow::Result<Course> {
+        let mut courses = Courses::default();
+        let Some(path) = &self.file else {
+            anyhow::bail!("not yet {:?}", self.attach)
+        };
+        let mut reader = Reader::open(path).with_context(|| path.display().to_string())?;
+        while let Some(record) = reader.next().with_context(|| path.display().to_string())? {
+            courses.apply(record);
+        }
+        courses.find(&self.session)
+    }
+}
+
+fn print(lines: &[String]) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A session's course, and what its times and its host are.
+struct Course {
+    line: Timeline,
+    wall_offset: u64,
+    host: String,
+}
+
+/// The courses of all sessions of some records.
+struct Courses {
+    model: Model,
+    lines: Timelines,
+    updates: Vec<Update>,
+    wall_offset: u64,
+    host: String,
+}
+
+impl Default for Courses {
+    fn default() -> Self {
+        Self {
+            model: Model::new(),
+            lines: Timelines::new(MOST),
+            updates: Vec::new(),
+            wall_offset: 0,
+            host: String::new(),
+        }
+    }
+}
+
+impl Courses {
+    fn apply(&mut self, record: Record<'_>) {
+        self.model.apply(record, &mut self.updates);
+        self.lines.apply(record, &self.updates);
+        for update in self.updates.drain(..) {
+            if let Update::Started(started) = update {
+                self.wall_offset = started.wall_offset;
+                self.host = started.host.to_string();
+            }
+        }
+    }
+
+    /// The session of that id, or the latest whose command has that pid.
+    fn find(self, wanted: &str) -> anyhow::Result<Course> {
+        let is_meant = |session: &SessionView| {
+            session.id.to_string() == wanted || session.id.pid().to_string() == wanted
+        };
+        let lines = self.lines.open().chain(self.lines.closed());
+        let found = lines
+            .filter(|line| is_meant(&line.session))
+            .max_by_key(|line| line.session.opened)
+            .cloned();
+        let line = found.with_context(|| {
+            format!("no session {wanted} is there: `lastbyte ls` lists those that are")
+        })?;
+        Ok(Course {
+            line,
+            wall_offset: self.wall_offset,
+            host: self.host,
+        })
+    }
+}
