@@ -17,7 +17,7 @@ use super::{
 use crate::{export, model::Update};
 
 /// Updates that may wait for one listener.
-pub const QUEUE: usize = 4096;
+pub const QUEUE: usize = 1024;
 
 /// See the module.
 #[derive(Default)]

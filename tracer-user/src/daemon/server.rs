@@ -3,10 +3,12 @@
 
 use std::{
     cell::RefCell,
-    io,
     os::unix::net::UnixListener as StdListener,
     rc::Rc,
-    sync::atomic::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +18,7 @@ use futures_util::{SinkExt, StreamExt as _};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{mpsc, watch},
-    task::LocalSet,
+    task::{AbortHandle, LocalSet},
     time::timeout,
 };
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
@@ -30,8 +32,8 @@ use crate::model::Update;
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may take to take something off its socket: long, since only its own place waits.
-const STUCK: Duration = Duration::from_secs(60);
+/// How long clients may take for what is queued when the daemon ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What the tracer's thread tells this one.
 #[derive(Debug)]
@@ -55,8 +57,31 @@ pub struct Settings {
 struct Room {
     hub: Hub,
     tracer: Status,
-    clients: usize,
+    guests: Vec<Guest>,
     began: Instant,
+}
+
+/// A client that is connected.
+struct Guest {
+    task: AbortHandle,
+    place: Rc<Place>,
+}
+
+/// What the room knows of a client.
+#[derive(Default)]
+struct Place {
+    /// Once it listens: how much it was not sent.
+    missed: RefCell<Option<Arc<AtomicU64>>>,
+}
+
+impl Place {
+    /// It was cut off and takes nothing off its socket.
+    fn is_stuck(&self) -> bool {
+        let missed = self.missed.borrow();
+        missed
+            .as_ref()
+            .is_some_and(|missed| missed.load(Ordering::Relaxed) > 0)
+    }
 }
 
 /// Serves until the tracer's side of `news` is dropped and every client has been told.
@@ -88,7 +113,7 @@ async fn run(
     let room = Rc::new(RefCell::new(Room {
         hub: Hub::default(),
         tracer: Status::default(),
-        clients: 0,
+        guests: Vec::new(),
         began: Instant::now(),
     }));
     let mut clients = tokio::task::JoinSet::new();
@@ -103,7 +128,10 @@ async fn run(
             Some(_) = clients.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    clients.spawn_local(client(stream, Rc::clone(&room), settings.clone()));
+                    let place = Rc::new(Place::default());
+                    let guest = client(stream, Rc::clone(&room), Rc::clone(&place), settings.clone());
+                    let task = clients.spawn_local(guest);
+                    room.borrow_mut().guests.push(Guest { task, place });
                 }
                 Err(error) => {
                     // Out of descriptors, or a client that left at once.
@@ -114,24 +142,31 @@ async fn run(
         }
     }
     room.borrow_mut().hub.end();
-    // Each has what was queued for it, or runs out of patience.
-    while clients.join_next().await.is_some() {}
+    // Each gets what was queued for it, but a stuck one keeps nobody.
+    let told = async { while clients.join_next().await.is_some() {} };
+    if timeout(FAREWELL, told).await.is_err() {
+        log::debug!("some clients were not told everything");
+    }
 }
 
 type Connection = Framed<UnixStream, LengthDelimitedCodec>;
 
-async fn client(stream: UnixStream, room: Rc<RefCell<Room>>, settings: watch::Receiver<Settings>) {
-    room.borrow_mut().clients += 1;
+async fn client(
+    stream: UnixStream,
+    room: Rc<RefCell<Room>>,
+    place: Rc<Place>,
+    settings: watch::Receiver<Settings>,
+) {
     let mut connection = Framed::new(stream, protocol::framing(protocol::MAX_REQUEST));
-    if let Err(error) = converse(&mut connection, &room, &settings).await {
+    if let Err(error) = converse(&mut connection, &room, &place, &settings).await {
         log::debug!("a client: {error:#}");
     }
-    room.borrow_mut().clients -= 1;
 }
 
 async fn converse(
     connection: &mut Connection,
     room: &RefCell<Room>,
+    place: &Place,
     settings: &watch::Receiver<Settings>,
 ) -> anyhow::Result<()> {
     let sees = match admitted(connection, room, settings)? {
@@ -163,6 +198,7 @@ async fn converse(
     match receive(connection).await {
         Ok(Request::Watch { all }) => {
             let subscription = room.borrow_mut().hub.subscribe(sees, all);
+            *place.missed.borrow_mut() = Some(Arc::clone(&subscription.missed));
             listen(connection, subscription).await
         }
         Ok(Request::Now) => {
@@ -201,7 +237,7 @@ fn admitted(
 ) -> anyhow::Result<Result<Sees, String>> {
     let peer = connection.get_ref().peer_cred().context("who it is")?;
     let settings = settings.borrow();
-    if room.borrow().clients > settings.max_clients {
+    if !room.borrow_mut().has_room(settings.max_clients) {
         return Ok(Err(format!(
             "there are {} clients already: end some of them, or raise max_clients",
             settings.max_clients
@@ -263,19 +299,27 @@ async fn send_all(
     frames: impl IntoIterator<Item = Bytes>,
 ) -> anyhow::Result<()> {
     for frame in frames {
-        within(connection.feed(frame)).await?;
+        connection.feed(frame).await?;
     }
-    within(SinkExt::<Bytes>::flush(connection)).await
-}
-
-async fn within(action: impl Future<Output = io::Result<()>>) -> anyhow::Result<()> {
-    timeout(STUCK, action)
-        .await
-        .context("it takes nothing off its socket")?
-        .context("writing to it")
+    // However long that takes: only its own place waits, and that is given away when it is needed.
+    SinkExt::<Bytes>::flush(connection).await?;
+    Ok(())
 }
 
 impl Room {
+    /// Whether there is room for one more, who is here already. One that was cut off and is stuck
+    /// makes room.
+    fn has_room(&mut self, max: usize) -> bool {
+        self.guests.retain(|guest| !guest.task.is_finished());
+        while self.guests.len() > max {
+            let Some(stuck) = self.guests.iter().position(|guest| guest.place.is_stuck()) else {
+                return false;
+            };
+            self.guests.remove(stuck).task.abort();
+        }
+        true
+    }
+
     fn status(&self) -> Status {
         let board = &self.hub.board;
         Status {
@@ -284,7 +328,11 @@ impl Room {
             closed: board.closed,
             updates: board.updates,
             gaps: board.gaps,
-            clients: self.clients as u64,
+            clients: self
+                .guests
+                .iter()
+                .filter(|guest| !guest.task.is_finished())
+                .count() as u64,
             cut_off: self.hub.cut_off,
             ..self.tracer.clone()
         }

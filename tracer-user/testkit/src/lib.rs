@@ -17,6 +17,7 @@ pub mod netns;
 pub mod procs;
 pub mod random;
 pub mod results;
+pub mod soak;
 pub mod sshd;
 pub mod stage;
 pub mod sys;

@@ -273,7 +273,7 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    fn new(seed: u64, number: u64) -> Self {
+    pub(crate) fn new(seed: u64, number: u64) -> Self {
         let mut rng = Rng::new(seed, number);
         let server = rng.pick(&[
             OpenSsh,
@@ -482,10 +482,10 @@ fn pause(milliseconds: u64) -> String {
 
 /// SplitMix64: small, and the same everywhere.
 #[derive(Debug)]
-struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    fn new(seed: u64, number: u64) -> Self {
+    pub(crate) fn new(seed: u64, number: u64) -> Self {
         let mut rng = Self(seed ^ number.wrapping_mul(0xA24B_AED4_963E_E407));
         // Neighbouring numbers must not begin alike.
         rng.next();
@@ -500,7 +500,7 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
