@@ -12,7 +12,7 @@ use tracer_ebpf::{Kind, Record, role};
 use super::{Why, live};
 use crate::{
     export::Lines,
-    model::{Finding, Model, SessionId, SessionView, Update},
+    model::{Finding, Model, SessionId, SessionView, Update, redact::Redactor},
     probe::{Road, Tracer},
 };
 
@@ -24,7 +24,10 @@ impl Why {
             grace: 0,
             ..self.trace.options(verbose)
         };
-        let mut look = Look::default();
+        let mut look = Look {
+            redactor: self.trace.redactor()?,
+            ..Look::default()
+        };
         live::runtime()?.block_on(async {
             Tracer::open(&options)?
                 .run(&mut look, live::stop(None)?)
@@ -102,6 +105,7 @@ impl Target {
 /// Looks once: the snapshot, and one scan for holders.
 #[derive(Default)]
 struct Look {
+    redactor: Redactor,
     model: Model,
     updates: Vec<Update>,
     /// Members and holders of each session.
@@ -173,6 +177,7 @@ impl Look {
 
 impl Road for Look {
     fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let bytes = self.redactor.apply(bytes);
         let record = Record::decode(bytes).context("a record that this version does not know")?;
         match record {
             Record::Process(process) if process.session != 0 => {
