@@ -15,7 +15,7 @@ use tracer_ebpf::{Kind, Record};
 use super::{Print, Trace};
 use crate::{
     export::Lines,
-    model::{Model, Update},
+    model::{Model, Update, redact::Redactor},
     probe::{Road, Tracer},
     store::recording::Writer,
 };
@@ -58,6 +58,7 @@ impl Screen {
 }
 
 struct Live {
+    redactor: Redactor,
     screen: Screen,
     recording: Option<Writer>,
     until_idle: bool,
@@ -65,6 +66,7 @@ struct Live {
 
 impl Road for Live {
     fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let bytes = self.redactor.apply(bytes);
         let record = Record::decode(bytes).context(
             "a record that this version does not know: the programs and the binary differ",
         )?;
@@ -119,6 +121,7 @@ pub fn run(
             .map(|path| Writer::create(path).with_context(|| path.display().to_string()))
             .transpose()?;
         let mut live = Live {
+            redactor: trace.redactor()?,
             screen: Screen::new(print),
             recording,
             until_idle: end.until_idle,

@@ -7,13 +7,14 @@ use tracer_ebpf::{Kind, Record, role};
 
 use super::{Trace, live, why::Target};
 use crate::{
-    model::{Finding, Model, SessionId, SessionView, Update},
+    model::{Finding, Model, SessionId, SessionView, Update, redact::Redactor},
     probe::{Options, Road, Tracer},
 };
 
 /// See the module.
 #[derive(Default)]
 pub struct Look {
+    redactor: Redactor,
     pub model: Model,
     pub updates: Vec<Update>,
     /// Members and holders of each session.
@@ -33,7 +34,10 @@ impl Look {
             grace: 0,
             ..trace.options(verbose)
         };
-        let mut look = Self::default();
+        let mut look = Self {
+            redactor: trace.redactor()?,
+            ..Self::default()
+        };
         live::runtime()?.block_on(async {
             Tracer::open(&options)?
                 .run(&mut look, live::stop(None)?)
@@ -101,6 +105,7 @@ impl Look {
 
 impl Road for Look {
     fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let bytes = self.redactor.apply(bytes);
         let record = Record::decode(bytes).context("a record that this version does not know")?;
         match record {
             Record::Process(process) if process.session != 0 => {

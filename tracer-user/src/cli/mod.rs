@@ -18,7 +18,10 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use self::attach::Attach;
-use crate::probe::{Backend, Options};
+use crate::{
+    model::redact::{Capture, Redactor},
+    probe::{Backend, Options},
+};
 
 /// Did the last byte of an SSH session make it to the client, and which process keeps a finished
 /// session open?
@@ -77,6 +80,9 @@ pub struct Trace {
     /// Size of the ring buffer, a power of two from 4096 [default: 8388608]
     #[arg(long, value_name = "BYTES", value_parser = ring)]
     ring: Option<u32>,
+    /// How much of each command's arguments is kept, in recordings too [default: redacted]
+    #[arg(long, value_enum, value_name = "HOW")]
+    capture_argv: Option<Capture>,
 }
 
 /// What to print.
@@ -268,6 +274,7 @@ impl Trace {
         self.backend.is_some()
             || self.grace.is_some()
             || self.ring.is_some()
+            || self.capture_argv.is_some()
             || !self.server.is_empty()
     }
 
@@ -280,6 +287,10 @@ impl Trace {
             verbose,
             pins: None,
         }
+    }
+
+    fn redactor(&self) -> anyhow::Result<Redactor> {
+        Ok(Redactor::new(self.capture_argv.unwrap_or_default(), [])?)
     }
 }
 

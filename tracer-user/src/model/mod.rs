@@ -13,6 +13,7 @@ pub(crate) mod message;
 mod orphan;
 mod peers;
 mod records;
+pub mod redact;
 mod session;
 mod settle;
 mod size;
