@@ -76,6 +76,12 @@ macro_rules! records {
             pub const fn header(&self) -> &'a Header {
                 match self { $(Self::$kind(r) => &r.header),+ }
             }
+
+            /// The bytes that were decoded.
+            #[must_use]
+            pub fn bytes(&self) -> &'a [u8] {
+                match self { $(Self::$kind(r) => r.as_bytes()),+ }
+            }
         }
     };
 }
@@ -123,6 +129,9 @@ records! {
     Socket = 41 => Socket,
     /// User space: the control group of a holder.
     Cgroup = 42 => Cgroup,
+    /// User space: how many other sessions a session's connection carries. Only among the records of
+    /// one session that are kept apart from the others'.
+    Company = 43 => Company,
 }
 
 /// Begins every record.
@@ -701,6 +710,20 @@ pub struct Cgroup {
     pub path: [u8; CGROUP_LEN],
 }
 
+/// See [`Kind::Company`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Company {
+    /// Time and kind.
+    pub header: Header,
+    /// The session.
+    pub session: u64,
+    /// How many others.
+    pub others: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
 /// See [`Kind::Socket`]. The kernel side writes it to the iterator's output.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -770,7 +793,8 @@ impl_body!(
     Scan,
     Holder,
     Socket,
-    Cgroup
+    Cgroup,
+    Company
 );
 
 const _: () = {

@@ -2,8 +2,8 @@
 //! one of a flood is.
 
 use tracer_ebpf::{
-    Cgroup, Chld, Conn, ConnId, Counters, Exec, Exit, Fork, Holder, Kind, Loss, Passed, Proc,
-    Progress, Scan, SessionStart, Signal, Socket, Start, Stream, StreamEnds, StreamNow, User,
+    Cgroup, Chld, Company, Conn, ConnId, Counters, Exec, Exit, Fork, Holder, Kind, Loss, Passed,
+    Proc, Progress, Scan, SessionStart, Signal, Socket, Start, Stream, StreamEnds, StreamNow, User,
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
@@ -36,6 +36,7 @@ pub fn walk(pen: &mut impl Pen, kind: Kind, bytes: &mut [u8]) {
         Kind::Socket => socket(pen, of(bytes)),
         Kind::Passed => passed(pen, of(bytes)),
         Kind::Cgroup => cgroup(pen, of(bytes)),
+        Kind::Company => company(pen, of(bytes)),
         Kind::Tick | Kind::Ready => {}
     }
 }
@@ -226,6 +227,11 @@ fn passed(pen: &mut impl Pen, r: &mut Passed) {
     pen.text(&mut r.comm);
 }
 
+fn company(pen: &mut impl Pen, r: &mut Company) {
+    pen.session(&mut r.session);
+    pen.short(&mut r.others);
+}
+
 fn cgroup(pen: &mut impl Pen, r: &mut Cgroup) {
     pen.proc(&mut r.proc);
     pen.word(&mut r.len);
@@ -330,6 +336,10 @@ pub fn next(how: Next, kind: Kind, bytes: &mut [u8]) {
         (Kind::Passed, Next::Process | Next::Child) => {
             let r: &mut Passed = of(bytes);
             r.proc = later(r.proc);
+        }
+        (Kind::Company, _) => {
+            let r: &mut Company = of(bytes);
+            r.session = other(r.session);
         }
         (Kind::Cgroup, _) => {
             let r: &mut Cgroup = of(bytes);

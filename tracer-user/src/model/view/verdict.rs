@@ -127,6 +127,8 @@ pub enum GapReason {
     Unaccounted,
     /// There are more sessions than are kept.
     TooMany,
+    /// Tracing ended while the session was open, and nobody went on where it had come to.
+    Interrupted,
 }
 
 impl GapReason {
@@ -141,6 +143,7 @@ impl GapReason {
             Self::NotAcknowledged => "not_acknowledged",
             Self::Unaccounted => "unaccounted",
             Self::TooMany => "too_many_sessions",
+            Self::Interrupted => "interrupted",
         }
     }
 }
