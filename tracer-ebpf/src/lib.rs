@@ -79,6 +79,12 @@ macro_rules! records {
             pub const fn header(&self) -> &'a Header {
                 match self { $(Self::$kind(r) => &r.header),+ }
             }
+
+            /// The bytes that were decoded.
+            #[must_use]
+            pub fn bytes(&self) -> &'a [u8] {
+                match self { $(Self::$kind(r) => r.as_bytes()),+ }
+            }
         }
     };
 }
@@ -130,6 +136,9 @@ records! {
     Resume = 43 => Resume,
     /// User space: a session that was open when the tracer went is no more.
     Gone = 44 => Gone,
+    /// User space: how many other sessions a session's connection carries. Only among the records of
+    /// one session that are kept apart from the others'.
+    Company = 45 => Company,
 }
 
 /// Begins every record.
@@ -744,6 +753,20 @@ pub struct Cgroup {
     pub path: [u8; CGROUP_LEN],
 }
 
+/// See [`Kind::Company`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Company {
+    /// Time and kind.
+    pub header: Header,
+    /// The session.
+    pub session: u64,
+    /// How many others.
+    pub others: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
 /// See [`Kind::Socket`]. The kernel side writes it to the iterator's output.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -815,7 +838,8 @@ impl_body!(
     Socket,
     Cgroup,
     Resume,
-    Gone
+    Gone,
+    Company
 );
 
 const _: () = {

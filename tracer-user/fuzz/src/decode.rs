@@ -4,8 +4,6 @@ use lastbyte::store::recording::{Error, FORMAT_VERSION, Reader, Writer};
 use tracer_ebpf::{ABI_VERSION, Record};
 use zerocopy::IntoBytes;
 
-use super::record_bytes;
-
 /// Heap for reading: a frame, and what the writer that is compared with buffers.
 const HEAP: usize = 256 << 10;
 /// Heap for each byte of input: it is copied into frames, read and written again, in buffers that
@@ -71,7 +69,7 @@ fn recording(input: &[u8]) {
     loop {
         match reader.next() {
             Ok(Some(record)) => writer
-                .append(record_bytes(&record))
+                .append(record.bytes())
                 .expect("a record that was read"),
             Ok(None) => break,
             Err(Error::Truncated { at } | Error::Corrupt { at, .. }) => {

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     access::Sees,
@@ -112,15 +112,20 @@ impl Hub {
 impl Listener {
     /// True when it is cut off by this.
     fn offer(&mut self, frame: &Bytes) -> bool {
-        let queued = match &self.queue {
-            Some(queue) => queue.try_send(frame.clone()).is_ok(),
-            None => false,
-        };
-        if queued {
+        let Some(queue) = &self.queue else {
+            self.missed.fetch_add(1, Ordering::Relaxed);
             return false;
+        };
+        match queue.try_send(frame.clone()) {
+            Ok(()) => false,
+            // It left by itself.
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(_)) => {
+                self.missed.fetch_add(1, Ordering::Relaxed);
+                self.queue = None;
+                true
+            }
         }
-        self.missed.fetch_add(1, Ordering::Relaxed);
-        self.queue.take().is_some()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::unix::{
-        fs::{DirBuilderExt as _, PermissionsExt as _, chown},
+        fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _, chown},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
@@ -67,6 +67,12 @@ impl Socket {
 /// Removes a socket that nobody listens on any more.
 fn remove_stale(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
+    // Connecting to any other file is refused as well.
+    let is_other = |meta: fs::Metadata| !meta.file_type().is_socket();
+    anyhow::ensure!(
+        !path.symlink_metadata().is_ok_and(is_other),
+        "{shown} is in the way: it is no socket"
+    );
     match UnixStream::connect(path) {
         Ok(_) => anyhow::bail!("a daemon listens on {shown} already: end it first"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

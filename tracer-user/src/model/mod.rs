@@ -4,6 +4,7 @@
 //! What happened is noted as it arrives; conclusions are drawn at a [`Record::Tick`], when
 //! everything that happened before is known.
 
+mod audience;
 mod container;
 mod delivery;
 mod escape;
@@ -28,7 +29,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use tracer_ebpf::{Exec, Record, Start, backend};
 
-pub use self::{container::Container, escape::Visible, size::Size, view::*};
+pub use self::{audience::Audience, container::Container, escape::Visible, size::Size, view::*};
 use self::{
     orphan::Scan,
     peers::{Conns, Servers},
@@ -109,19 +110,12 @@ impl Model {
             Record::Exec(it) => self.exec(it, out),
             Record::Exit(it) => self.exit(it, out),
             Record::SessionStart(it) => self.session_start(it, out),
-            Record::Chld(it) => self.on(it.session, |session| session.chld(it)),
-            Record::Signal(it) => {
-                for id in self.servers.sessions(it.target).to_vec() {
-                    self.on(id, |session| session.server_signal(it));
-                }
-            }
+            Record::Chld(it) => self.each(&record, |session| session.chld(it)),
+            Record::Signal(it) => self.each(&record, |session| session.server_signal(it)),
             Record::Stream(it) => self.stream(it, out),
-            Record::Conn(it) => {
-                for id in self.conns.sessions(it.conn.sock).to_vec() {
-                    self.on(id, |session| session.conn(it));
-                }
-            }
-            Record::Passed(it) => self.on(it.session, |session| session.handovers.add(it)),
+            Record::Conn(it) => self.each(&record, |session| session.conn(it)),
+            Record::Passed(it) => self.each(&record, |session| session.handovers.add(it)),
+            Record::Company(it) => self.each(&record, |session| session.company = it.others),
             Record::ScanBegin(it) => self.scan_begin(it.header.time),
             Record::Holder(it) => self.holder(it),
             Record::Socket(it) => self.socket(it),

@@ -1,6 +1,6 @@
 //! Who keeps a session open after its leader: when to look, and what the look told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tracer_ebpf::{COMM_LEN, Cgroup, Holder, Proc, Socket, via};
 
@@ -139,6 +139,8 @@ struct Copies {
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     copies: BTreeMap<u64, Copies>,
+    /// Whose ends a process has.
+    by_proc: HashMap<Proc, BTreeSet<u64>>,
     /// How many there are of all sessions.
     all_copies: usize,
     /// Arguments of processes that are no members, told during the scan.
@@ -152,6 +154,7 @@ impl Scan {
     pub fn of(sessions: impl Iterator<Item = u64>) -> Self {
         Self {
             copies: sessions.map(|id| (id, Copies::default())).collect(),
+            by_proc: HashMap::new(),
             all_copies: 0,
             strangers: BTreeMap::new(),
             containers: BTreeMap::new(),
@@ -166,10 +169,27 @@ impl Scan {
             if copies.found.len() < MAX_COPIES && self.all_copies < MAX_ALL_COPIES {
                 self.all_copies += 1;
                 copies.found.push(copy);
+                let sessions = self.by_proc.entry(record.proc).or_default();
+                sessions.insert(record.session);
             } else {
                 copies.cut = true;
             }
         }
+    }
+
+    /// The sessions that it is made for.
+    pub fn sessions(&self) -> impl Iterator<Item = u64> {
+        self.copies.keys().copied()
+    }
+
+    /// Whether it is made for a session.
+    pub fn is_for(&self, session: u64) -> bool {
+        self.copies.contains_key(&session)
+    }
+
+    /// Sessions whose ends a process was found to have.
+    pub fn held_by(&self, proc: Proc) -> impl Iterator<Item = u64> {
+        self.by_proc.get(&proc).into_iter().flatten().copied()
     }
 
     pub fn socket(&mut self, record: &Socket) {

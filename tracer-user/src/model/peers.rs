@@ -92,10 +92,20 @@ impl Servers {
         }
     }
 
+    /// The process that forked it, as far as known.
+    pub fn parent(&self, proc: Proc) -> Option<u32> {
+        let server = self.by_pid.get(&proc.pid)?;
+        Some(server.parent).filter(|pid| *pid != 0)
+    }
+
+    /// The name that it had when it became one.
+    pub fn name(&self, proc: Proc) -> Option<[u8; COMM_LEN]> {
+        let server = self.by_pid.get(&proc.pid)?;
+        same(server.start, proc.start).then_some(server.comm)
+    }
+
     pub fn is_server(&self, proc: Proc) -> bool {
-        self.by_pid
-            .get(&proc.pid)
-            .is_some_and(|server| same(server.start, proc.start))
+        self.name(proc).is_some()
     }
 
     fn add(&mut self, proc: Proc, parent: u32, comm: [u8; COMM_LEN], confirmed: bool) {

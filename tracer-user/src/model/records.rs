@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 
-use tracer_ebpf::{Exec, Exit, Fork, Loss, Resume, SessionStart, edge, loss, role};
+use tracer_ebpf::{Exec, Exit, Fork, Loss, Record, Resume, SessionStart, edge, loss, role};
 
 use super::{
     ExitStatus, Gap, GapReason, Model, Process, SessionId, Slot, StreamNews, Update, Visible,
@@ -94,7 +94,9 @@ impl Model {
             return;
         }
         for session in self.sessions.values_mut() {
-            session.user(uid, &name);
+            if session.is_nameless(uid) {
+                session.named(&name);
+            }
         }
         self.users.insert(uid, name);
     }
@@ -266,11 +268,7 @@ impl Model {
 
     /// Keeps scraps of a session whose start is missing, until it is clear whether it was lost.
     pub(super) fn stub(&mut self, id: u64, time: u64, out: &mut Vec<Update>) {
-        if id == 0
-            || self.sessions.contains_key(&id)
-            || self.over.contains(&id)
-            || !self.has_room(id, time, out)
-        {
+        if !self.is_new(id) || !self.has_room(id, time, out) {
             return;
         }
         self.sessions
@@ -292,6 +290,13 @@ impl Model {
             ),
         }));
         false
+    }
+
+    /// Does something to each session that a record is about.
+    pub(super) fn each(&mut self, record: &Record<'_>, action: impl Fn(&mut Session)) {
+        for id in self.audience(record).iter() {
+            self.on(id, &action);
+        }
     }
 
     /// Does something to a session and remembers to see to it.

@@ -61,6 +61,8 @@ pub(super) struct Session {
     pub leader: Proc,
     pub server: Proc,
     pub conn: ConnId,
+    /// Sessions on its connection that are not told of here.
+    pub company: u32,
     pub delivery: Delivery,
     pub tree: Tree,
     pub streams: [Option<Stream>; STREAMS],
@@ -180,6 +182,7 @@ impl Session {
             leader,
             server: Proc::default(),
             conn: ConnId::default(),
+            company: 0,
             delivery: Delivery::default(),
             tree,
             streams: [None, None, None],

@@ -1,9 +1,7 @@
 //! What a tick decides: everything that happened before it is known by then.
 
 use super::{
-    Env,
-    escape::Visible,
-    message, orphan,
+    Env, message, orphan,
     session::Session,
     stream::{Close, Stream},
     verdict,
@@ -331,11 +329,9 @@ impl Session {
         out.push(Update::Forget { session: id });
     }
 
-    /// Replaces what is not known of a user.
-    pub fn user(&mut self, uid: u32, name: &Visible) {
-        if self.view.uid == Some(uid) && self.view.user.is_none() {
-            self.named(name);
-        }
+    /// Whether it is of this user, whose name it does not have.
+    pub fn is_nameless(&self, uid: u32) -> bool {
+        self.view.uid == Some(uid) && self.view.user.is_none()
     }
 }
 

@@ -16,8 +16,8 @@ impl Model {
         if !self.ready {
             return;
         }
-        let mut due = std::mem::take(&mut self.touched);
-        due.extend(self.timers.range(..=(now, u64::MAX)).map(|(_, id)| *id));
+        let due = self.due(now);
+        self.touched.clear();
         for id in due {
             self.settle(id, now, out);
         }
@@ -40,8 +40,8 @@ impl Model {
         }
         let mut next = Next::default();
         let over = session.settle(now, &self.env, &mut next, out);
-        let last = self.conns.sessions(session.conn.sock) == [id];
-        if over && !session.lingers(last, now, &self.env, &mut next) {
+        let alone = session.company == 0 && self.conns.sessions(session.conn.sock) == [id];
+        if over && !session.lingers(alone, now, &self.env, &mut next) {
             self.end(id, now, out);
             return;
         }
@@ -85,11 +85,7 @@ impl Model {
 
     pub(super) fn scan_begin(&mut self, now: u64) {
         self.wanted.clear();
-        let joining = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.watch.joins(now));
-        self.scan = Some(Scan::of(joining.map(|(id, _)| *id)));
+        self.scan = Some(Scan::of(self.joining(now)));
     }
 
     pub(super) fn holder(&mut self, record: &Holder) {

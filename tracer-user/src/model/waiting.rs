@@ -142,6 +142,14 @@ impl Session {
     }
 }
 
+/// Whether a socket may tell what the connection of a session stays open for; `monitor` is the parent of
+/// the session's server, where known. See [`looked`].
+pub(super) fn concerns(session: &Session, socket: &Socket, monitor: Option<u32>) -> bool {
+    let of_server = socket.proc.pid == session.server.pid
+        || monitor.is_none_or(|monitor| socket.proc.pid == monitor);
+    session.linger.is_pending() && (of_server || X11_PORTS.contains(&socket.conn.peer_port))
+}
+
 /// Draws conclusions from a scan for a session that is kept.
 pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Update>) {
     session.watch.due = Some(look.now.saturating_add(RESCAN));

@@ -11,10 +11,7 @@ use tracer_ebpf::Layout;
 
 use crate::{
     ONE_AT_A_TIME, corpus,
-    fuzz::{
-        record_bytes,
-        story::{self, Author},
-    },
+    fuzz::story::{self, Author},
 };
 
 const GOLDEN: [&str; 3] = ["ordinary", "orphaned", "truncated"];
@@ -30,7 +27,7 @@ fn retold(name: &str) -> (Vec<u8>, BTreeSet<&'static str>) {
     let mut reader = Reader::new(&file[..]).expect("a recording");
     let (mut author, mut model, mut updates) = (Author::new(), Model::new(), Vec::new());
     while let Some(record) = reader.next().expect("a whole recording") {
-        author.write(&record, record_bytes(&record));
+        author.write(&record, record.bytes());
         model.apply(record, &mut updates);
     }
     (author.finish(), words(&updates))
@@ -131,7 +128,7 @@ fn kinds(name: &str) -> Vec<u8> {
     while let Some(record) = reader.next().expect("a whole recording") {
         if seen.insert(record.header().kind) {
             out.extend(record.header().size.to_le_bytes());
-            out.extend(record_bytes(&record));
+            out.extend(record.bytes());
         }
     }
     out

@@ -2,8 +2,9 @@
 //! one of a flood is.
 
 use tracer_ebpf::{
-    Cgroup, Chld, Conn, ConnId, Counters, Exec, Exit, Fork, Holder, Kind, Loss, Passed, Proc,
-    Progress, Scan, SessionStart, Signal, Socket, Start, Stream, StreamEnds, StreamNow, User,
+    Cgroup, Chld, Company, Conn, ConnId, Counters, Exec, Exit, Fork, Gone, Holder, Kind, Loss,
+    Passed, Proc, Progress, Resume, Scan, SessionStart, Signal, Socket, Start, Stream, StreamEnds,
+    StreamNow, User,
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
@@ -36,6 +37,9 @@ pub fn walk(pen: &mut impl Pen, kind: Kind, bytes: &mut [u8]) {
         Kind::Socket => socket(pen, of(bytes)),
         Kind::Passed => passed(pen, of(bytes)),
         Kind::Cgroup => cgroup(pen, of(bytes)),
+        Kind::Company => company(pen, of(bytes)),
+        Kind::Resume => resume(pen, of(bytes)),
+        Kind::Gone => gone(pen, of(bytes)),
         Kind::Tick | Kind::Ready => {}
     }
 }
@@ -226,6 +230,20 @@ fn passed(pen: &mut impl Pen, r: &mut Passed) {
     pen.text(&mut r.comm);
 }
 
+fn company(pen: &mut impl Pen, r: &mut Company) {
+    pen.session(&mut r.session);
+    pen.short(&mut r.others);
+}
+
+fn resume(pen: &mut impl Pen, r: &mut Resume) {
+    pen.moment(&mut r.since);
+    pen.short(&mut r.complete);
+}
+
+fn gone(pen: &mut impl Pen, r: &mut Gone) {
+    pen.session(&mut r.session);
+}
+
 fn cgroup(pen: &mut impl Pen, r: &mut Cgroup) {
     pen.proc(&mut r.proc);
     pen.word(&mut r.len);
@@ -331,6 +349,14 @@ pub fn next(how: Next, kind: Kind, bytes: &mut [u8]) {
             let r: &mut Passed = of(bytes);
             r.proc = later(r.proc);
         }
+        (Kind::Company, _) => {
+            let r: &mut Company = of(bytes);
+            r.session = other(r.session);
+        }
+        (Kind::Gone, _) => {
+            let r: &mut Gone = of(bytes);
+            r.session = other(r.session);
+        }
         (Kind::Cgroup, _) => {
             let r: &mut Cgroup = of(bytes);
             r.proc = later(r.proc);
@@ -346,6 +372,7 @@ pub fn next(how: Next, kind: Kind, bytes: &mut [u8]) {
             | Kind::Tick
             | Kind::Ready
             | Kind::Loss
+            | Kind::Resume
             | Kind::ScanBegin
             | Kind::ScanEnd,
             _,

@@ -127,7 +127,7 @@ pub enum GapReason {
     Unaccounted,
     /// There are more sessions than are kept.
     TooMany,
-    /// No tracer ran for a while.
+    /// No tracer ran for a while, or none went on where it had come to.
     Interrupted,
 }
 

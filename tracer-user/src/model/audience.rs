@@ -1,0 +1,204 @@
+//! Which sessions a record is about: the one place where that is decided, for the model itself and for
+//! whoever keeps the records of each session apart.
+
+use tracer_ebpf::{COMM_LEN, Exec, Exit, Proc, Record, Socket, edge, role};
+
+use super::{Model, SessionId, waiting};
+
+/// The sessions that a record is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// None.
+    Nobody,
+    /// This.
+    One(SessionId),
+    /// These, ascending.
+    Several(Vec<SessionId>),
+    /// Every one, and those to come: it is about the tracing itself.
+    Everyone,
+}
+
+impl Audience {
+    /// The sessions that are known by id.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
+        self.ids().iter().map(|id| id.0)
+    }
+
+    /// The sessions that are known by id: none when it is about every one.
+    #[must_use]
+    pub fn ids(&self) -> &[SessionId] {
+        match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Several(ids) => ids,
+            Self::Nobody | Self::Everyone => &[],
+        }
+    }
+}
+
+impl FromIterator<u64> for Audience {
+    fn from_iter<T: IntoIterator<Item = u64>>(ids: T) -> Self {
+        let mut ids: Vec<SessionId> = ids.into_iter().map(SessionId).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        match ids[..] {
+            [] => Self::Nobody,
+            [id] => Self::One(id),
+            _ => Self::Several(ids),
+        }
+    }
+}
+
+impl Model {
+    /// The sessions that a record is about, the next to be applied. A tick is about those that it
+    /// settles. What a scan tells of processes is about the sessions that they were found to hold: ask
+    /// before the scan's end is applied.
+    #[must_use]
+    pub fn audience(&self, record: &Record<'_>) -> Audience {
+        match record {
+            Record::Start(_) | Record::Ready(_) | Record::Resume(_) | Record::Loss(_) => {
+                Audience::Everyone
+            }
+            Record::Tick(it) => self.due(it.header.time).into_iter().collect(),
+            Record::User(it) => {
+                let nameless = |id: &u64| self.sessions[id].is_nameless(it.uid);
+                self.sessions.keys().copied().filter(nameless).collect()
+            }
+            Record::Fork(it) => self.tagged(it.session),
+            Record::Exec(it) => self.tagged(it.session),
+            Record::Process(it) => match &self.scan {
+                Some(scan) => scan.held_by(it.proc).collect(),
+                None => self.early(it),
+            },
+            Record::Exit(it) => self.exiting(it),
+            Record::SessionStart(it) => self.beginning(it.session),
+            Record::Chld(it) => self.tagged(it.session),
+            Record::Signal(it) => self.servers.sessions(it.target).iter().copied().collect(),
+            Record::Stream(it) if it.edge == edge::SAMPLE => self.tagged(it.session),
+            Record::Stream(it) => self.beginning(it.session),
+            Record::Conn(it) => {
+                let sessions = self.conns.sessions(it.conn.sock);
+                sessions.iter().copied().collect()
+            }
+            Record::Passed(it) => self.tagged(it.session),
+            Record::Company(it) => self.tagged(it.session),
+            Record::Gone(it) => self.tagged(it.session),
+            Record::ScanBegin(it) => self.joining(it.header.time).collect(),
+            Record::Holder(it) => match &self.scan {
+                Some(scan) if scan.is_for(it.session) => Audience::One(SessionId(it.session)),
+                _ => Audience::Nobody,
+            },
+            Record::Cgroup(it) => {
+                let scan = self.scan.iter();
+                scan.flat_map(|scan| scan.held_by(it.proc)).collect()
+            }
+            Record::Socket(it) => self.connected(it),
+            Record::ScanEnd(_) => {
+                let scan = self.scan.iter();
+                scan.flat_map(|scan| scan.sessions()).collect()
+            }
+        }
+    }
+
+    /// Whether a session is open, be it told of yet or not.
+    #[must_use]
+    pub fn is_open(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session.0)
+    }
+
+    /// When a session wants to be seen to though nothing may happen to it by then, ns of
+    /// `CLOCK_BOOTTIME`; `None` also when that is only to ask for a look at its holders.
+    #[must_use]
+    pub fn due_of(&self, session: SessionId) -> Option<u64> {
+        let session = self.sessions.get(&session.0)?;
+        session
+            .timer
+            .filter(|timer| session.watch.due != Some(*timer))
+    }
+
+    /// How many other sessions the connection of a session carries.
+    #[must_use]
+    pub fn company(&self, session: SessionId) -> u32 {
+        let Some(session) = self.sessions.get(&session.0) else {
+            return 0;
+        };
+        let id = session.view.id.0;
+        let here = self.conns.sessions(session.conn.sock);
+        let others = here.iter().filter(|other| **other != id).count();
+        session.company.saturating_add(others as u32)
+    }
+
+    /// The name that a process had when it became a server; `None` when it is none.
+    #[must_use]
+    pub fn server_name(&self, proc: Proc) -> Option<[u8; COMM_LEN]> {
+        self.servers.name(proc)
+    }
+
+    /// Sessions to be seen to at a tick.
+    pub(super) fn due(&self, now: u64) -> Vec<u64> {
+        if !self.ready {
+            return Vec::new();
+        }
+        let timers = self.timers.range(..=(now, u64::MAX)).map(|(_, id)| *id);
+        let mut due: Vec<u64> = self.touched.iter().copied().chain(timers).collect();
+        due.sort_unstable();
+        due.dedup();
+        due
+    }
+
+    /// Sessions that a scan that begins now serves.
+    pub(super) fn joining(&self, now: u64) -> impl Iterator<Item = u64> {
+        let joining = self.sessions.iter();
+        let joining = joining.filter(move |(_, session)| session.watch.joins(now));
+        joining.map(|(id, _)| *id)
+    }
+
+    /// Whether the next record of a session would be its first.
+    pub(super) fn is_new(&self, id: u64) -> bool {
+        id != 0 && !self.sessions.contains_key(&id) && !self.over.contains(&id)
+    }
+
+    fn tagged(&self, id: u64) -> Audience {
+        match self.sessions.contains_key(&id) {
+            true => Audience::One(SessionId(id)),
+            false => Audience::Nobody,
+        }
+    }
+
+    fn beginning(&self, id: u64) -> Audience {
+        match self.is_new(id) {
+            true => Audience::One(SessionId(id)),
+            false => self.tagged(id),
+        }
+    }
+
+    /// A process of the start-up snapshot may be told of before its session.
+    fn early(&self, record: &Exec) -> Audience {
+        match self.ready {
+            true => self.tagged(record.session),
+            false => self.beginning(record.session),
+        }
+    }
+
+    fn exiting(&self, record: &Exit) -> Audience {
+        let own = match record.flags & role::LEADER {
+            0 => self.tagged(record.session),
+            _ => self.beginning(record.session),
+        };
+        match self.servers.sessions(record.proc) {
+            [] => own,
+            served => served.iter().copied().chain(own.iter()).collect(),
+        }
+    }
+
+    fn connected(&self, record: &Socket) -> Audience {
+        let carried = self.conns.sessions(record.conn.sock).iter().copied();
+        let scan = self.scan.iter().flat_map(|scan| scan.sessions());
+        let looking = scan.filter(|id| {
+            let session = self.sessions.get(id);
+            session.is_some_and(|session| {
+                waiting::concerns(session, record, self.servers.parent(session.server))
+            })
+        });
+        carried.chain(looking).collect()
+    }
+}

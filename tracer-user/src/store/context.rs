@@ -1,0 +1,67 @@
+//! What the records of every session begin with: what was told before it.
+
+use std::collections::HashMap;
+
+use tracer_ebpf::{Proc, Record, SessionStart};
+use zerocopy::IntoBytes as _;
+
+use super::{log::fork_of_server, records};
+use crate::model::{Model, SessionId};
+
+/// Most users whose names are kept.
+const MAX_USERS: usize = 65_536;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    start: Vec<u8>,
+    ready: Vec<u8>,
+    /// When records were lost last, and the record that tells so.
+    loss: (u64, Vec<u8>),
+    users: HashMap<u32, Box<[u8]>>,
+}
+
+impl Context {
+    /// Takes in what may be told before a session.
+    pub fn note(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Start(_) => {
+                self.start = record.bytes().to_vec();
+                self.ready.clear();
+            }
+            Record::Ready(_) => self.ready = record.bytes().to_vec(),
+            Record::Loss(it) => self.loss = (it.header.time, record.bytes().to_vec()),
+            Record::User(it)
+                if self.users.len() < MAX_USERS || self.users.contains_key(&it.uid) =>
+            {
+                self.users.insert(it.uid, record.bytes().into());
+            }
+            _ => {}
+        }
+    }
+
+    /// What the records of a session begin with.
+    pub fn of(&self, id: SessionId) -> impl Iterator<Item = &[u8]> {
+        // What was lost before its leader was there cannot have been about it.
+        let leader_ms = id.0 >> 22;
+        let (lost, loss) = &self.loss;
+        let loss = (lost / 1_000_000 >= leader_ms).then_some(loss.as_slice());
+        [self.start.as_slice(), &self.ready]
+            .into_iter()
+            .chain(loss)
+            .flat_map(records::split)
+    }
+
+    /// What comes before the record that a session starts with.
+    pub fn of_start(&self, start: &SessionStart, model: &Model) -> Vec<Vec<u8>> {
+        let name = |leader: Proc| model.server_name(leader);
+        let fork = name(start.leader).filter(|_| start.leader.pid != 0);
+        let fork = fork.map(|comm| {
+            fork_of_server(start.leader, comm, start.header.time)
+                .as_bytes()
+                .to_vec()
+        });
+        let user = self.users.get(&start.uid).map(|user| user.to_vec());
+        fork.into_iter().chain(user).collect()
+    }
+}

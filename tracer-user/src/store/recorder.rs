@@ -1,0 +1,456 @@
+//! The tracer's half of the flight recorder: sorts the records of the road by session and hands them to
+//! the writer, without ever waiting for it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tracer_ebpf::{Holder, Proc, Record, SessionStart, Start, Tick};
+
+use super::{
+    Health, Left, LeftSession, Policy,
+    context::Context,
+    database::Database,
+    log::Log,
+    pending::{Change, Key, Pending, Run},
+    writer::{Writer, wall},
+};
+use crate::model::{Audience, Finding, Kind, Model, SessionId, SessionView, Started, Update};
+
+/// What tells nothing new waits so long until it is handed over, ns of the road.
+const QUIET: u64 = 10_000_000_000;
+/// Bytes of one scan that are looked at.
+const MAX_SCAN: usize = 64 << 20;
+
+/// Where and how much to keep.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The state directory.
+    pub directory: PathBuf,
+    /// How much.
+    pub policy: Policy,
+    /// The machine's boot (/proc/sys/kernel/random/boot_id).
+    pub boot: String,
+}
+
+/// Keeps what is on the road.
+///
+/// For each record: [`record`](Self::record) before the model takes it in, [`update`](Self::update) for
+/// each update that comes of it, and after a tick [`tick`](Self::tick).
+#[derive(Debug)]
+pub struct Recorder {
+    pending: Arc<Pending>,
+    writer: Option<JoinHandle<()>>,
+    boot: String,
+    context: Context,
+    wall_offset: u64,
+    logs: HashMap<SessionId, Log>,
+    /// Those that have not been told of: nothing of them is kept yet.
+    untold: HashSet<SessionId>,
+    found: i64,
+    /// Sessions of another recorder that nobody went on with so far.
+    left: Vec<i64>,
+    /// Records of the scan under way.
+    scan: Vec<u8>,
+    ticking: Option<Ticking>,
+    swept: u64,
+    /// How far the caller had come when that was handed over last.
+    progress: Option<u64>,
+}
+
+/// A tick that is being applied.
+#[derive(Debug)]
+struct Ticking {
+    tick: Tick,
+    /// The sessions that it is about: how many others their connection carried before, and for when
+    /// they had asked to be seen to.
+    about: Vec<(SessionId, u32, Option<u64>)>,
+    /// Sessions that it closed, and their connections.
+    closed: Vec<(SessionId, u64)>,
+}
+
+impl Recorder {
+    /// Opens the database and starts the writer. Whatever is wrong with the database, there is a
+    /// recorder: see [`Self::health`].
+    #[must_use]
+    pub fn open(options: Options) -> (Self, Left) {
+        let Options {
+            directory,
+            policy,
+            boot,
+        } = options;
+        let opened = Database::open(&directory).and_then(|mut database| {
+            let left = Left::find(&mut database, &boot)?;
+            Ok((database, left))
+        });
+        let (database, left, health) = match opened {
+            Ok((database, left)) => (Some(database), left, Health::Good),
+            Err(error) => {
+                let what = error.to_string();
+                (None, Left::default(), Health::Unopened { what })
+            }
+        };
+        let pending = Arc::new(Pending::new(Health::Good));
+        pending.set_health(health);
+        let writer = Writer::new(
+            Arc::clone(&pending),
+            directory,
+            policy,
+            boot.clone(),
+            database,
+        );
+        let writer = writer.and_then(|writer| {
+            let thread = thread::Builder::new().name("flight-recorder".to_owned());
+            let thread = thread.spawn(move || writer.run());
+            thread
+                .map_err(|error| super::Error::Damaged(format!("no thread to write from: {error}")))
+        });
+        let writer = writer
+            .map_err(|error| {
+                let what = error.to_string();
+                pending.set_health(Health::Unopened { what });
+            })
+            .ok();
+        let recorder = Self {
+            pending,
+            writer,
+            boot,
+            context: Context::default(),
+            wall_offset: 0,
+            logs: HashMap::new(),
+            untold: HashSet::new(),
+            found: 0,
+            left: left.sessions.iter().map(|session| session.key).collect(),
+            scan: Vec::new(),
+            ticking: None,
+            swept: 0,
+            progress: left.progress,
+        };
+        (recorder, left)
+    }
+
+    /// Goes on with a session whose records have been put on the road. Those that this is not done with
+    /// before tracing starts are marked as interrupted.
+    pub fn resume(&mut self, session: &LeftSession) {
+        let mut log = Log::new(Key::Kept(session.key), session.id);
+        log.view = Some(Arc::new(session.view.clone()));
+        log.opened = session.opened;
+        for record in session.records.iter() {
+            log.recall(&record);
+        }
+        self.left.retain(|key| *key != session.key);
+        self.logs.insert(session.id, log);
+    }
+
+    /// Takes the next record; `model` is to take it in afterwards.
+    pub fn record(&mut self, record: &Record<'_>, model: &Model) {
+        self.context.note(record);
+        match record {
+            Record::Start(it) => self.started(it),
+            Record::Tick(it) => return self.ticks(it, model),
+            Record::ScanBegin(_) => self.scan.clear(),
+            Record::ScanEnd(_) if !self.scan.is_empty() => return self.scanned(record, model),
+            Record::SessionStart(it) => return self.starts(it, record, model),
+            _ => {}
+        }
+        let of_scan = match record {
+            Record::ScanBegin(_) => true,
+            Record::Holder(_) | Record::Process(_) | Record::Cgroup(_) | Record::Socket(_) => {
+                !self.scan.is_empty()
+            }
+            _ => false,
+        };
+        if of_scan {
+            // What a scan tells is sorted when it is complete.
+            if self.scan.len() < MAX_SCAN {
+                self.scan.extend_from_slice(record.bytes());
+            }
+            return;
+        }
+        match model.audience(record) {
+            Audience::Everyone => self.logs.values_mut().for_each(|log| log.keep(record)),
+            audience => {
+                for id in audience.ids() {
+                    let log = self.log(*id);
+                    match record {
+                        Record::Stream(it) if it.edge == tracer_ebpf::edge::SAMPLE => {
+                            log.sample(it)
+                        }
+                        _ => log.keep(record),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what the model made of the record.
+    pub fn update(&mut self, update: &Update) {
+        let offset = self.wall_offset;
+        match update {
+            Update::SessionOpened(it) => {
+                let opened = wall(it.time, offset);
+                if let Some(log) = self.seen(&it.session) {
+                    log.opened = opened;
+                    log.changed = true;
+                    log.loud = true;
+                    log.tells();
+                }
+                self.untold.remove(&it.session.id);
+            }
+            Update::Finding(it) => {
+                let found = (wall(it.time, offset), Finding::clone(it));
+                if let Some(log) = self.seen(&it.session) {
+                    log.findings.push(found);
+                    log.loud = true;
+                    log.tells();
+                }
+            }
+            Update::SessionClosed(it) => {
+                let closed = (wall(it.time, offset), it.clone());
+                let Some(log) = self.seen(&it.session) else {
+                    return;
+                };
+                log.closed = Some(closed);
+                log.tells();
+                let sock = log.sock;
+                if let Some(ticking) = &mut self.ticking {
+                    ticking.closed.push((it.session.id, sock));
+                }
+            }
+            Update::ProcessExec(it) | Update::ProcessExit(it) => {
+                self.seen(&it.session);
+            }
+            Update::Started(it) => self.run(it),
+            Update::StreamEof(_) | Update::Sample(_) | Update::Gap(_) | Update::Forget { .. } => {}
+        }
+    }
+
+    /// Ends a tick: hands what there is to the writer. `progress` is kept with it.
+    pub fn tick(&mut self, model: &Model, progress: u64) {
+        let now = match self.ticking.take() {
+            Some(ticking) => self.ticked(&ticking, model),
+            None => 0,
+        };
+        let sweep = now.saturating_sub(self.swept) >= QUIET;
+        if sweep {
+            self.swept = now;
+            // Scraps of what the model takes for no session.
+            self.untold.retain(|id| {
+                let open = model.is_open(*id);
+                if !open {
+                    self.logs.remove(id);
+                }
+                open
+            });
+        }
+        // Of a session that is not told of yet nothing is kept.
+        let come = self.untold.is_empty() && self.progress != Some(progress);
+        let ready = |log: &Log| {
+            let old = sweep && now.saturating_sub(log.waiting_since) >= QUIET;
+            let waits = !log.bytes.is_empty() || log.changed || !log.findings.is_empty();
+            log.view.is_some() && (log.closed.is_some() || waits && (log.loud || old))
+        };
+        let mut ready: Vec<&mut Log> = self.logs.values_mut().filter(|log| ready(log)).collect();
+        let news = |log: &&mut Log| {
+            let weighs = |(_, finding): &(i64, Finding)| finding.kind != Kind::NearMiss;
+            log.closed.is_some() || log.findings.iter().any(weighs)
+        };
+        let urgent = ready.iter().any(news);
+        if ready.is_empty() && !come {
+            return;
+        }
+        self.pending.put(urgent, |work| {
+            for log in &mut ready {
+                if !work.has_room(log.bytes.len()) {
+                    log.lose();
+                }
+                if let Some((key, change)) = hand_over(log) {
+                    work.add(key, change);
+                }
+            }
+            if come {
+                work.progress = Some(progress);
+            }
+        });
+        if come {
+            self.progress = Some(progress);
+        }
+        self.logs.retain(|_, log| log.closed.is_none());
+    }
+
+    /// Waits until everything that was handed over is kept; false when it cannot be, or not in time.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.writer.is_some() && self.pending.flush(timeout)
+    }
+
+    /// Whether everything is being kept.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.pending.health()
+    }
+
+    fn started(&mut self, record: &Start) {
+        self.wall_offset = record.wall_offset;
+    }
+
+    /// A new run: whoever was to be gone on with has been by now.
+    fn run(&mut self, start: &Started) {
+        let run = Run {
+            boot: self.boot.clone(),
+            start: start.clone(),
+        };
+        let left = std::mem::take(&mut self.left);
+        self.pending.put(false, |work| {
+            work.run = Some(run);
+            work.interrupted.extend(left);
+        });
+    }
+
+    /// The log of a session, begun if need be.
+    fn log(&mut self, id: SessionId) -> &mut Log {
+        let Self {
+            context,
+            logs,
+            untold,
+            found,
+            ..
+        } = self;
+        logs.entry(id).or_insert_with(|| {
+            *found += 1;
+            untold.insert(id);
+            let mut log = Log::new(Key::New(*found), id);
+            for before in context.of(id) {
+                log.put(before);
+            }
+            log
+        })
+    }
+
+    /// The log of a session that the model tells of.
+    fn seen(&mut self, view: &Arc<SessionView>) -> Option<&mut Log> {
+        let log = self.logs.get_mut(&view.id)?;
+        let known = log
+            .view
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, view));
+        if !known {
+            log.changed |= log.view.as_deref() != Some(view);
+            log.view = Some(Arc::clone(view));
+        }
+        Some(log)
+    }
+
+    fn starts(&mut self, start: &SessionStart, record: &Record<'_>, model: &Model) {
+        let before = self.context.of_start(start, model);
+        for id in model.audience(record).ids() {
+            let log = self.log(*id);
+            before.iter().for_each(|bytes| log.put(bytes));
+            log.keep(record);
+        }
+    }
+
+    fn ticks(&mut self, tick: &Tick, model: &Model) {
+        let audience = model.audience(&Record::Tick(tick));
+        let about = audience.ids().iter();
+        let about = about.map(|id| (*id, model.company(*id), model.due_of(*id)));
+        self.ticking = Some(Ticking {
+            tick: *tick,
+            about: about.collect(),
+            closed: Vec::new(),
+        });
+    }
+
+    /// Ends a tick in each session that it was about.
+    fn ticked(&mut self, ticking: &Ticking, model: &Model) -> u64 {
+        for (id, others, due) in &ticking.about {
+            let Some(log) = self.logs.get_mut(id) else {
+                continue;
+            };
+            if log.view.is_none() && !model.is_open(*id) {
+                self.logs.remove(id);
+                self.untold.remove(id);
+                continue;
+            }
+            // The model sees to one session after the other, by their ids: those that ended before this
+            // one's turn were no company any more.
+            let gone = ticking.closed.iter();
+            let gone = gone
+                .filter(|(other, sock)| other < id && *sock == log.sock)
+                .count();
+            let alone = (*others as usize).saturating_sub(gone) == 0;
+            log.tick(&ticking.tick, alone, *due);
+        }
+        ticking.tick.header.time
+    }
+
+    /// Sorts the records of a complete scan.
+    fn scanned(&mut self, end: &Record<'_>, model: &Model) {
+        self.scan.extend_from_slice(end.bytes());
+        let mut all = super::Records::default();
+        all.extend(&std::mem::take(&mut self.scan));
+        let time = end.header().time;
+        let looking = model.audience(end);
+        let looking: HashSet<SessionId> = looking.ids().iter().copied().collect();
+        let mut looks: HashMap<SessionId, (Vec<u8>, HashSet<Proc>)> = HashMap::new();
+        for record in all.iter() {
+            let own;
+            let audience = match record {
+                // It may serve sessions that have not asked for it now: only those that it served.
+                Record::ScanBegin(_) | Record::ScanEnd(_) => &looking,
+                _ => {
+                    own = model.audience(&record).ids().iter().copied().collect();
+                    &own
+                }
+            };
+            for id in audience {
+                if looking.contains(id) {
+                    let (look, holders) = looks.entry(*id).or_default();
+                    look.extend_from_slice(record.bytes());
+                    if let Record::Holder(Holder { proc, .. }) = record {
+                        holders.insert(*proc);
+                    }
+                } else if let Record::Socket(socket) = &record {
+                    self.log(*id).socket(socket);
+                }
+            }
+        }
+        for (id, (look, holders)) in looks {
+            let log = self.log(id);
+            for proc in holders {
+                log.servers(proc, model.server_name(proc), time);
+            }
+            log.look(look, time);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    /// What was handed over is written.
+    fn drop(&mut self) {
+        self.pending.stop();
+        if let Some(writer) = self.writer.take() {
+            // A panic there has been told of.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// What is to be written of a session.
+fn hand_over(log: &mut Log) -> Option<(Key, Change)> {
+    let change = Change {
+        view: Arc::clone(log.view.as_ref()?),
+        opened: log.opened,
+        findings: std::mem::take(&mut log.findings),
+        closed: log.closed.clone(),
+        changed: std::mem::take(&mut log.changed),
+        records: std::mem::take(&mut log.bytes),
+        lost: std::mem::take(&mut log.lost_news),
+    };
+    log.loud = false;
+    Some((log.key, change))
+}

@@ -1,0 +1,7 @@
+//! The flight recorder: what is kept, and what is told from it.
+
+#[path = "../model/road.rs"]
+#[expect(dead_code, reason = "stories about the model need more of it")]
+mod road;
+mod told;
+mod trace;
