@@ -2,6 +2,7 @@
 
 mod attach;
 mod completions;
+mod config;
 mod daemon;
 mod doctor;
 mod live;
@@ -19,6 +20,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use self::attach::Attach;
 use crate::{
+    daemon::config::units,
     model::redact::{Capture, Redactor},
     probe::{Backend, Options},
 };
@@ -61,6 +63,8 @@ enum Command {
     Replay(Replay),
     /// Trace for good, and serve the other commands
     Daemon(Daemon),
+    /// Check or show the daemon's configuration
+    Config(Config),
     /// Print a completion script for a shell
     Completions(Completions),
 }
@@ -233,6 +237,29 @@ struct Doctor {
     json: bool,
 }
 
+/// `lastbyte config`.
+#[derive(Debug, Args)]
+struct Config {
+    #[command(subcommand)]
+    task: ConfigTask,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigTask {
+    /// Find the mistakes in a configuration file
+    Check {
+        /// The daemon's own unless given
+        file: Option<PathBuf>,
+    },
+    /// Print every setting as it is
+    Show {
+        /// The daemon's own unless given
+        file: Option<PathBuf>,
+    },
+    /// Print a file that says what can be configured and changes nothing
+    Default,
+}
+
 /// `lastbyte completions`.
 #[derive(Debug, Args)]
 struct Completions {
@@ -257,6 +284,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(self.verbose),
             Command::Record(record) => record.run(self.verbose),
             Command::Replay(replay) => replay.run(),
+            Command::Config(config) => config.run(),
             Command::Completions(completions) => {
                 completions.print(&mut Self::command())?;
                 Ok(ExitCode::SUCCESS)
@@ -295,19 +323,9 @@ impl Trace {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let time: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| "expected a time such as 500ms, 10s or 1m30s".to_owned())?;
-    Duration::try_from(time).map_err(|_| "a time cannot be negative".to_owned())
+    units::time(text).ok_or_else(|| "expected a time such as 500ms, 10s or 1m30s".to_owned())
 }
 
 fn ring(text: &str) -> Result<u32, String> {
-    let bytes: u32 = text
-        .parse()
-        .map_err(|_| "expected a number of bytes".to_owned())?;
-    if bytes.is_power_of_two() && bytes >= 4096 {
-        Ok(bytes)
-    } else {
-        Err("must be a power of two from 4096".to_owned())
-    }
+    units::ring(text).ok_or_else(|| "must be a power of two from 4096".to_owned())
 }

@@ -6,6 +6,7 @@
 mod access;
 mod board;
 pub mod client;
+pub mod config;
 mod hub;
 pub mod protocol;
 mod road;

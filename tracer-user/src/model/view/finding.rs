@@ -22,6 +22,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every one of them.
+    pub const ALL: [Self; 5] = [
+        Self::Truncated,
+        Self::Orphaned,
+        Self::Stalled,
+        Self::Waiting,
+        Self::NearMiss,
+    ];
+
     /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -47,6 +56,9 @@ pub enum State {
 }
 
 impl State {
+    /// Every one of them.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Updated, Self::Resolved];
+
     /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
