@@ -1,41 +1,47 @@
 //! The daemon: traces for as long as the machine runs, and tells clients over a unix socket.
 //!
-//! Two threads: the tracer's has the road from the kernel to the model and waits for nobody; the
-//! server's has the socket, the clients and what is so now ([`Board`](board::Board)).
+//! Two threads, and the flight recorder's: the tracer's has the road from the kernel to the model and
+//! waits for nobody; the server's has the socket, the clients and what is so now ([`Board`]).
 
 mod access;
 mod board;
 pub mod client;
 pub mod config;
 mod hub;
+mod past;
 pub mod protocol;
+mod restart;
 mod road;
 mod server;
 mod socket;
 
-use std::{future::Future, path::PathBuf, thread};
+use std::{future::Future, path::PathBuf, sync::Arc, thread};
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
+use self::{
+    config::Config, past::Past, restart::Restarted, road::DaemonRoad, server::Server,
+    socket::Socket,
+};
 pub use self::{
     access::{Rules, Sees},
     board::Board,
 };
-use self::{road::DaemonRoad, server::Settings, socket::Socket};
-use crate::probe::{Options, Tracer};
+use crate::{
+    probe::{Host, Tracer},
+    store::{self, Policy, Recorder},
+};
 
 /// What a daemon is started with.
 #[derive(Debug)]
 pub struct Setup {
-    /// How to trace.
-    pub options: Options,
-    /// Where to listen.
-    pub socket: PathBuf,
-    /// Who is let in.
-    pub rules: Rules,
-    /// How many clients at once.
-    pub max_clients: usize,
+    /// What it is to do.
+    pub config: Config,
+    /// Where that came from, to be read again; the default place if none.
+    pub file: Option<PathBuf>,
+    /// The kernel side's own messages are wanted.
+    pub verbose: bool,
 }
 
 /// Traces and serves until `stop` is.
@@ -43,24 +49,58 @@ pub struct Setup {
 /// # Errors
 /// When the socket or the probes cannot be had, and when tracing fails.
 pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let socket = Socket::open(&setup.socket, &setup.rules.group, setup.rules.allow_own)?;
-    let mut tracer = Tracer::open(&setup.options)?;
-    let (tell, news) = mpsc::unbounded_channel();
-    let (_settings, settings) = watch::channel(Settings {
-        rules: setup.rules,
-        max_clients: setup.max_clients,
+    let Setup {
+        config,
+        file,
+        verbose,
+    } = setup;
+    log::set_max_level(config.log);
+    let socket = Socket::open(
+        &config.socket.path,
+        &config.socket.group,
+        config.socket.allow_own,
+    )?;
+    let mut tracer = Tracer::open(&config.options(verbose))?;
+    let boot = Host::read().boot;
+    let (recorder, left) = Recorder::open(store::Options {
+        directory: config.store.dir.clone(),
+        policy: policy(&config),
+        boot: boot.clone(),
     });
-    let listener = socket.listener.try_clone().context("the socket")?;
+    let restarted = Restarted::new(recorder, left);
+    let past = Past::new(config.store.dir.clone(), boot);
+    let (tell, news) = mpsc::unbounded_channel();
+    let (ask, asks) = std::sync::mpsc::channel();
+    let (change, config) = watch::channel(Arc::new(config));
+    let mut road = DaemonRoad::new(&tracer.probes, restarted, tell, asks, config.clone())?;
+    let server = Server {
+        listener: socket.listener.try_clone().context("the socket")?,
+        news,
+        asks: ask,
+        config,
+        change,
+        file,
+        past,
+    };
     let server = thread::Builder::new()
         .name("lastbyte-socket".to_owned())
-        .spawn(move || server::serve(listener, news, settings))
+        .spawn(move || server.serve())
         .context("starting the server's thread")?;
-    let mut road = DaemonRoad::new(&tracer.probes, tell);
     let result = tracer.run(&mut road, stop).await;
+    road.finish();
     // The server ends when it has told everybody what is queued.
-    drop(road);
     match server.join() {
         Ok(served) => result.and(served),
         Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// How much the flight recorder keeps.
+fn policy(config: &Config) -> Policy {
+    let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    Policy {
+        max_age: ns(config.store.max_age),
+        findings_max_age: ns(config.store.findings_max_age),
+        max_bytes: config.store.max_bytes,
     }
 }

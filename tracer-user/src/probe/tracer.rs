@@ -43,7 +43,7 @@ pub trait Road {
     fn over(&mut self) -> Vec<u64>;
     /// Whether nothing more is wanted.
     fn finished(&self) -> bool;
-    /// The ring has been emptied for the `number`th time, and a tick was told.
+    /// The ring has been emptied for the `number`th time; a tick follows.
     fn drained(&mut self, number: u64) {
         let _ = number;
     }
@@ -208,8 +208,8 @@ impl Tracer {
         }
         if let Some(number) = number {
             self.losses(road)?;
-            tick(road, Kind::Tick)?;
             road.drained(number);
+            tick(road, Kind::Tick)?;
         }
         Ok(())
     }

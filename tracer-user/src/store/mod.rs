@@ -23,7 +23,7 @@ pub use self::{
     database::Error,
     left::{Left, LeftSession},
     reader::{Filter, Kept, KeptFinding, Outcome, Reader},
-    recorder::{Options, Recorder},
+    recorder::{Flusher, Options, Recorder},
     records::Records,
     retention::Policy,
 };

@@ -282,10 +282,27 @@ impl Recorder {
         self.logs.retain(|_, log| log.closed.is_none());
     }
 
+    /// Hands over what there is, quiet or not, as if it were told: somebody wants to read it.
+    pub fn hurry(&mut self, model: &Model) {
+        self.logs.values_mut().for_each(|log| log.loud = true);
+        if let Some(progress) = self.progress {
+            self.tick(model, progress);
+        }
+    }
+
+    /// Something to wait with, on another thread.
+    #[must_use]
+    pub fn flusher(&self) -> Flusher {
+        Flusher {
+            pending: Arc::clone(&self.pending),
+            writes: self.writer.is_some(),
+        }
+    }
+
     /// Waits until everything that was handed over is kept; false when it cannot be, or not in time.
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> bool {
-        self.writer.is_some() && self.pending.flush(timeout)
+        self.flusher().flush(timeout)
     }
 
     /// Whether everything is being kept.
@@ -426,6 +443,21 @@ impl Recorder {
             }
             log.look(look, time);
         }
+    }
+}
+
+/// Waits for the writer.
+#[derive(Clone, Debug)]
+pub struct Flusher {
+    pending: Arc<Pending>,
+    writes: bool,
+}
+
+impl Flusher {
+    /// Waits until everything that was handed over is kept; false when it cannot be, or not in time.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.writes && self.pending.flush(timeout)
     }
 }
 

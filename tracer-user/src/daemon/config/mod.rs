@@ -54,6 +54,8 @@ pub struct Tracing {
     pub grace: Duration,
     /// Size of the ring buffer in bytes.
     pub ring_bytes: u32,
+    /// Where programs and tables are pinned.
+    pub pins: Option<PathBuf>,
 }
 
 /// `[socket]`
@@ -152,6 +154,7 @@ impl Default for Config {
                 backend: None,
                 grace: Duration::from_secs(1),
                 ring_bytes: tracer_ebpf::RING_BYTES,
+                pins: Some("/sys/fs/bpf/lastbyte".into()),
             },
             socket: Socket {
                 path: "/run/lastbyte/lastbyte.sock".into(),
@@ -210,6 +213,7 @@ impl Config {
             ring_bytes: self.tracing.ring_bytes,
             grace: u64::try_from(self.tracing.grace.as_nanos()).unwrap_or(u64::MAX),
             verbose,
+            pins: self.tracing.pins.clone(),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Every key: what it means, how it is read, how it is written.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use toml::de::DeValue;
 
@@ -95,6 +98,21 @@ pub(super) const SETTINGS: &[Key<Config>] = &[
         restart: true,
         read: |to, value| set(&mut to.tracing.ring_bytes, from_size(value, units::ring)),
         show: |of| size(u64::from(of.tracing.ring_bytes)),
+    },
+    Key {
+        full: "tracing.pins",
+        about: "Where programs and tables are pinned, on a BPF file system: a daemon that is restarted goes\n\
+                on with them and misses nothing. \"\" pins nothing.",
+        expected: "an absolute path, or \"\"",
+        restart: true,
+        read: |to, value| match value.as_str() {
+            Some("") => set(&mut to.tracing.pins, Ok(None)),
+            _ => set(&mut to.tracing.pins, path(value).map(Some)),
+        },
+        show: |of| {
+            let pins = of.tracing.pins.as_deref().unwrap_or(Path::new(""));
+            quote(&pins.to_string_lossy())
+        },
     },
     Key {
         full: "socket.path",

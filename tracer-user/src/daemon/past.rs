@@ -1,0 +1,169 @@
+//! Sessions that are over, and the records of all of them, as the flight recorder has them. Reading
+//! waits for the disk, so it is done apart from everything else.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+
+use super::access::Sees;
+use crate::{
+    model::{End, Filter, GapReason, Listed, Told, Verdict},
+    store::{self, Flusher, Kept, Outcome, Reader},
+};
+
+/// How long a reader waits for what is being written.
+const WRITES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where the past is.
+#[derive(Clone, Debug)]
+pub struct Past {
+    directory: Arc<PathBuf>,
+    boot: Arc<str>,
+}
+
+/// A session with the records that were made of it.
+pub struct Course {
+    /// Which.
+    pub listed: Listed,
+    /// Its records, a road of their own.
+    pub records: Bytes,
+}
+
+impl Past {
+    /// That of a state directory, as seen from this boot.
+    pub fn new(directory: PathBuf, boot: String) -> Self {
+        Self {
+            directory: Arc::new(directory),
+            boot: boot.into(),
+        }
+    }
+
+    /// Sessions that are over, the oldest first; of more than the filter's limit the youngest.
+    pub async fn list(&self, filter: &Filter, sees: Sees) -> anyhow::Result<Vec<Listed>> {
+        let (this, filter) = (self.clone(), filter.clone());
+        apart(move || {
+            let reader = this.reader()?;
+            let mut sessions = Vec::new();
+            for kept in reader.sessions(&query(&filter))? {
+                if matches!(kept.outcome, Outcome::Open(_)) {
+                    continue;
+                }
+                let listed = this.listed(&reader, &kept)?;
+                if sees.session(&listed.session) && filter.wants(&listed) {
+                    sessions.push(listed);
+                }
+                let enough = |limit| sessions.len() as u64 >= limit;
+                if filter.limit.is_some_and(enough) {
+                    break;
+                }
+            }
+            sessions.reverse();
+            Ok(sessions)
+        })
+        .await
+    }
+
+    /// The session that a text names, open or over, with its records; `None` when there is none that may
+    /// be seen. What is being written of it is waited for.
+    pub async fn course(
+        &self,
+        name: &str,
+        sees: Sees,
+        writing: Option<Flusher>,
+    ) -> anyhow::Result<Option<Course>> {
+        let (this, name) = (self.clone(), name.to_owned());
+        apart(move || {
+            if let Some(writing) = writing {
+                // Whatever is not written by then is missing, as it would be a moment earlier.
+                let _ = writing.flush(WRITES_WITHIN);
+            }
+            let reader = this.reader()?;
+            let found = reader.session(&name)?;
+            let Some(kept) = found.filter(|kept| sees.session(kept.outcome.view())) else {
+                return Ok(None);
+            };
+            Ok(Some(Course {
+                listed: this.listed(&reader, &kept)?,
+                records: Bytes::copy_from_slice(reader.records(kept.key)?.bytes()),
+            }))
+        })
+        .await
+    }
+
+    fn reader(&self) -> anyhow::Result<Reader> {
+        Reader::open(&self.directory)
+            .with_context(|| format!("the flight recorder in {}", self.directory.display()))
+    }
+
+    fn listed(&self, reader: &Reader, kept: &Kept) -> anyhow::Result<Listed> {
+        let findings = match kept.findings {
+            0 => Vec::new(),
+            _ => reader.findings_of(kept.key)?,
+        };
+        let mut told = Vec::new();
+        for it in &findings {
+            let one = Told {
+                kind: it.finding.kind,
+                cause: it.finding.cause,
+            };
+            if !told.contains(&one) {
+                told.push(one);
+            }
+        }
+        let now = |wall: i64| wall.cast_unsigned().wrapping_sub(kept.wall_offset);
+        let (written, end) = match &kept.outcome {
+            Outcome::Open(_) => (0, None),
+            Outcome::Closed(closed) => {
+                let outputs = closed.streams.iter().filter(|it| it.slot.is_output());
+                let end = End {
+                    time: closed.time,
+                    verdict: closed.verdict,
+                    gaps: closed.gaps.clone(),
+                };
+                (outputs.map(|it| it.written).sum(), Some(end))
+            }
+            Outcome::Interrupted(_) => {
+                let end = End {
+                    time: now(kept.closed.unwrap_or(kept.opened)),
+                    verdict: Verdict::Unknown,
+                    gaps: vec![GapReason::Interrupted],
+                };
+                (0, Some(end))
+            }
+        };
+        let view = kept.outcome.view();
+        Ok(Listed {
+            name: match *kept.boot == *self.boot {
+                true => view.id.to_string(),
+                false => kept.name(),
+            },
+            host: kept.host.clone(),
+            wall_offset: kept.wall_offset,
+            session: Arc::new(view.clone()),
+            findings: told,
+            written,
+            end,
+        })
+    }
+}
+
+fn query(filter: &Filter) -> store::Filter {
+    let wall = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
+    store::Filter {
+        peer: filter.peer.clone(),
+        since: filter.since.map(wall),
+        until: filter.until.map(wall),
+        command: filter.command.clone(),
+        ..store::Filter::default()
+    }
+}
+
+async fn apart<T: Send + 'static>(
+    read: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => read,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
