@@ -11,5 +11,7 @@ mod properties;
 mod road;
 mod roads;
 mod stalled;
+#[path = "../store/trace.rs"]
+mod trace;
 mod truncated;
 mod waiting;
