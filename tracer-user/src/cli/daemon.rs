@@ -4,24 +4,23 @@ use std::process::ExitCode;
 
 use super::{Daemon, live};
 use crate::{
-    daemon::{self, Rules, Setup},
-    probe::Options,
+    daemon::{self, Setup, config::Config},
+    probe,
 };
 
 impl Daemon {
     pub(super) fn run(self, verbose: bool) -> anyhow::Result<ExitCode> {
+        let config = Config::load(self.config.as_deref())?;
+        if self.unpin {
+            if let Some(pins) = &config.tracing.pins {
+                probe::remove_all(pins)?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         let setup = Setup {
-            options: Options {
-                pins: Some(self.pins.clone()),
-                ..self.trace.options(verbose)
-            },
-            socket: self.socket,
-            rules: Rules {
-                group: "lastbyte".to_owned(),
-                allow_own: false,
-                own_uid: rustix::process::geteuid().as_raw(),
-            },
-            max_clients: 100,
+            config,
+            file: self.config,
+            verbose,
         };
         live::runtime()?.block_on(async { daemon::run(setup, live::stop(None)?).await })?;
         Ok(ExitCode::SUCCESS)

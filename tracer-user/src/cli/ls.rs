@@ -16,7 +16,6 @@ use crate::{
     },
     export,
     model::{Filter, Listed},
-    probe::Host,
 };
 
 impl Ls {
@@ -32,9 +31,8 @@ impl Ls {
         };
         let mut out = io::stdout().lock();
         if self.json {
-            let host = Host::read().name;
             for session in &sessions {
-                writeln!(out, "{}", export::listed(session, &host))?;
+                writeln!(out, "{}", export::listed(session))?;
             }
         } else {
             let now = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();

@@ -152,14 +152,12 @@ struct Record {
 /// `lastbyte daemon`.
 #[derive(Debug, Args)]
 struct Daemon {
-    /// Where to listen
-    #[arg(long, value_name = "PATH", default_value = crate::daemon::client::SOCKET)]
-    socket: PathBuf,
-    /// Where what outlives the daemon is pinned, on a BPF file system
-    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/lastbyte")]
-    pins: PathBuf,
-    #[command(flatten)]
-    trace: Trace,
+    /// The configuration [default: /etc/lastbyte/lastbyte.toml, which need not exist]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Detach what an earlier daemon left attached for the next one, and end
+    #[arg(long)]
+    unpin: bool,
 }
 
 /// `lastbyte ls`.
@@ -182,7 +180,7 @@ struct Ls {
     /// With this in its command
     #[arg(short, long, value_name = "TEXT")]
     command: Option<String>,
-    /// Not over before this: a time, a date (UTC), or how long ago
+    /// Begun at this time or later: a time, a date (UTC), or how long ago
     #[arg(long, value_name = "TIME", value_parser = ls::moment)]
     since: Option<u64>,
     /// Begun before this

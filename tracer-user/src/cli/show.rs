@@ -10,12 +10,16 @@ use tracer_ebpf::Record;
 
 use super::Show;
 use crate::{
+    daemon::{
+        client::Client,
+        protocol::{Frame, Reply, Request},
+    },
     export,
     model::{
         Model, SessionView, Update,
         timeline::{Timeline, Timelines},
     },
-    store::recording::Reader,
+    store::{Records, recording::Reader},
 };
 
 /// Sessions of a recording that are looked at.
@@ -49,13 +53,33 @@ impl Show {
     fn course(&self) -> anyhow::Result<Course> {
         let mut courses = Courses::default();
         let Some(path) = &self.file else {
-            anyhow::bail!("not yet {:?}", self.attach)
+            return self.told(courses);
         };
         let mut reader = Reader::open(path).with_context(|| path.display().to_string())?;
         while let Some(record) = reader.next().with_context(|| path.display().to_string())? {
             courses.apply(record);
         }
         courses.find(&self.session)
+    }
+
+    /// What the daemon keeps of it.
+    fn told(&self, mut courses: Courses) -> anyhow::Result<Course> {
+        let request = Request::Course {
+            session: self.session.clone(),
+        };
+        let mut client = Client::ask(&self.attach.socket, &request)
+            .context("only a daemon remembers sessions; of a recording: --file RECORDING")?;
+        let mut name = self.session.clone();
+        let mut records = Records::default();
+        while let Some(frame) = client.next()? {
+            match frame {
+                Frame::Message(Reply::Listed(listed)) => name = listed.session.id.to_string(),
+                Frame::Message(_) => {}
+                Frame::Records(bytes) => records.extend(&bytes),
+            }
+        }
+        records.iter().for_each(|record| courses.apply(record));
+        courses.find(&name)
     }
 }
 

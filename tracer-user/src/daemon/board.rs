@@ -109,12 +109,16 @@ impl Board {
     /// Every open session as a list shows it, oldest first.
     #[must_use]
     pub fn list(&self, sees: Sees) -> Vec<Listed> {
-        let wall_offset = self.started.as_ref().map_or(0, |it| it.wall_offset);
+        let started = self.started.as_ref();
+        let wall_offset = started.map_or(0, |it| it.wall_offset);
+        let host = started.map_or("", |it| it.host.as_str());
         let mut sessions: Vec<_> = self
             .sessions
             .values()
             .filter(|live| sees.session(&live.view))
             .map(|live| Listed {
+                name: live.view.id.to_string(),
+                host: host.to_owned(),
                 wall_offset,
                 session: Arc::clone(&live.view),
                 findings: live

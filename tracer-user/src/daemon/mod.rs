@@ -20,13 +20,13 @@ use std::{future::Future, path::PathBuf, sync::Arc, thread};
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
-use self::{
-    config::Config, past::Past, restart::Restarted, road::DaemonRoad, server::Server,
-    socket::Socket,
-};
 pub use self::{
     access::{Rules, Sees},
     board::Board,
+};
+use self::{
+    config::Config, past::Past, restart::Restarted, road::DaemonRoad, server::Server,
+    socket::Socket,
 };
 use crate::{
     probe::{Host, Tracer},

@@ -43,20 +43,13 @@ impl Past {
     pub async fn list(&self, filter: &Filter, sees: Sees) -> anyhow::Result<Vec<Listed>> {
         let (this, filter) = (self.clone(), filter.clone());
         apart(move || {
+            let Some(query) = query(&filter, sees) else {
+                return Ok(Vec::new());
+            };
             let reader = this.reader()?;
             let mut sessions = Vec::new();
-            for kept in reader.sessions(&query(&filter))? {
-                if matches!(kept.outcome, Outcome::Open(_)) {
-                    continue;
-                }
-                let listed = this.listed(&reader, &kept)?;
-                if sees.session(&listed.session) && filter.wants(&listed) {
-                    sessions.push(listed);
-                }
-                let enough = |limit| sessions.len() as u64 >= limit;
-                if filter.limit.is_some_and(enough) {
-                    break;
-                }
+            for kept in reader.sessions(&query)? {
+                sessions.push(this.listed(&reader, &kept)?);
             }
             sessions.reverse();
             Ok(sessions)
@@ -148,15 +141,33 @@ impl Past {
     }
 }
 
-fn query(filter: &Filter) -> store::Filter {
+/// What to ask for; `None` when nothing that is over can be wanted.
+fn query(filter: &Filter, sees: Sees) -> Option<store::Filter> {
     let wall = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
-    store::Filter {
+    let is_verdict = |word: &String| Verdict::WORDS.contains(&word.as_str());
+    if filter.open == Some(true) || !filter.state.as_ref().is_none_or(is_verdict) {
+        return None;
+    }
+    let by_id = filter.user.as_ref().and_then(|user| user.parse().ok());
+    let uid = match (sees, by_id) {
+        (Sees::Own(own), Some(uid)) if own != uid => return None,
+        (Sees::Own(own), _) => Some(own),
+        (Sees::Everything, by_id) => by_id,
+    };
+    Some(store::Filter {
+        user: filter.user.clone().filter(|_| by_id.is_none()),
+        uid,
         peer: filter.peer.clone(),
+        verdict: filter.state.clone(),
+        over: Some(true),
         since: filter.since.map(wall),
         until: filter.until.map(wall),
         command: filter.command.clone(),
+        limit: filter
+            .limit
+            .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
         ..store::Filter::default()
-    }
+    })
 }
 
 async fn apart<T: Send + 'static>(

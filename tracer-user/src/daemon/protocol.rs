@@ -72,6 +72,11 @@ pub enum Request {
     Now,
     /// Sessions, the oldest first: [`Reply::Listed`] for each.
     List(Filter),
+    /// A session's course: [`Reply::Listed`], then its records in frames of their own.
+    Course {
+        /// Its id, the beginning of it, or the pid of its command.
+        session: String,
+    },
     /// How the daemon is: [`Reply::Status`].
     Status,
 }
@@ -93,6 +98,11 @@ pub enum Reply {
     },
     /// A session that was asked for.
     Listed(Box<Listed>),
+    /// What follows is not everything.
+    Incomplete {
+        /// Why.
+        reason: String,
+    },
     /// How the daemon is.
     Status(Box<Status>),
     /// The daemon ends.
@@ -136,6 +146,10 @@ pub struct Status {
     pub clients: u64,
     /// Clients that were cut off for being too slow.
     pub cut_off: u64,
+    /// What the flight recorder says of itself.
+    pub store: String,
+    /// It keeps everything.
+    pub store_good: bool,
     /// Capabilities that it still holds.
     pub capabilities: Vec<String>,
 }
@@ -150,6 +164,15 @@ pub fn json(message: &impl Serialize) -> Bytes {
         unreachable!("a message of the protocol is not JSON: {error}");
     }
     out.into_inner().freeze()
+}
+
+/// Records as a frame, without the length.
+#[must_use]
+pub fn records(records: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(records.len() + 1);
+    out.put_u8(RECORDS);
+    out.put_slice(records);
+    out.freeze()
 }
 
 /// What a frame holds.

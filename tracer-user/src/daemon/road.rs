@@ -1,26 +1,41 @@
 //! The daemon's road: every record to the model, every update to the server.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, mpsc::Receiver},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use tracer_ebpf::{Kind, Record};
 
-use super::{protocol::Status, server::News};
+use super::{config::Config, protocol::Status, restart::Restarted, server::News};
 use crate::{
-    model::{Model, Update},
-    probe::{Probes, Road},
+    model::{Model, Update, redact::Redactor},
+    probe::{Earlier, Probes, Road},
+    store::{Flusher, Health, Recorder},
 };
 
 /// How often the server is told how the tracer is.
 const STATUS: Duration = Duration::from_secs(1);
+/// How long the end may be kept waiting by the disk.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub struct DaemonRoad {
+    redactor: Redactor,
     model: Model,
+    recorder: Recorder,
+    health: Health,
+    earlier: Option<Earlier>,
+    /// How many times the ring had been emptied at the last tick.
+    drained: u64,
     updates: Vec<Update>,
     over: Vec<u64>,
     server: UnboundedSender<News>,
+    /// The server wants what is known to be written down.
+    asks: Receiver<Ask>,
+    config: watch::Receiver<Arc<Config>>,
     status: Status,
     told: Option<Instant>,
     /// systemd wants to hear of us this often.
@@ -28,14 +43,31 @@ pub struct DaemonRoad {
     heard: Instant,
 }
 
+/// Gets what to wait with for the writing.
+pub type Ask = oneshot::Sender<Flusher>;
+
 impl DaemonRoad {
-    /// A road that begins.
-    pub fn new(probes: &Probes, server: UnboundedSender<News>) -> Self {
-        Self {
-            model: Model::new(),
-            updates: Vec::new(),
+    /// A road that begins, or goes on.
+    pub fn new(
+        probes: &Probes,
+        restarted: Restarted,
+        server: UnboundedSender<News>,
+        asks: Receiver<Ask>,
+        config: watch::Receiver<Arc<Config>>,
+    ) -> anyhow::Result<Self> {
+        let redactor = redactor(&config.borrow())?;
+        let mut road = Self {
+            redactor,
+            model: restarted.model,
+            recorder: restarted.recorder,
+            health: Health::Good,
+            earlier: restarted.earlier,
+            drained: 0,
+            updates: restarted.told,
             over: Vec::new(),
             server,
+            asks,
+            config,
             status: Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
@@ -47,6 +79,15 @@ impl DaemonRoad {
             // Twice as often as it must be (sd_watchdog_enabled(3)).
             watchdog: sd_notify::watchdog_enabled().map(|time| time / 2),
             heard: Instant::now(),
+        };
+        road.updated();
+        Ok(road)
+    }
+
+    /// Keeps what is known, and closes the flight recorder.
+    pub fn finish(mut self) {
+        if !self.recorder.flush(FAREWELL) {
+            log::error!("the flight recorder: {}", self.recorder.health());
         }
     }
 
@@ -63,6 +104,7 @@ impl DaemonRoad {
                     notify(&[sd_notify::NotifyState::Ready]);
                     log::info!("tracing with backend {}", started.backend);
                 }
+                Update::Gap(gap) => log::warn!("{}", gap.message),
                 _ => {}
             }
         }
@@ -79,6 +121,22 @@ impl DaemonRoad {
             self.heard = now;
             notify(&[sd_notify::NotifyState::Watchdog]);
         }
+        if self.config.has_changed().unwrap_or(false) {
+            let config = Arc::clone(&self.config.borrow_and_update());
+            match redactor(&config) {
+                Ok(redactor) => self.redactor = redactor,
+                Err(error) => log::error!("what is masked stays as it was: {error:#}"),
+            }
+        }
+        let mut asked = self.asks.try_iter().peekable();
+        if asked.peek().is_some() {
+            self.recorder.hurry();
+            for ask in asked {
+                // Whoever asked may have left.
+                let _ = ask.send(self.recorder.flusher());
+            }
+        }
+        self.check_health();
         if self.told.is_none_or(|told| now - told >= STATUS) {
             self.told = Some(now);
             let _ = self
@@ -86,6 +144,26 @@ impl DaemonRoad {
                 .send(News::Tracer(Box::new(self.status.clone())));
         }
     }
+
+    /// Tells of the flight recorder's state when that changes.
+    fn check_health(&mut self) {
+        let health = self.recorder.health();
+        if health != self.health || self.status.store.is_empty() {
+            match health.is_good() {
+                true => log::info!("{health}"),
+                false => log::error!("{health}"),
+            }
+            self.status.store = health.to_string();
+            self.status.store_good = health.is_good();
+            self.health = health;
+        }
+    }
+}
+
+/// What masks secrets, by the configuration.
+fn redactor(config: &Config) -> anyhow::Result<Redactor> {
+    let patterns = config.privacy.mask.iter().map(String::as_str);
+    Ok(Redactor::new(config.privacy.capture_argv, patterns)?)
 }
 
 /// Tells systemd, if that started us.
@@ -97,16 +175,24 @@ fn notify(what: &[sd_notify::NotifyState<'_>]) {
 
 impl Road for DaemonRoad {
     fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let bytes = self.redactor.apply(bytes);
         let record = Record::decode(bytes).context(
             "a record that this version does not know: the programs and the binary differ",
         )?;
         self.status.records += 1;
+        self.recorder.record(&record, &self.model);
+        let from = self.updates.len();
         self.model.apply(record, &mut self.updates);
-        if matches!(
-            Kind::of(record.header().kind),
-            Some(Kind::Tick | Kind::Ready)
-        ) {
-            self.updated();
+        for update in &self.updates[from..] {
+            self.recorder.update(update);
+        }
+        match Kind::of(record.header().kind) {
+            Some(Kind::Tick) => {
+                self.recorder.tick(&self.model, self.drained);
+                self.updated();
+            }
+            Some(Kind::Ready) => self.updated(),
+            _ => {}
         }
         Ok(())
     }
@@ -130,5 +216,13 @@ impl Road for DaemonRoad {
 
     fn finished(&self) -> bool {
         self.server.is_closed()
+    }
+
+    fn drained(&mut self, number: u64) {
+        self.drained = number;
+    }
+
+    fn earlier(&mut self) -> Option<Earlier> {
+        self.earlier.take()
     }
 }

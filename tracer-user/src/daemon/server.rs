@@ -3,11 +3,14 @@
 
 use std::{
     cell::RefCell,
+    collections::HashSet,
     os::unix::net::UnixListener as StdListener,
+    path::{Path, PathBuf},
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc::Sender,
     },
     time::{Duration, Instant},
 };
@@ -17,18 +20,25 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt as _};
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{mpsc, watch},
-    task::{AbortHandle, LocalSet},
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinSet, LocalSet},
     time::timeout,
 };
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::{
     access::{Rules, Sees},
+    config::Config,
     hub::{Hub, Subscription},
+    past::Past,
     protocol::{self, Frame, Hello, Reply, Request, Status, Welcome},
+    road::Ask,
 };
-use crate::model::Update;
+use crate::{
+    model::{Filter, Update},
+    store::Flusher,
+};
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,16 +54,34 @@ pub enum News {
     Tracer(Box<Status>),
 }
 
-/// What may change while it runs.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Who is let in.
-    pub rules: Rules,
-    /// How many at once.
-    pub max_clients: usize,
+/// See the module.
+pub struct Server {
+    /// The end that clients connect to.
+    pub listener: StdListener,
+    /// What the tracer tells.
+    pub news: mpsc::UnboundedReceiver<News>,
+    /// The way to ask it.
+    pub asks: Sender<Ask>,
+    /// What is configured.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The way to change that.
+    pub change: watch::Sender<Arc<Config>>,
+    /// Where it came from.
+    pub file: Option<PathBuf>,
+    /// What has been.
+    pub past: Past,
 }
 
 /// All that clients share.
+struct House {
+    room: RefCell<Room>,
+    asks: Sender<Ask>,
+    config: watch::Receiver<Arc<Config>>,
+    past: Past,
+    own_uid: u32,
+}
+
+/// Who listens, and to what.
 struct Room {
     hub: Hub,
     tracer: Status,
@@ -84,172 +112,236 @@ impl Place {
     }
 }
 
-/// Serves until the tracer's side of `news` is dropped and every client has been told.
-///
-/// # Errors
-/// When the socket cannot be listened on.
-pub fn serve(
-    listener: StdListener,
-    news: mpsc::UnboundedReceiver<News>,
-    settings: watch::Receiver<Settings>,
-) -> anyhow::Result<()> {
-    listener.set_nonblocking(true).context("the socket")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the event loop of the socket")?;
-    runtime.block_on(LocalSet::new().run_until(async {
+impl Server {
+    /// Serves until the tracer's side of `news` is dropped and every client has been told.
+    ///
+    /// # Errors
+    /// When the socket cannot be listened on.
+    pub fn serve(self) -> anyhow::Result<()> {
+        self.listener.set_nonblocking(true).context("the socket")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("starting the event loop of the socket")?;
+        runtime.block_on(LocalSet::new().run_until(self.run()))
+    }
+
+    async fn run(self) -> anyhow::Result<()> {
+        let Self {
+            listener,
+            mut news,
+            asks,
+            config,
+            change,
+            file,
+            past,
+        } = self;
         let listener = UnixListener::from_std(listener).context("the socket")?;
-        run(&listener, news, &settings).await;
+        let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+        let house = Rc::new(House {
+            room: RefCell::new(Room {
+                hub: Hub::default(),
+                tracer: Status::default(),
+                guests: Vec::new(),
+                began: Instant::now(),
+            }),
+            asks,
+            config,
+            past,
+            own_uid: rustix::process::geteuid().as_raw(),
+        });
+        let mut clients = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                told = news.recv() => match told {
+                    Some(News::Updates(updates)) => house.room.borrow_mut().hub.publish(&updates),
+                    Some(News::Tracer(status)) => house.room.borrow_mut().tracer = *status,
+                    None => break,
+                },
+                _ = hangup.recv() => reload(file.as_deref(), &change),
+                Some(_) = clients.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => house.let_in(stream, &mut clients),
+                    Err(error) => {
+                        // Out of descriptors, or a client that left at once.
+                        log::warn!("a client could not be let in: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
+        house.room.borrow_mut().hub.end();
+        // Each gets what was queued for it, but a stuck one keeps nobody.
+        let told = async { while clients.join_next().await.is_some() {} };
+        if timeout(FAREWELL, told).await.is_err() {
+            log::debug!("some clients were not told everything");
+        }
         Ok(())
-    }))
+    }
 }
 
-async fn run(
-    listener: &UnixListener,
-    mut news: mpsc::UnboundedReceiver<News>,
-    settings: &watch::Receiver<Settings>,
-) {
-    let room = Rc::new(RefCell::new(Room {
-        hub: Hub::default(),
-        tracer: Status::default(),
-        guests: Vec::new(),
-        began: Instant::now(),
-    }));
-    let mut clients = tokio::task::JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            told = news.recv() => match told {
-                Some(News::Updates(updates)) => room.borrow_mut().hub.publish(&updates),
-                Some(News::Tracer(status)) => room.borrow_mut().tracer = *status,
-                None => break,
-            },
-            Some(_) = clients.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let place = Rc::new(Place::default());
-                    let guest = client(stream, Rc::clone(&room), Rc::clone(&place), settings.clone());
-                    let task = clients.spawn_local(guest);
-                    room.borrow_mut().guests.push(Guest { task, place });
-                }
-                Err(error) => {
-                    // Out of descriptors, or a client that left at once.
-                    log::warn!("a client could not be let in: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            },
+/// Reads the configuration again; one that is wrong changes nothing.
+fn reload(file: Option<&Path>, change: &watch::Sender<Arc<Config>>) {
+    match Config::load(file) {
+        Ok(new) => {
+            let late = change.borrow().changed_only_by_restart(&new);
+            if !late.is_empty() {
+                log::warn!("changed by a restart only: {}", late.join(", "));
+            }
+            log::set_max_level(new.log);
+            change.send_replace(Arc::new(new));
+            log::info!("the configuration was read again");
         }
-    }
-    room.borrow_mut().hub.end();
-    // Each gets what was queued for it, but a stuck one keeps nobody.
-    let told = async { while clients.join_next().await.is_some() {} };
-    if timeout(FAREWELL, told).await.is_err() {
-        log::debug!("some clients were not told everything");
+        Err(error) => log::error!("the configuration stays as it was: {error}"),
     }
 }
 
 type Connection = Framed<UnixStream, LengthDelimitedCodec>;
 
-async fn client(
-    stream: UnixStream,
-    room: Rc<RefCell<Room>>,
-    place: Rc<Place>,
-    settings: watch::Receiver<Settings>,
-) {
-    let mut connection = Framed::new(stream, protocol::framing(protocol::MAX_REQUEST));
-    if let Err(error) = converse(&mut connection, &room, &place, &settings).await {
-        log::debug!("a client: {error:#}");
+impl House {
+    fn let_in(self: &Rc<Self>, stream: UnixStream, clients: &mut JoinSet<()>) {
+        let (house, place) = (Rc::clone(self), Rc::new(Place::default()));
+        let own = Rc::clone(&place);
+        let task = clients.spawn_local(async move {
+            let mut connection = Framed::new(stream, protocol::framing(protocol::MAX_REQUEST));
+            if let Err(error) = house.converse(&mut connection, &own).await {
+                log::debug!("a client: {error:#}");
+            }
+        });
+        self.room.borrow_mut().guests.push(Guest { task, place });
     }
-}
 
-async fn converse(
-    connection: &mut Connection,
-    room: &RefCell<Room>,
-    place: &Place,
-    settings: &watch::Receiver<Settings>,
-) -> anyhow::Result<()> {
-    let sees = match admitted(connection, room, settings)? {
-        Ok(sees) => sees,
-        Err(reason) => {
-            let refused = Welcome::Refused { reason };
-            return send(connection, protocol::json(&refused)).await;
+    async fn converse(&self, connection: &mut Connection, place: &Place) -> anyhow::Result<()> {
+        let sees = match self.admitted(connection)? {
+            Ok(sees) => sees,
+            Err(reason) => {
+                let refused = Welcome::Refused { reason };
+                return send(connection, protocol::json(&refused)).await;
+            }
+        };
+        let hello: Hello = receive(connection).await?;
+        log::debug!("{} with protocol {}", hello.client, hello.protocol);
+        let welcome = match hello.protocol {
+            protocol::VERSION => Welcome::Welcome {
+                protocol: protocol::VERSION,
+                daemon: env!("CARGO_PKG_VERSION").to_owned(),
+                sees,
+            },
+            other => Welcome::Refused {
+                reason: format!(
+                    "the daemon speaks protocol {}, this client {other}: use the lastbyte that the daemon runs, or restart the daemon",
+                    protocol::VERSION
+                ),
+            },
+        };
+        send(connection, protocol::json(&welcome)).await?;
+        if matches!(welcome, Welcome::Refused { .. }) {
+            return Ok(());
         }
-    };
-    let hello: Hello = receive(connection).await?;
-    log::debug!("{} with protocol {}", hello.client, hello.protocol);
-    let welcome = match hello.protocol {
-        protocol::VERSION => Welcome::Welcome {
-            protocol: protocol::VERSION,
-            daemon: env!("CARGO_PKG_VERSION").to_owned(),
-            sees,
-        },
-        other => Welcome::Refused {
-            reason: format!(
-                "the daemon speaks protocol {}, this client {other}: use the lastbyte that the daemon runs, or restart the daemon",
-                protocol::VERSION
-            ),
-        },
-    };
-    send(connection, protocol::json(&welcome)).await?;
-    if matches!(welcome, Welcome::Refused { .. }) {
-        return Ok(());
+        let answered = match receive(connection).await {
+            Ok(Request::Watch { all }) => {
+                let subscription = self.room.borrow_mut().hub.subscribe(sees, all);
+                *place.missed.borrow_mut() = Some(Arc::clone(&subscription.missed));
+                return listen(connection, subscription).await;
+            }
+            Ok(request) => self.answer(&request, sees).await,
+            Err(error) => Err(error.context("the request was not understood")),
+        };
+        let frames = answered.unwrap_or_else(|error| {
+            let reason = format!("{error:#}");
+            vec![protocol::json(&Reply::Failed { reason })]
+        });
+        send_all(connection, frames).await
     }
-    match receive(connection).await {
-        Ok(Request::Watch { all }) => {
-            let subscription = room.borrow_mut().hub.subscribe(sees, all);
-            *place.missed.borrow_mut() = Some(Arc::clone(&subscription.missed));
-            listen(connection, subscription).await
-        }
-        Ok(Request::Now) => {
-            let state = room.borrow().hub.state(sees);
-            send_all(connection, state).await
-        }
-        Ok(Request::List(filter)) => {
-            let sessions = room.borrow().hub.board.list(sees);
-            let mut wanted: Vec<_> = sessions
-                .into_iter()
-                .filter(|session| filter.wants(session))
-                .collect();
-            let limit = filter.limit.and_then(|limit| usize::try_from(limit).ok());
-            wanted.drain(..wanted.len().saturating_sub(limit.unwrap_or(usize::MAX)));
-            let replies = wanted
-                .into_iter()
-                .map(|session| Reply::Listed(Box::new(session)));
-            send_all(connection, replies.map(|reply| protocol::json(&reply))).await
-        }
-        Ok(Request::Status) => {
-            let status = room.borrow().status();
-            send(connection, protocol::json(&Reply::Status(Box::new(status)))).await
-        }
-        Err(error) => {
-            let reason = format!("the request was not understood: {error:#}");
-            send(connection, protocol::json(&Reply::Failed { reason })).await
-        }
-    }
-}
 
-/// Whether a client is let in; else why not.
-fn admitted(
-    connection: &Connection,
-    room: &RefCell<Room>,
-    settings: &watch::Receiver<Settings>,
-) -> anyhow::Result<Result<Sees, String>> {
-    let peer = connection.get_ref().peer_cred().context("who it is")?;
-    let settings = settings.borrow();
-    if !room.borrow_mut().has_room(settings.max_clients) {
-        return Ok(Err(format!(
-            "there are {} clients already: end some of them, or raise max_clients",
-            settings.max_clients
-        )));
+    /// The frames that answer a request which is answered at once.
+    async fn answer(&self, request: &Request, sees: Sees) -> anyhow::Result<Vec<Bytes>> {
+        Ok(match request {
+            Request::Watch { .. } | Request::Now => self.room.borrow().hub.state(sees),
+            Request::Status => {
+                let status = Reply::Status(Box::new(self.room.borrow().status()));
+                vec![protocol::json(&status)]
+            }
+            Request::List(filter) => self.list(filter, sees).await?,
+            Request::Course { session } => {
+                let course = self
+                    .past
+                    .course(session, sees, self.writing().await)
+                    .await?;
+                let course = course.with_context(|| {
+                    format!("no session {session} is known: `lastbyte ls` lists those that are")
+                })?;
+                let mut frames = vec![protocol::json(&Reply::Listed(Box::new(course.listed)))];
+                // A record may be parted: the client puts them together again.
+                let parts = course.records.chunks(protocol::MAX_REPLY / 16);
+                frames.extend(parts.map(protocol::records));
+                frames
+            }
+        })
     }
-    Ok(settings.rules.sees(peer.uid(), peer.gid()).ok_or_else(|| {
-        format!(
-            "user id {} may not see this: become a member of the group {}, or ask root for allow_own = true",
-            peer.uid(),
-            settings.rules.group
-        )
-    }))
+
+    async fn list(&self, filter: &Filter, sees: Sees) -> anyhow::Result<Vec<Bytes>> {
+        // What closes meanwhile may be in neither: the past is looked at last.
+        let mut open = self.room.borrow().hub.board.list(sees);
+        open.retain(|session| filter.wants(session));
+        let past = match filter.open {
+            Some(true) => Ok(Vec::new()),
+            _ => self.past.list(filter, sees).await,
+        };
+        let mut frames = Vec::new();
+        let mut sessions = match past {
+            Ok(sessions) => sessions,
+            // What is open is worth having all the same.
+            Err(error) if filter.open.is_none() => {
+                let reason = format!("{error:#}");
+                frames.push(protocol::json(&Reply::Incomplete { reason }));
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let known: HashSet<_> = sessions.iter().map(|it| it.name.clone()).collect();
+        open.retain(|session| !known.contains(&session.name));
+        sessions.extend(open);
+        let limit = filter.limit.and_then(|limit| usize::try_from(limit).ok());
+        sessions.drain(..sessions.len().saturating_sub(limit.unwrap_or(usize::MAX)));
+        let replies = sessions
+            .into_iter()
+            .map(|session| Reply::Listed(Box::new(session)));
+        frames.extend(replies.map(|reply| protocol::json(&reply)));
+        Ok(frames)
+    }
+
+    /// What to wait with until everything that is known is written; `None` when the tracer is busy.
+    async fn writing(&self) -> Option<Flusher> {
+        let (ask, answer) = oneshot::channel();
+        self.asks.send(ask).ok()?;
+        timeout(PATIENCE, answer).await.ok()?.ok()
+    }
+
+    /// Whether a client is let in; else why not.
+    fn admitted(&self, connection: &Connection) -> anyhow::Result<Result<Sees, String>> {
+        let peer = connection.get_ref().peer_cred().context("who it is")?;
+        let config = self.config.borrow();
+        let max = config.socket.max_clients;
+        if !self.room.borrow_mut().has_room(max) {
+            return Ok(Err(format!(
+                "there are {max} clients already: end some of them, or raise max_clients"
+            )));
+        }
+        let rules = Rules {
+            group: config.socket.group.clone(),
+            allow_own: config.socket.allow_own,
+            own_uid: self.own_uid,
+        };
+        Ok(rules.sees(peer.uid(), peer.gid()).ok_or_else(|| {
+            format!(
+                "user id {} may not see this: become a member of the group {}, or ask root for allow_own = true",
+                peer.uid(),
+                rules.group
+            )
+        }))
+    }
 }
 
 /// Sends what is so, then what follows, until the listener leaves, is cut off or the daemon ends.

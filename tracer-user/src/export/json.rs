@@ -28,9 +28,10 @@ pub(super) fn line(update: &Update, clock: &Clock, host: &str) -> Option<String>
 }
 
 /// The line of a session in a list.
-pub(super) fn listed(it: &Listed, clock: &Clock, host: &str) -> String {
+pub(super) fn listed(it: &Listed, clock: &Clock) -> String {
     let line = Line {
         body: Body::Session {
+            name: &it.name,
             session: session(&it.session),
             state: it.state(),
             opened: clock.rfc3339(it.session.opened),
@@ -54,7 +55,7 @@ pub(super) fn listed(it: &Listed, clock: &Clock, host: &str) -> String {
         },
         schema: SCHEMA,
         time: clock.rfc3339(it.end.as_ref().map_or(it.session.opened, |end| end.time)),
-        host,
+        host: &it.host,
     };
     // As above.
     serde_json::to_string(&line).unwrap_or_default()
@@ -153,6 +154,8 @@ enum Body<'a> {
         message: &'a str,
     },
     Session {
+        /// What `show` takes: the id, of another boot with that boot's.
+        name: &'a str,
         session: Session<'a>,
         state: &'a str,
         opened: String,

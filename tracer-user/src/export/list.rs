@@ -54,7 +54,7 @@ fn row(it: &Listed, now: u64) -> [String; 8] {
     };
     let user = session.user.as_deref().map(str::to_owned);
     [
-        session.id.to_string(),
+        it.name.clone(),
         user.or_else(|| session.uid.map(|uid| uid.to_string()))
             .unwrap_or_else(|| "?".to_owned()),
         session

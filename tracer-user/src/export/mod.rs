@@ -63,13 +63,13 @@ impl Lines {
     }
 }
 
-/// The JSON object of a listed session; `host` is whose sessions are listed.
+/// The JSON object of a listed session.
 #[must_use]
-pub fn listed(listed: &Listed, host: &str) -> String {
+pub fn listed(listed: &Listed) -> String {
     let clock = Clock {
         offset: listed.wall_offset,
     };
-    json::listed(listed, &clock, host)
+    json::listed(listed, &clock)
 }
 
 /// A session's whole course as lines for people; `wall_offset` as in [`Listed`].

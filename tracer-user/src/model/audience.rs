@@ -192,11 +192,10 @@ impl Model {
 
     fn connected(&self, record: &Socket) -> Audience {
         let carried = self.conns.sessions(record.conn.sock).iter().copied();
-        let scan = self.scan.iter().flat_map(|scan| scan.sessions());
-        let looking = scan.filter(|id| {
-            let session = self.sessions.get(id);
-            session.is_some_and(|session| {
-                waiting::concerns(session, record, self.servers.parent(session.server))
+        let looking = self.scan.iter().flat_map(|scan| {
+            scan.sessions().filter(|id| {
+                let session = self.sessions.get(id);
+                session.is_some_and(|session| waiting::concerns(session, record, scan))
             })
         });
         carried.chain(looking).collect()

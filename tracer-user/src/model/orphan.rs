@@ -148,6 +148,8 @@ pub(super) struct Scan {
     containers: BTreeMap<Proc, Container>,
     /// What connections may be kept open for.
     pub sockets: Vec<Socket>,
+    /// Pids of the parents of those who have them.
+    parents: HashMap<u32, u32>,
 }
 
 impl Scan {
@@ -159,6 +161,7 @@ impl Scan {
             strangers: BTreeMap::new(),
             containers: BTreeMap::new(),
             sockets: Vec::new(),
+            parents: HashMap::new(),
         }
     }
 
@@ -187,6 +190,11 @@ impl Scan {
         self.copies.contains_key(&session)
     }
 
+    /// Pid of the parent of a process that has sockets.
+    pub fn parent(&self, pid: u32) -> Option<u32> {
+        self.parents.get(&pid).copied()
+    }
+
     /// Sessions whose ends a process was found to have.
     pub fn held_by(&self, proc: Proc) -> impl Iterator<Item = u64> {
         self.by_proc.get(&proc).into_iter().flatten().copied()
@@ -195,6 +203,7 @@ impl Scan {
     pub fn socket(&mut self, record: &Socket) {
         if self.sockets.len() < MAX_SOCKETS {
             self.sockets.push(*record);
+            self.parents.insert(record.proc.pid, record.parent);
         }
     }
 

@@ -92,12 +92,6 @@ impl Servers {
         }
     }
 
-    /// The process that forked it, as far as known.
-    pub fn parent(&self, proc: Proc) -> Option<u32> {
-        let server = self.by_pid.get(&proc.pid)?;
-        Some(server.parent).filter(|pid| *pid != 0)
-    }
-
     /// The name that it had when it became one.
     pub fn name(&self, proc: Proc) -> Option<[u8; COMM_LEN]> {
         let server = self.by_pid.get(&proc.pid)?;

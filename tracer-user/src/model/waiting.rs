@@ -16,7 +16,7 @@ use super::{
     Env,
     delivery::{self, Fate, GIVEN_UP},
     message,
-    orphan::{self, Look, Seen},
+    orphan::{self, Look, Scan, Seen},
     peers::addresses,
     session::Session,
     settle::Next,
@@ -142,11 +142,11 @@ impl Session {
     }
 }
 
-/// Whether a socket may tell what the connection of a session stays open for; `monitor` is the parent of
-/// the session's server, where known. See [`looked`].
-pub(super) fn concerns(session: &Session, socket: &Socket, monitor: Option<u32>) -> bool {
-    let of_server = socket.proc.pid == session.server.pid
-        || monitor.is_none_or(|monitor| socket.proc.pid == monitor);
+/// Whether a socket that a scan found may tell what the connection of a session stays open for: see
+/// [`looked`].
+pub(super) fn concerns(session: &Session, socket: &Socket, scan: &Scan) -> bool {
+    let pid = socket.proc.pid;
+    let of_server = pid == session.server.pid || scan.parent(session.server.pid) == Some(pid);
     session.linger.is_pending() && (of_server || X11_PORTS.contains(&socket.conn.peer_port))
 }
 

@@ -57,12 +57,15 @@ impl Left {
             "SELECT key, id, opened, view FROM session WHERE state = 'open' ORDER BY opened, key";
         let mut query = connection.prepare(open)?;
         let mut rows = query.query([])?;
-        let mut sessions = Vec::new();
+        let (mut sessions, mut damaged) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
             let key = row.get(0)?;
             let id = SessionId(row.get::<_, i64>(1)?.cast_unsigned());
             let view = serde_json::from_str(row.get_ref(3)?.as_str().unwrap_or_default());
-            let mut records = kept(connection, key)?;
+            let (Ok(view), Ok(mut records)) = (view, kept(connection, key)) else {
+                damaged.push(key);
+                continue;
+            };
             // From here on the model knows itself who else is on the connection.
             let last = records.iter().last().map(|record| record.header().time);
             records.extend(company(id, 0, last.unwrap_or(0)).as_bytes());
@@ -70,10 +73,15 @@ impl Left {
                 id,
                 records,
                 key,
-                view: view.map_err(|error| Error::Damaged(format!("session {id}: {error}")))?,
+                view,
                 opened: row.get(2)?,
             });
         }
+        drop(rows);
+        drop(query);
+        let tx = database.connection.transaction()?;
+        interrupt(&tx, &damaged)?;
+        tx.commit()?;
         Ok(Self {
             progress: progress.map(i64::cast_unsigned),
             sessions,

@@ -267,8 +267,17 @@ impl Log {
         self.bytes.clear();
     }
 
+    /// Whether there is something to hand over.
+    pub fn waits(&self) -> bool {
+        !self.bytes.is_empty()
+            || self.changed
+            || !self.findings.is_empty()
+            || self.closed.is_some()
+            || self.lost_news > 0
+    }
+
     /// Puts what is held back where it belongs.
-    fn release(&mut self) {
+    pub fn release(&mut self) {
         for slot in 0..STREAMS {
             if let Some(sample) = self.held[slot].take() {
                 self.seen[slot].kept = sample.header.time;

@@ -76,7 +76,7 @@ pub(super) struct Work {
     pub dropped: u64,
     bytes: usize,
     news: usize,
-    /// Counts what was put down.
+    /// How often something was put down until it was taken.
     upto: u64,
 }
 
@@ -116,7 +116,6 @@ impl Work {
         self.interrupted.extend(later.interrupted);
         self.progress = later.progress.or(self.progress);
         self.dropped += later.dropped;
-        self.upto = self.upto.max(later.upto);
         for (key, change) in later.changes {
             self.add(key, change);
         }
@@ -173,7 +172,6 @@ impl Pending {
         let inner = &mut *inner;
         what(&mut inner.work);
         inner.put += 1;
-        inner.work.upto = inner.put;
         if inner.since.is_none() && !inner.work.is_empty() {
             inner.since = Some(Instant::now());
             self.wake.notify_one();
@@ -200,7 +198,9 @@ impl Pending {
             if due <= now {
                 inner.since = None;
                 inner.urgent = false;
-                return Some(std::mem::take(&mut inner.work));
+                let mut work = std::mem::take(&mut inner.work);
+                work.upto = inner.put;
+                return Some(work);
             }
             (inner, _) = self
                 .wake

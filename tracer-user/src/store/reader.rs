@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, ToSql, params_from_iter};
 use tracer_ebpf::ABI_VERSION;
 
 use super::{Error, Records, database, left};
-use crate::model::{Closed, Finding, SessionId, SessionView};
+use crate::model::{Closed, Finding, GapReason, SessionId, SessionView, Verdict};
 
 /// Reads what is kept, beside whoever writes it. For one thread: let each open its own.
 #[derive(Debug)]
@@ -29,6 +29,10 @@ pub struct Filter {
     pub until: Option<i64>,
     /// A part of the command.
     pub command: Option<String>,
+    /// User id.
+    pub uid: Option<u32>,
+    /// Only sessions that are over, or only those that are not.
+    pub over: Option<bool>,
     /// The kind of a finding, as [`crate::model::Kind::name`] gives it.
     pub kind: Option<String>,
     /// Only the last so many.
@@ -90,6 +94,26 @@ impl Kept {
         let boot = self.boot.get(..8).unwrap_or(&self.boot);
         format!("{}@{boot}", self.outcome.view().id)
     }
+
+    /// The word for its verdict; `None` while it is open.
+    #[must_use]
+    pub fn verdict(&self) -> Option<&'static str> {
+        match &self.outcome {
+            Outcome::Open(_) => None,
+            Outcome::Closed(closed) => Some(closed.verdict.name()),
+            Outcome::Interrupted(_) => Some(Verdict::Unknown.name()),
+        }
+    }
+
+    /// Why evidence is missing.
+    #[must_use]
+    pub fn gaps(&self) -> &[GapReason] {
+        match &self.outcome {
+            Outcome::Open(_) => &[],
+            Outcome::Closed(closed) => &closed.gaps,
+            Outcome::Interrupted(_) => &[GapReason::Interrupted],
+        }
+    }
 }
 
 /// A finding that is kept.
@@ -137,27 +161,34 @@ impl Reader {
     /// [`Error::Sqlite`], [`Error::Damaged`].
     pub fn session(&self, text: &str) -> Result<Option<Kept>, Error> {
         let (id, boot) = text.split_once('@').unwrap_or((text, ""));
-        let mut values: Vec<Box<dyn ToSql>> = Vec::new();
-        let which = if let Ok(SessionId(id)) = id.parse() {
-            values.push(Box::new(id.cast_signed()));
-            "id = ?"
-        } else if let Ok(pid) = id.parse::<u32>() {
-            values.push(Box::new(pid));
-            "pid = ?"
-        } else {
-            values.push(Box::new(id.to_owned()));
-            "substr(text, 1, length(?1)) = ?1"
-        };
-        let mut text = format!("{SESSIONS} WHERE {which}");
-        if !boot.is_empty() {
-            text += " AND substr(boot, 1, length(?2)) = ?2";
-            values.push(Box::new(boot.to_owned()));
-        }
-        text += " ORDER BY opened DESC, session.key DESC LIMIT 1";
         if id.is_empty() {
             return Ok(None);
         }
-        Ok(self.query(&text, &values)?.pop())
+        if let Ok(SessionId(number)) = id.parse()
+            && let Some(kept) = self.newest("id = ?1", Box::new(number.cast_signed()), boot)?
+        {
+            return Ok(Some(kept));
+        }
+        if let Ok(pid) = id.parse::<u32>() {
+            return self.newest("pid = ?1", Box::new(pid), boot);
+        }
+        let begins = "substr(text, 1, length(?1)) = ?1";
+        self.newest(begins, Box::new(id.to_owned()), boot)
+    }
+
+    fn newest(
+        &self,
+        which: &str,
+        value: Box<dyn ToSql>,
+        boot: &str,
+    ) -> Result<Option<Kept>, Error> {
+        let text = format!(
+            "{SESSIONS} WHERE {which} AND substr(coalesce(boot, ''), 1, length(?2)) = ?2
+             ORDER BY opened DESC, session.key DESC LIMIT 1"
+        );
+        Ok(self
+            .query(&text, &[value, Box::new(boot.to_owned())])?
+            .pop())
     }
 
     /// Findings, the newest first.
@@ -247,6 +278,12 @@ impl Query {
             if let Some(value) = value {
                 query.only(condition, value.clone());
             }
+        }
+        if let Some(uid) = filter.uid {
+            query.only("uid = ?", uid);
+        }
+        if let Some(over) = filter.over {
+            query.only("(session.state <> 'open') = ?", over);
         }
         if let Some(since) = filter.since {
             query.only(&format!("{time} >= ?"), since);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tracer_ebpf::{Holder, Proc, Record, SessionStart, Start, Tick};
+use tracer_ebpf::{Holder, Proc, Record, SessionStart, Start, Tick, edge};
 
 use super::{
     Health, Left, LeftSession, Policy,
@@ -141,6 +141,10 @@ impl Recorder {
         log.opened = session.opened;
         for record in session.records.iter() {
             log.recall(&record);
+            // The model knows them as well.
+            if matches!(record, Record::User(_) | Record::Loss(_)) {
+                self.context.note(&record);
+            }
         }
         self.left.retain(|key| *key != session.key);
         self.logs.insert(session.id, log);
@@ -177,9 +181,7 @@ impl Recorder {
                 for id in audience.ids() {
                     let log = self.log(*id);
                     match record {
-                        Record::Stream(it) if it.edge == tracer_ebpf::edge::SAMPLE => {
-                            log.sample(it)
-                        }
+                        Record::Stream(it) if it.edge == edge::SAMPLE => log.sample(it),
                         _ => log.keep(record),
                     }
                 }
@@ -248,46 +250,20 @@ impl Recorder {
             });
         }
         // Of a session that is not told of yet nothing is kept.
-        let come = self.untold.is_empty() && self.progress != Some(progress);
-        let ready = |log: &Log| {
+        let come = (self.untold.is_empty() && self.progress != Some(progress)).then_some(progress);
+        self.progress = come.or(self.progress);
+        self.hand_over(come, |log| {
             let old = sweep && now.saturating_sub(log.waiting_since) >= QUIET;
-            let waits = !log.bytes.is_empty() || log.changed || !log.findings.is_empty();
-            log.view.is_some() && (log.closed.is_some() || waits && (log.loud || old))
-        };
-        let mut ready: Vec<&mut Log> = self.logs.values_mut().filter(|log| ready(log)).collect();
-        let news = |log: &&mut Log| {
-            let weighs = |(_, finding): &(i64, Finding)| finding.kind != Kind::NearMiss;
-            log.closed.is_some() || log.findings.iter().any(weighs)
-        };
-        let urgent = ready.iter().any(news);
-        if ready.is_empty() && !come {
-            return;
-        }
-        self.pending.put(urgent, |work| {
-            for log in &mut ready {
-                if !work.has_room(log.bytes.len()) {
-                    log.lose();
-                }
-                if let Some((key, change)) = hand_over(log) {
-                    work.add(key, change);
-                }
-            }
-            if come {
-                work.progress = Some(progress);
-            }
+            log.closed.is_some() || log.loud || old
         });
-        if come {
-            self.progress = Some(progress);
-        }
         self.logs.retain(|_, log| log.closed.is_none());
     }
 
-    /// Hands over what there is, quiet or not, as if it were told: somebody wants to read it.
-    pub fn hurry(&mut self, model: &Model) {
-        self.logs.values_mut().for_each(|log| log.loud = true);
-        if let Some(progress) = self.progress {
-            self.tick(model, progress);
-        }
+    /// Hands over everything that is known of sessions that were told of: somebody wants to read it, or
+    /// this is the end.
+    pub fn hurry(&mut self) {
+        self.logs.values_mut().for_each(Log::release);
+        self.hand_over(None, |_| true);
     }
 
     /// Something to wait with, on another thread.
@@ -299,9 +275,10 @@ impl Recorder {
         }
     }
 
-    /// Waits until everything that was handed over is kept; false when it cannot be, or not in time.
+    /// Hands over everything and waits until it is kept; false when it cannot be, or not in time.
     #[must_use]
-    pub fn flush(&self, timeout: Duration) -> bool {
+    pub fn flush(&mut self, timeout: Duration) -> bool {
+        self.hurry();
         self.flusher().flush(timeout)
     }
 
@@ -309,6 +286,29 @@ impl Recorder {
     #[must_use]
     pub fn health(&self) -> Health {
         self.pending.health()
+    }
+
+    fn hand_over(&mut self, progress: Option<u64>, which: impl Fn(&Log) -> bool) {
+        let which = |log: &Log| log.view.is_some() && log.waits() && which(log);
+        let mut logs: Vec<&mut Log> = self.logs.values_mut().filter(|log| which(log)).collect();
+        if logs.is_empty() && progress.is_none() {
+            return;
+        }
+        let urgent = logs.iter().any(|log| {
+            let weighs = |(_, finding): &(i64, Finding)| finding.kind != Kind::NearMiss;
+            log.closed.is_some() || log.findings.iter().any(weighs)
+        });
+        self.pending.put(urgent, |work| {
+            for log in &mut logs {
+                if !work.has_room(log.bytes.len()) {
+                    log.lose();
+                }
+                if let Some((key, change)) = change_of(log) {
+                    work.add(key, change);
+                }
+            }
+            work.progress = progress.or(work.progress);
+        });
     }
 
     fn started(&mut self, record: &Start) {
@@ -473,7 +473,7 @@ impl Drop for Recorder {
 }
 
 /// What is to be written of a session.
-fn hand_over(log: &mut Log) -> Option<(Key, Change)> {
+fn change_of(log: &mut Log) -> Option<(Key, Change)> {
     let change = Change {
         view: Arc::clone(log.view.as_ref()?),
         opened: log.opened,

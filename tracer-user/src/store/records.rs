@@ -12,7 +12,7 @@ pub struct Records {
 
 impl Records {
     /// Appends records.
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
+    pub fn extend(&mut self, bytes: &[u8]) {
         let at = self.words.len();
         self.words.resize(at + bytes.len() / 8, 0);
         let room = self.words[at..].as_mut_bytes();

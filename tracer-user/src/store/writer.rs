@@ -306,7 +306,8 @@ impl Written<'_> {
             let there = "SELECT 1 FROM session WHERE key = ?";
             self.tx.query_row(there, [self.key], |_| Ok(())).optional()
         };
-        if !change.changed && !(self.all && is_there()?.is_none()) {
+        let news = change.changed || self.all && is_there()?.is_none();
+        if !news {
             return Ok(());
         }
         let view = &change.view;

@@ -13,5 +13,7 @@ mod road;
 mod roads;
 mod stalled;
 mod timeline;
+#[path = "../store/trace.rs"]
+mod trace;
 mod truncated;
 mod waiting;

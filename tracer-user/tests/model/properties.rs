@@ -229,7 +229,7 @@ proptest! {
         while let Some(record) = reader.next().unwrap() {
             model.apply(record, &mut updates);
         }
-        prop_assert_eq!(updates, road.updates);
+        prop_assert_eq!(&updates, &road.updates);
     }
 }
 

@@ -9,6 +9,10 @@ use super::{Cause, GapReason, Kind, SessionView, Verdict};
 /// A session, open or over, in a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listed {
+    /// What finds it again: its id; of another boot with the beginning of that's id.
+    pub name: String,
+    /// The machine.
+    pub host: String,
     /// Wall clock minus `CLOCK_BOOTTIME` when it was seen, ns: sessions of several boots are in one
     /// list.
     pub wall_offset: u64,
@@ -54,7 +58,7 @@ pub struct Filter {
     pub state: Option<String>,
     /// Part of the command.
     pub command: Option<String>,
-    /// Not over before this, wall clock in ns since 1970.
+    /// Begun at this time or later, wall clock in ns since 1970.
     pub since: Option<u64>,
     /// Begun before this, in the same way.
     pub until: Option<u64>,
@@ -75,8 +79,7 @@ impl Filter {
         let uid = session.uid.map(|uid| uid.to_string());
         let peer = session.peer.map(|peer| peer.ip().to_string());
         let command = session.command.as_deref().unwrap_or_default();
-        let wall = |time: u64| time.wrapping_add(it.wall_offset);
-        let ended = it.end.as_ref().map(|end| wall(end.time));
+        let opened = session.opened.wrapping_add(it.wall_offset);
         (is(&self.user, session.user.as_deref()) || is(&self.user, uid.as_deref()))
             && is(&self.peer, peer.as_deref())
             && is(&self.state, Some(it.state()))
@@ -84,10 +87,8 @@ impl Filter {
                 .command
                 .as_ref()
                 .is_none_or(|part| command.contains(part.as_str()))
-            && self
-                .since
-                .is_none_or(|since| ended.is_none_or(|ended| ended >= since))
-            && self.until.is_none_or(|until| wall(session.opened) < until)
+            && self.since.is_none_or(|since| opened >= since)
+            && self.until.is_none_or(|until| opened < until)
             && self.open.is_none_or(|open| open == it.end.is_none())
     }
 }

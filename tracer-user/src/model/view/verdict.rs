@@ -22,6 +22,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All the words.
+    pub const WORDS: [&str; 4] = ["clean", "near_miss", "unknown", "truncated"];
+
     /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
