@@ -4,7 +4,7 @@ use bytesize::ByteSize;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::Clock;
-use crate::model::{Listed, message::duration};
+use crate::model::{Kind, Listed, message::duration};
 
 const HEAD: [&str; 8] = [
     "ID", "USER", "FROM", "OPENED", "TOOK", "STATE", "WRITTEN", "COMMAND",
@@ -95,7 +95,11 @@ fn state(it: &Listed) -> String {
         .flat_map(|end| &end.gaps)
         .map(|reason| reason.name())
         .next();
-    match cause.or(gap) {
+    let hung = || {
+        let orphaned = it.findings.iter().any(|told| told.kind == Kind::Orphaned);
+        (orphaned && it.end.is_some()).then_some("was orphaned")
+    };
+    match cause.or(gap).or_else(hung) {
         Some(why) => format!("{state} ({why})"),
         None => state.to_owned(),
     }

@@ -323,7 +323,7 @@ impl Tracer {
             self.tables.new_losses(&mut self.skipped)?;
         }
         self.start(road)?;
-        self.snapshot(road, &[])?;
+        self.snapshot(road, &[], false)?;
         tick(road, Kind::Ready)?;
         tick(road, Kind::Tick)?;
         self.serve(road)
@@ -348,7 +348,7 @@ impl Tracer {
         if seen {
             self.drain(road)?;
         }
-        let mut there = self.snapshot(road, &earlier.sessions)?;
+        let mut there = self.snapshot(road, &earlier.sessions, complete)?;
         if !complete {
             there.extend(self.tables.all_sessions());
             let sessions = earlier.sessions.iter().map(|known| known.session);
@@ -383,8 +383,13 @@ impl Tracer {
         put(road, &start)
     }
 
-    /// Tells what is there; gives the sessions.
-    fn snapshot(&mut self, road: &mut impl Road, known: &[Known]) -> anyhow::Result<HashSet<u64>> {
+    /// Tells what is there; gives the sessions. `complete`: nothing of those that are known is new.
+    fn snapshot(
+        &mut self,
+        road: &mut impl Road,
+        known: &[Known],
+        complete: bool,
+    ) -> anyhow::Result<HashSet<u64>> {
         let names = self.probes.servers.clone();
         let (side, tables) = (&mut self.probes.side, &mut self.tables);
         let snapshot = snapshot::take(side, tables, &names, known, boottime())
@@ -394,7 +399,10 @@ impl Tracer {
             self.name(road, session.uid)?;
         }
         for process in &snapshot.processes {
-            put(road, process)?;
+            let is_known = known.iter().any(|it| it.session == process.session);
+            if !(complete && is_known) {
+                put(road, process)?;
+            }
         }
         Ok(snapshot.sessions.iter().map(|it| it.session).collect())
     }
