@@ -1,6 +1,6 @@
 //! Whether a daemon is asked, or the probes are loaded here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -12,24 +12,33 @@ use crate::daemon::{
 /// Which daemon to ask.
 #[derive(Clone, Debug, Args)]
 pub struct Attach {
-    /// Where the daemon listens
-    #[arg(long, value_name = "PATH", default_value = SOCKET, env = "LASTBYTE_SOCKET")]
-    pub socket: PathBuf,
+    /// Where the daemon listens; one that is named must answer [default: /run/lastbyte/lastbyte.sock]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "LASTBYTE_SOCKET",
+        conflicts_with = "no_daemon"
+    )]
+    socket: Option<PathBuf>,
     /// Trace here and now, even if a daemon answers
     #[arg(long)]
-    pub no_daemon: bool,
+    no_daemon: bool,
 }
 
 impl Attach {
-    /// Asks the daemon; `None` when none answers and the user did not insist on one.
+    /// Asks the daemon, which must answer.
+    pub fn insist(&self, request: &Request) -> Result<Client, ClientError> {
+        Client::ask(self.socket.as_deref().unwrap_or(Path::new(SOCKET)), request)
+    }
+
+    /// Asks the daemon; `None` when none answers and none was named.
     pub fn ask(&self, request: &Request) -> Result<Option<Client>, ClientError> {
         if self.no_daemon {
             return Ok(None);
         }
-        match Client::ask(&self.socket, request) {
+        match self.insist(request) {
             Ok(client) => Ok(Some(client)),
-            // Root has another way; everybody else is told why this one is closed.
-            Err(ClientError::NoDaemon(path, error)) => {
+            Err(ClientError::NoDaemon(path, error)) if self.socket.is_none() => {
                 log::debug!("no daemon on {}: {error}", path.display());
                 Ok(None)
             }

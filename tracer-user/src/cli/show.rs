@@ -10,10 +10,7 @@ use tracer_ebpf::Record;
 
 use super::Show;
 use crate::{
-    daemon::{
-        client::Client,
-        protocol::{Frame, Reply, Request},
-    },
+    daemon::protocol::{Frame, Reply, Request},
     export,
     model::{
         Model, SessionView, Update,
@@ -67,7 +64,9 @@ impl Show {
         let request = Request::Course {
             session: self.session.clone(),
         };
-        let mut client = Client::ask(&self.attach.socket, &request)
+        let mut client = self
+            .attach
+            .insist(&request)
             .context("only a daemon remembers sessions; of a recording: --file RECORDING")?;
         let mut name = self.session.clone();
         let mut records = Records::default();

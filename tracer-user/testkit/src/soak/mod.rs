@@ -173,7 +173,7 @@ impl Daemon {
         std::fs::write(
             &config,
             format!(
-                "servers = [\"eager\"]\nuser = \"root\"\n[socket]\npath = {socket:?}\n[store]\ndir = {:?}\n",
+                "user = \"root\"\n[tracing]\nservers = [\"eager\"]\n[socket]\npath = {socket:?}\n[store]\ndir = {:?}\n",
                 dir.join("state")
             ),
         )?;
