@@ -84,12 +84,12 @@ impl Writer {
             let idle = work.is_empty();
             match self.write(&work) {
                 Ok(()) => {
-                    self.pending.committed(&work);
                     let health = match self.full {
                         true => Health::Full,
                         false => Health::Good,
                     };
                     self.pending.set_health(health);
+                    self.pending.committed(&work);
                 }
                 Err(error) => {
                     let pause = self.failed(&error);

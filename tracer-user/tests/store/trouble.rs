@@ -282,12 +282,17 @@ fn damage_while_it_is_open_costs_only_what_was_kept() {
         .unwrap()
         .set_len(0)
         .unwrap();
+    // It is noticed when something is read there.
+    let mut leader = 20_000;
+    while aside(directory.path()).is_empty() {
+        assert!(leader < 30_000, "it is never noticed");
+        trace.take_all(&stories::many(leader..leader + 50, false));
+        let _ = trace.recorder.flush(PATIENCE);
+        leader += 50;
+    }
     stories::ends(&mut road, 7000, 55);
     trace.take_all(&std::mem::take(&mut road.records));
-    for leader in (6000..6300).step_by(50) {
-        trace.take_all(&stories::many(leader..leader + 50, true));
-        let _ = trace.recorder.flush(PATIENCE);
-    }
+    trace.take_all(&stories::many(40_000..40_100, true));
     assert!(
         trace.recorder.flush(PATIENCE),
         "{}",
@@ -295,8 +300,10 @@ fn damage_while_it_is_open_costs_only_what_was_kept() {
     );
     assert_eq!(aside(directory.path()).len(), 1);
     let reader = Reader::open(directory.path()).unwrap();
-    assert_eq!(reader.sessions(&Filter::default()).unwrap().len(), 301);
+    assert!(reader.sessions(&Filter::default()).unwrap().len() >= 101);
     let kept = reader.session("7000").unwrap().expect("it was open");
     assert!(kept.lost > 0, "its beginning is missing");
+    assert_eq!(kept.verdict(), Some("truncated"));
     assert_eq!(reader.findings_of(kept.key).unwrap().len(), 1);
+    assert_eq!(reader.findings(&Filter::default()).unwrap().len(), 11);
 }
