@@ -96,9 +96,17 @@ impl Work {
     /// Adds what became of a session.
     pub fn add(&mut self, key: Key, mut change: Change) {
         if self.news + change.news() > MAX_NEWS {
-            self.dropped += change.news() as u64;
+            if self.dropped == 0 {
+                log::error!(
+                    "the flight recorder holds {MAX_NEWS} findings and ends of sessions: there is room for no more"
+                );
+            }
+            self.dropped += change.news().max(1) as u64;
             change.findings.clear();
             change.closed = None;
+            if !self.changes.contains_key(&key) {
+                return;
+            }
         }
         self.bytes += change.records.len();
         self.news += change.news();
@@ -131,6 +139,9 @@ struct Inner {
     stop: bool,
     put: u64,
     committed: u64,
+    failures: u64,
+    /// Somebody waits for the next attempt.
+    flushing: bool,
     health: Health,
 }
 
@@ -154,6 +165,8 @@ impl Pending {
                 stop: false,
                 put: 0,
                 committed: 0,
+                failures: 0,
+                flushing: false,
                 health,
             }),
             wake: Condvar::new(),
@@ -198,6 +211,7 @@ impl Pending {
             if due <= now {
                 inner.since = None;
                 inner.urgent = false;
+                inner.flushing = false;
                 let mut work = std::mem::take(&mut inner.work);
                 work.upto = inner.put;
                 return Some(work);
@@ -223,9 +237,10 @@ impl Pending {
         work.append(later);
         inner.work = work;
         inner.since.get_or_insert_with(Instant::now);
+        inner.failures += 1;
         self.done.notify_all();
         let end = Instant::now() + pause;
-        while !inner.stop {
+        while !inner.stop && !inner.flushing {
             let now = Instant::now();
             if now >= end {
                 return true;
@@ -235,7 +250,7 @@ impl Pending {
                 .wait_timeout(inner, end - now)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        false
+        !inner.stop
     }
 
     /// Waits until everything that was put down is committed; false when it cannot be, or not in time.
@@ -243,7 +258,8 @@ impl Pending {
         let mut inner = self.inner();
         let all = inner.put;
         let end = Instant::now() + timeout;
-        inner.urgent = true;
+        let failures = inner.failures;
+        (inner.urgent, inner.flushing) = (true, true);
         inner.since.get_or_insert_with(Instant::now);
         self.wake.notify_one();
         loop {
@@ -251,7 +267,7 @@ impl Pending {
                 return true;
             }
             let now = Instant::now();
-            if now >= end || !inner.health.is_good() {
+            if now >= end || inner.failures > failures {
                 return false;
             }
             (inner, _) = self

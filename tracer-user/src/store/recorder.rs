@@ -51,6 +51,8 @@ pub struct Recorder {
     logs: HashMap<SessionId, Log>,
     /// Those that have not been told of: nothing of them is kept yet.
     untold: HashSet<SessionId>,
+    /// Those of which there may be something to hand over.
+    touched: HashSet<SessionId>,
     found: i64,
     /// Sessions of another recorder that nobody went on with so far.
     left: Vec<i64>,
@@ -123,6 +125,7 @@ impl Recorder {
             wall_offset: 0,
             logs: HashMap::new(),
             untold: HashSet::new(),
+            touched: HashSet::new(),
             found: 0,
             left: left.sessions.iter().map(|session| session.key).collect(),
             scan: Vec::new(),
@@ -176,7 +179,10 @@ impl Recorder {
             return;
         }
         match model.audience(record) {
-            Audience::Everyone => self.logs.values_mut().for_each(|log| log.keep(record)),
+            Audience::Everyone => {
+                self.touched.extend(self.logs.keys());
+                self.logs.values_mut().for_each(|log| log.keep(record));
+            }
             audience => {
                 for id in audience.ids() {
                     let log = self.log(*id);
@@ -252,17 +258,20 @@ impl Recorder {
         // Of a session that is not told of yet nothing is kept.
         let come = (self.untold.is_empty() && self.progress != Some(progress)).then_some(progress);
         self.progress = come.or(self.progress);
+        if sweep {
+            self.touched.extend(self.logs.keys());
+        }
         self.hand_over(come, |log| {
             let old = sweep && now.saturating_sub(log.waiting_since) >= QUIET;
             log.closed.is_some() || log.loud || old
         });
-        self.logs.retain(|_, log| log.closed.is_none());
     }
 
     /// Hands over everything that is known of sessions that were told of: somebody wants to read it, or
     /// this is the end.
     pub fn hurry(&mut self) {
         self.logs.values_mut().for_each(Log::release);
+        self.touched.extend(self.logs.keys());
         self.hand_over(None, |_| true);
     }
 
@@ -289,22 +298,34 @@ impl Recorder {
     }
 
     fn hand_over(&mut self, progress: Option<u64>, which: impl Fn(&Log) -> bool) {
-        let which = |log: &Log| log.view.is_some() && log.waits() && which(log);
-        let mut logs: Vec<&mut Log> = self.logs.values_mut().filter(|log| which(log)).collect();
-        if logs.is_empty() && progress.is_none() {
+        let logs = &self.logs;
+        let ready = |id: &SessionId| {
+            let log = logs.get(id);
+            log.is_some_and(|log| log.view.is_some() && log.waits() && which(log))
+        };
+        let ready: Vec<SessionId> = self.touched.drain().filter(ready).collect();
+        if ready.is_empty() && progress.is_none() {
             return;
         }
-        let urgent = logs.iter().any(|log| {
+        let urgent = ready.iter().any(|id| {
             let weighs = |(_, finding): &(i64, Finding)| finding.kind != Kind::NearMiss;
-            log.closed.is_some() || log.findings.iter().any(weighs)
+            let log = logs.get(id);
+            log.is_some_and(|log| log.closed.is_some() || log.findings.iter().any(weighs))
         });
+        let logs = &mut self.logs;
         self.pending.put(urgent, |work| {
-            for log in &mut logs {
+            for id in ready {
+                let Some(log) = logs.get_mut(&id) else {
+                    continue;
+                };
                 if !work.has_room(log.bytes.len()) {
                     log.lose();
                 }
                 if let Some((key, change)) = change_of(log) {
                     work.add(key, change);
+                }
+                if log.closed.is_some() {
+                    logs.remove(&id);
                 }
             }
             work.progress = progress.or(work.progress);
@@ -334,9 +355,11 @@ impl Recorder {
             context,
             logs,
             untold,
+            touched,
             found,
             ..
         } = self;
+        touched.insert(id);
         logs.entry(id).or_insert_with(|| {
             *found += 1;
             untold.insert(id);
@@ -351,6 +374,7 @@ impl Recorder {
     /// The log of a session that the model tells of.
     fn seen(&mut self, view: &Arc<SessionView>) -> Option<&mut Log> {
         let log = self.logs.get_mut(&view.id)?;
+        self.touched.insert(view.id);
         let known = log
             .view
             .as_ref()
@@ -401,6 +425,7 @@ impl Recorder {
                 .count();
             let alone = (*others as usize).saturating_sub(gone) == 0;
             log.tick(&ticking.tick, alone, *due);
+            self.touched.insert(*id);
         }
         ticking.tick.header.time
     }

@@ -13,7 +13,7 @@ use tracer_ebpf::ABI_VERSION;
 use zstd::bulk::Compressor;
 
 use super::{
-    Error, Health, Policy,
+    Error, Health, Left, Policy,
     database::Database,
     pending::{Change, Key, Pending, Run, Work},
     retention,
@@ -84,12 +84,12 @@ impl Writer {
             let idle = work.is_empty();
             match self.write(&work) {
                 Ok(()) => {
-                    self.pending.committed(&work);
                     let health = match self.full {
                         true => Health::Full,
                         false => Health::Good,
                     };
                     self.pending.set_health(health);
+                    self.pending.committed(&work);
                 }
                 Err(error) => {
                     let pause = self.failed(&error);
@@ -151,7 +151,13 @@ impl Writer {
 
     fn write(&mut self, work: &Work) -> Result<(), Error> {
         if self.database.is_none() {
-            let database = Database::open(&self.directory)?;
+            let mut database = Database::open(&self.directory)?;
+            // It is too late to go on with those.
+            let left = Left::find(&mut database, &self.boot)?;
+            let left: Vec<i64> = left.sessions.iter().map(|left| left.key).collect();
+            let tx = database.connection.transaction()?;
+            interrupt(&tx, &left)?;
+            tx.commit()?;
             self.base = Some(self.base.unwrap_or(last_key(&database)?));
             self.database = Some(database);
             self.run_key = None;
@@ -220,6 +226,12 @@ impl Writer {
         }
         tx.commit()?;
         self.run_key = run_key;
+        if work.dropped > 0 {
+            log::error!(
+                "the flight recorder had no room for {} findings and ends of sessions",
+                work.dropped
+            );
+        }
         let ended = |(key, change): (&Key, &Change)| change.closed.is_some().then_some(*key);
         for key in work.changes.iter().filter_map(ended) {
             self.chunks.remove(&key);
