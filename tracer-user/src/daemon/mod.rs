@@ -7,6 +7,7 @@ mod access;
 mod board;
 pub mod client;
 pub mod config;
+pub mod hooks;
 mod hub;
 pub mod protocol;
 mod road;
