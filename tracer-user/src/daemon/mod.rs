@@ -7,6 +7,7 @@ mod access;
 mod board;
 pub mod client;
 pub mod config;
+pub mod hooks;
 mod hub;
 mod past;
 pub mod protocol;

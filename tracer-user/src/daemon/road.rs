@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use tracer_ebpf::{Kind, Record};
 
-use super::{config::Config, protocol::Status, restart::Restarted, server::News};
+use super::{
+    config::Config, hooks::Hooks, policy, protocol::Status, restart::Restarted, server::News,
+};
 use crate::{
     model::{Model, Update, redact::Redactor},
     probe::{Earlier, Probes, Road},
@@ -20,12 +22,15 @@ use crate::{
 const STATUS: Duration = Duration::from_secs(1);
 /// How long the end may be kept waiting by the disk.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// How long hooks that are under way may take then.
+const HOOKS_FAREWELL: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub struct DaemonRoad {
     redactor: Redactor,
     model: Model,
     recorder: Recorder,
+    hooks: Hooks,
     health: Health,
     earlier: Option<Earlier>,
     /// How many times the ring had been emptied at the last tick.
@@ -56,10 +61,12 @@ impl DaemonRoad {
         config: watch::Receiver<Arc<Config>>,
     ) -> anyhow::Result<Self> {
         let redactor = redactor(&config.borrow())?;
+        let hooks = Hooks::start(&config.borrow().hooks).context("starting the hooks")?;
         let mut road = Self {
             redactor,
             model: restarted.model,
             recorder: restarted.recorder,
+            hooks,
             health: Health::Good,
             earlier: restarted.earlier,
             drained: 0,
@@ -89,6 +96,7 @@ impl DaemonRoad {
         if !self.recorder.flush(FAREWELL) {
             log::error!("the flight recorder: {}", self.recorder.health());
         }
+        self.hooks.finish(HOOKS_FAREWELL);
     }
 
     fn updated(&mut self) {
@@ -127,6 +135,10 @@ impl DaemonRoad {
                 Ok(redactor) => self.redactor = redactor,
                 Err(error) => log::error!("what is masked stays as it was: {error:#}"),
             }
+            if let Err(error) = self.hooks.change(&config.hooks) {
+                log::error!("the hooks stay as they were: {error}");
+            }
+            self.recorder.keep(policy(&config));
         }
         let mut asked = self.asks.try_iter().peekable();
         if asked.peek().is_some() {
@@ -185,6 +197,7 @@ impl Road for DaemonRoad {
         self.model.apply(record, &mut self.updates);
         for update in &self.updates[from..] {
             self.recorder.update(update);
+            self.hooks.tell(update);
         }
         match Kind::of(record.header().kind) {
             Some(Kind::Tick) => {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Health;
+use super::{Health, Policy};
 use crate::model::{Closed, Finding, SessionView, Started};
 
 /// Bytes of records that wait at most.
@@ -72,6 +72,8 @@ pub(super) struct Work {
     pub changes: BTreeMap<Key, Change>,
     /// How far the caller had come, if that is news.
     pub progress: Option<u64>,
+    /// How much is to be kept from here on, if that is news.
+    pub policy: Option<Policy>,
     /// Findings and ends that had no room.
     pub dropped: u64,
     bytes: usize,
@@ -86,6 +88,7 @@ impl Work {
             && self.changes.is_empty()
             && self.interrupted.is_empty()
             && self.progress.is_none()
+            && self.policy.is_none()
     }
 
     /// Whether there is room for so many bytes of records more.

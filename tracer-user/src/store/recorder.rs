@@ -275,6 +275,11 @@ impl Recorder {
         self.hand_over(None, |_| true);
     }
 
+    /// Keeps so much from here on.
+    pub fn keep(&mut self, policy: Policy) {
+        self.pending.put(false, |work| work.policy = Some(policy));
+    }
+
     /// Something to wait with, on another thread.
     #[must_use]
     pub fn flusher(&self) -> Flusher {

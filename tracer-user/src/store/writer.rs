@@ -82,6 +82,7 @@ impl Writer {
     pub fn run(mut self) {
         while let Some(work) = self.pending.take(SWEEP) {
             let idle = work.is_empty();
+            self.policy = work.policy.unwrap_or(self.policy);
             match self.write(&work) {
                 Ok(()) => {
                     let health = match self.full {

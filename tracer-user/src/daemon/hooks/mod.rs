@@ -1,0 +1,268 @@
+//! Tells others of findings: by starting a command or by a POST. The road never waits for them: each
+//! hook has a thread and a short queue of its own, and what it has no room for is counted.
+
+mod action;
+mod health;
+mod rate;
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use self::{action::Doer, health::Health, rate::Bucket};
+use super::config::{Action, Hook};
+use crate::{
+    export::Lines,
+    model::{Cause, Finding, Kind, Update},
+};
+
+/// Findings that may wait for a hook.
+const QUEUE: usize = 64;
+
+/// All hooks of a daemon.
+#[derive(Debug)]
+pub struct Hooks {
+    lines: Lines,
+    workers: Vec<Worker>,
+}
+
+/// What became of a hook's findings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookCounts {
+    /// Which hook.
+    pub name: String,
+    /// Told.
+    pub told: u64,
+    /// Tried in vain.
+    pub failed: u64,
+    /// Left out because there were too many.
+    pub suppressed: u64,
+    /// Left out because there was no room in the queue.
+    pub dropped: u64,
+}
+
+impl Hooks {
+    /// Starts a thread for each.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(hooks: &[Hook]) -> io::Result<Self> {
+        let workers = hooks.iter().map(Worker::start);
+        Ok(Self {
+            lines: Lines::new(true, true),
+            workers: workers.collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// Takes over another configuration. A hook that stays the same goes on as it was; one that is
+    /// gone tells what is in its queue.
+    ///
+    /// # Errors
+    /// When a thread cannot be started; nothing has changed then.
+    pub fn change(&mut self, hooks: &[Hook]) -> io::Result<()> {
+        let is_new = |hook: &&Hook| !self.workers.iter().any(|worker| worker.hook == **hook);
+        let new = hooks.iter().filter(is_new).map(Worker::start);
+        let new = new.collect::<io::Result<Vec<_>>>()?;
+        self.workers.retain(|worker| hooks.contains(&worker.hook));
+        self.workers.extend(new);
+        Ok(())
+    }
+
+    /// Queues an update for every hook that wants it. Each update of the road must come by, in
+    /// order; never waits.
+    pub fn tell(&mut self, update: &Update) {
+        let Update::Finding(finding) = update else {
+            if matches!(update, Update::Started(_)) {
+                // Tells the clock and the host.
+                self.lines.of(update, &mut Vec::new());
+            }
+            return;
+        };
+        let mut line = None;
+        for worker in self
+            .workers
+            .iter_mut()
+            .filter(|it| wants(&it.hook, finding))
+        {
+            let line = line.get_or_insert_with(|| {
+                let mut lines = Vec::new();
+                self.lines.of(update, &mut lines);
+                Arc::from(lines.pop().unwrap_or_default())
+            });
+            worker.queue(line, Instant::now());
+        }
+    }
+
+    /// What became of the findings so far.
+    #[must_use]
+    pub fn counts(&self) -> Vec<HookCounts> {
+        self.workers.iter().map(Worker::counts).collect()
+    }
+
+    /// Ends the hooks: gives what is under way `time` to be done, and leaves the rest.
+    pub fn finish(mut self, time: Duration) {
+        let until = Instant::now() + time;
+        for worker in &mut self.workers {
+            worker.shared.stop.store(true, Ordering::Relaxed);
+            worker.sender = None;
+        }
+        for worker in &self.workers {
+            let left = until.saturating_duration_since(Instant::now());
+            if worker.done.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                log::warn!("hook {}: left unfinished", worker.name());
+            }
+        }
+    }
+}
+
+/// Whether a hook is to be told of it.
+fn wants(hook: &Hook, finding: &Finding) -> bool {
+    // A client that leaves first is as ordinary as a near miss.
+    let is_ordinary = finding.cause == Some(Cause::ClientGone);
+    let is_small = finding.kind == Kind::Truncated && finding.bytes < hook.min_bytes;
+    hook.kinds.contains(&finding.kind)
+        && hook.states.contains(&finding.state)
+        && !is_small
+        && (!is_ordinary || hook.kinds.contains(&Kind::NearMiss))
+}
+
+/// A finding as JSON, and how many were left out before it.
+#[derive(Debug)]
+struct Job {
+    line: Arc<str>,
+    suppressed: u64,
+}
+
+impl Job {
+    /// The line with that number in its object.
+    fn json(&self) -> String {
+        let object = self.line.strip_suffix('}').unwrap_or(&self.line);
+        format!("{object},\"suppressed\":{}}}\n", self.suppressed)
+    }
+}
+
+/// The road's side of a hook.
+#[derive(Debug)]
+struct Worker {
+    hook: Hook,
+    sender: Option<SyncSender<Job>>,
+    bucket: Bucket,
+    /// Left out since the last that was queued.
+    left_out: u64,
+    suppressed: u64,
+    dropped: u64,
+    shared: Arc<Shared>,
+    /// Disconnected once the thread has ended.
+    done: Receiver<()>,
+}
+
+/// What both sides know.
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    told: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Worker {
+    fn start(hook: &Hook) -> io::Result<Self> {
+        let (sender, jobs) = sync_channel::<Job>(QUEUE);
+        let (running, done) = channel();
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let (name, mut doer) = (Name(&hook.action).to_string(), Doer::new(hook));
+        thread::Builder::new()
+            .name("lastbyte-hook".to_owned())
+            .spawn(move || {
+                let _running = running;
+                let mut health = Health::default();
+                for job in jobs {
+                    if theirs.stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let result = doer.act(job.json().as_bytes());
+                    let count = match result {
+                        Ok(()) => &theirs.told,
+                        Err(_) => &theirs.failed,
+                    };
+                    count.fetch_add(1, Ordering::Relaxed);
+                    health.log(&name, result, Instant::now());
+                }
+            })?;
+        Ok(Self {
+            hook: hook.clone(),
+            sender: Some(sender),
+            bucket: Bucket::full(hook.rate, Instant::now()),
+            left_out: 0,
+            suppressed: 0,
+            dropped: 0,
+            shared,
+            done,
+        })
+    }
+
+    fn name(&self) -> Name<'_> {
+        Name(&self.hook.action)
+    }
+
+    fn queue(&mut self, line: &Arc<str>, now: Instant) {
+        let Some(sender) = &self.sender else { return };
+        if !self.bucket.take(now) {
+            self.suppressed += 1;
+            self.left_out += 1;
+            return;
+        }
+        let job = Job {
+            line: Arc::clone(line),
+            suppressed: self.left_out,
+        };
+        match sender.try_send(job) {
+            Ok(()) => self.left_out = 0,
+            // Its thread ends only with its sender, or by a panic that has been told.
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.dropped += 1;
+                self.left_out += 1;
+            }
+        }
+    }
+
+    fn counts(&self) -> HookCounts {
+        HookCounts {
+            name: self.name().to_string(),
+            told: self.shared.told.load(Ordering::Relaxed),
+            failed: self.shared.failed.load(Ordering::Relaxed),
+            suppressed: self.suppressed,
+            dropped: self.dropped,
+        }
+    }
+}
+
+/// What a hook is called: its program, or the server that it posts to; the rest of a URL may be a
+/// secret.
+struct Name<'a>(&'a Action);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Action::Command(words) => f.write_str(words.first().map_or("", |word| word)),
+            Action::Post(url) => {
+                let url: Option<ureq::http::Uri> = url.parse().ok();
+                let host = url
+                    .as_ref()
+                    .and_then(|url| Some((url.scheme_str()?, url.host()?)));
+                let (scheme, host) = host.unwrap_or(("http", ""));
+                write!(f, "{scheme}://{host}/…")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

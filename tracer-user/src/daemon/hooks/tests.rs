@@ -1,0 +1,332 @@
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
+
+use super::*;
+use crate::{
+    daemon::config::Config,
+    model::{SessionId, SessionView, Slot, Started, State, Visible},
+};
+
+const LONG: Duration = Duration::from_secs(60);
+const HOSTILE: &str = "$(touch pwned) `x` '; rm -rf / #\" --help\n{\"a\":1}";
+
+fn finding(cause: Cause, bytes: u64) -> Update {
+    let session = SessionView {
+        id: SessionId(4711),
+        user: Some(Visible::new(HOSTILE.as_bytes())),
+        uid: Some(1),
+        peer: None,
+        local: None,
+        server_exe: Visible::new(b"sshd"),
+        server_owner: None,
+        server_pid: 1,
+        command: Some(Visible::new(HOSTILE.as_bytes())),
+        leader_pid: 4711,
+        exit: None,
+        exited: None,
+        opened: 1,
+        preexisting: false,
+    };
+    Update::Finding(Finding {
+        time: 1,
+        kind: Kind::Truncated,
+        state: State::Open,
+        session: session.into(),
+        stream: Some(Slot::Stdout),
+        bytes,
+        exact: true,
+        cause: Some(cause),
+        holders: Vec::new(),
+        margin_ns: None,
+        message: HOSTILE.to_owned(),
+        fix: None,
+    })
+}
+
+fn loss() -> Update {
+    finding(Cause::ServerClosedEarly, 1000)
+}
+
+fn hooks(text: &str) -> Hooks {
+    let config = Config::parse(&format!("[[hook]]\n{text}"), "f").unwrap();
+    let mut hooks = Hooks::start(&config.hooks).unwrap();
+    hooks.tell(&Update::Started(Started {
+        time: 0,
+        wall_offset: 0,
+        grace: 0,
+        tracer_pid: 1,
+        backend: "syscall".into(),
+        host: Visible::new(b"vm"),
+        kernel: Visible::new(b"6"),
+        servers: Vec::new(),
+    }));
+    hooks
+}
+
+/// Lets everything that is queued be done.
+fn drained(mut hooks: Hooks) -> HookCounts {
+    for worker in &mut hooks.workers {
+        worker.sender = None;
+        assert_eq!(
+            worker.done.recv_timeout(LONG),
+            Err(RecvTimeoutError::Disconnected)
+        );
+    }
+    hooks.counts().remove(0)
+}
+
+fn script(folder: &Path, body: &str) -> String {
+    let path = folder.join("script");
+    fs::write(
+        &path,
+        format!("#!/bin/sh\ncd {}\n{body}\n", folder.display()),
+    )
+    .unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
+fn json(line: &str) -> serde_json::Value {
+    serde_json::from_str(line).unwrap()
+}
+
+#[test]
+fn a_command_gets_the_finding_on_stdin_and_nothing_of_it_as_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = script(
+        folder.path(),
+        r#"printf '%s|' "$@" >args; env | cut -d= -f1 | sort >env; cat >stdin"#,
+    );
+    let mut hooks = hooks(&format!("command = [{script:?}, \"a b\", \"$x\"]"));
+    hooks.tell(&loss());
+    assert_eq!(drained(hooks).told, 1);
+    let read = |name| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(read("args"), "a b|$x|");
+    // What the shell adds by itself is PWD, and OLDPWD by its cd.
+    let env = read("env");
+    let known = ["LANG", "OLDPWD", "PATH", "PWD", "SHLVL", "_"];
+    assert!(env.lines().all(|name| known.contains(&name)), "{env}");
+    let stdin = read("stdin");
+    assert_eq!(stdin.matches('\n').count(), 1, "{stdin}");
+    let told = json(&stdin);
+    assert_eq!(told["type"], "finding");
+    assert_eq!(told["kind"], "truncated");
+    assert_eq!(told["host"], "vm");
+    assert_eq!(told["message"], HOSTILE);
+    assert_eq!(told["suppressed"], 0);
+    assert!(!folder.path().join("pwned").exists());
+}
+
+#[test]
+fn a_command_that_hangs_is_killed_with_what_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = script(
+        folder.path(),
+        "sleep 1000 & echo $! >pid; echo $$ >>pid; wait",
+    );
+    let mut hooks = hooks(&format!("command = [{script:?}]\ntimeout = \"2s\""));
+    hooks.tell(&loss());
+    let counts = drained(hooks);
+    assert_eq!((counts.told, counts.failed), (0, 1));
+    for pid in fs::read_to_string(folder.path().join("pid"))
+        .unwrap()
+        .lines()
+    {
+        // Its parent has died with it, so it may be a zombie until init sees to it.
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        assert!(
+            status.is_empty() || status.contains("State:\tZ"),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn a_command_that_fails_or_is_not_there_is_counted() {
+    for command in ["/bin/false", "/nonexistent"] {
+        let mut hooks = hooks(&format!("command = [{command:?}]"));
+        hooks.tell(&loss());
+        assert_eq!(drained(hooks).failed, 1, "{command}");
+    }
+}
+
+#[test]
+fn too_many_are_left_out_and_the_next_says_how_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = script(folder.path(), "cat >>stdin");
+    let mut hooks = hooks(&format!("command = [{script:?}]\nrate = \"2/1h\""));
+    for _ in 0..5 {
+        hooks.tell(&loss());
+    }
+    let worker = &mut hooks.workers[0];
+    let line = Arc::from(r#"{"type":"finding"}"#);
+    worker.queue(&line, Instant::now() + Duration::from_secs(3600));
+    let counts = drained(hooks);
+    assert_eq!((counts.told, counts.suppressed), (3, 3));
+    let told = fs::read_to_string(folder.path().join("stdin")).unwrap();
+    let suppressed: Vec<_> = told
+        .lines()
+        .map(|line| json(line)["suppressed"].clone())
+        .collect();
+    assert_eq!(suppressed, [0, 0, 3]);
+}
+
+#[test]
+fn a_hook_that_is_slow_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    // A FIFO: the command goes on once somebody writes to it.
+    let fifo = folder.path().join("fifo");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let script = script(folder.path(), "read line <fifo");
+    let mut hooks = hooks(&format!(
+        "command = [{script:?}]\nrate = \"100000/1s\"\ntimeout = \"30s\""
+    ));
+    let begun = Instant::now();
+    for _ in 0..1000 {
+        hooks.tell(&loss());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let counts = hooks.counts().remove(0);
+    assert!(counts.dropped >= 1000 - QUEUE as u64 - 1, "{counts:?}");
+    let shared = Arc::clone(&hooks.workers[0].shared);
+    shared.stop.store(true, Ordering::Relaxed);
+    fs::write(&fifo, "on\n").unwrap();
+    hooks.finish(LONG);
+    assert_eq!(shared.told.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn only_what_is_wanted_is_told() {
+    let wanted = |text: &str, update: &Update| {
+        let hook = format!("[[hook]]\nurl = \"http://x\"\n{text}");
+        let config = Config::parse(&hook, "f").unwrap();
+        let Update::Finding(finding) = update else {
+            unreachable!()
+        };
+        wants(&config.hooks[0], finding)
+    };
+    let gone = finding(Cause::ClientGone, 5);
+    assert!(wanted("", &loss()));
+    assert!(!wanted("", &gone), "ordinary");
+    assert!(wanted("kinds = [\"truncated\", \"near_miss\"]", &gone));
+    assert!(!wanted("kinds = [\"orphaned\"]", &loss()));
+    assert!(!wanted("states = [\"resolved\"]", &loss()));
+    assert!(!wanted("min_bytes = 1001", &loss()));
+    assert!(wanted("min_bytes = 1000", &loss()));
+}
+
+/// Answers one request; returns it.
+fn serve(listener: &TcpListener, answer: &str) -> (String, String) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if line == "\r\n" {
+            break;
+        }
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    reader.get_mut().write_all(answer.as_bytes()).unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+fn listener() -> (TcpListener, std::net::SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[test]
+fn a_finding_is_posted() {
+    let (listener, address) = listener();
+    let mut hooks = hooks(&format!("url = \"http://{address}/alert?key=x\""));
+    hooks.tell(&loss());
+    let (head, body) = serve(&listener, "HTTP/1.1 204 No Content\r\n\r\n");
+    assert!(head.starts_with("POST /alert?key=x HTTP/1.1\r\n"), "{head}");
+    assert!(
+        head.to_lowercase()
+            .contains("content-type: application/json\r\n"),
+        "{head}"
+    );
+    assert_eq!(json(&body)["message"], HOSTILE);
+    let counts = drained(hooks);
+    assert_eq!((counts.told, counts.failed), (1, 0));
+    assert_eq!(
+        counts.name, "http://127.0.0.1/…",
+        "the rest may be a secret"
+    );
+}
+
+#[test]
+fn a_server_that_refuses_or_sends_elsewhere_is_a_failure() {
+    for answer in [
+        "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let (listener, address) = listener();
+        let mut hooks = hooks(&format!("url = \"http://{address}/\""));
+        hooks.tell(&loss());
+        serve(&listener, answer);
+        assert_eq!(drained(hooks).failed, 1, "{answer}");
+    }
+    let (listener, address) = listener();
+    drop(listener);
+    let mut hooks = hooks(&format!("url = \"http://{address}/\""));
+    hooks.tell(&loss());
+    assert_eq!(drained(hooks).failed, 1, "connection refused");
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up() {
+    let (listener, address) = listener();
+    let mut hooks = hooks(&format!("url = \"http://{address}/\"\ntimeout = \"300ms\""));
+    hooks.tell(&loss());
+    assert_eq!(drained(hooks).failed, 1);
+    drop(listener);
+}
+
+#[test]
+fn https_is_not_spoken_in_the_clear() {
+    let (listener, address) = listener();
+    let mut hooks = hooks(&format!("url = \"https://{address}/\"\ntimeout = \"5s\""));
+    hooks.tell(&loss());
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut first = [0; 3];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(first[..2], [0x16, 0x03], "a TLS handshake");
+    drop(stream);
+    assert_eq!(drained(hooks).failed, 1);
+}
+
+#[test]
+fn a_hook_that_stays_keeps_its_counts() {
+    let mut hooks = hooks("command = [\"/bin/true\"]\nrate = \"1/1h\"");
+    hooks.tell(&loss());
+    hooks.tell(&loss());
+    let text = "[[hook]]\nurl = \"http://127.0.0.1:1/\"\n\
+                [[hook]]\ncommand = [\"/bin/true\"]\nrate = \"1/1h\"";
+    hooks
+        .change(&Config::parse(text, "f").unwrap().hooks)
+        .unwrap();
+    let counts = hooks.counts();
+    assert_eq!(counts.len(), 2);
+    assert_eq!(counts[0].suppressed, 1);
+}
