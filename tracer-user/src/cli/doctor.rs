@@ -5,7 +5,13 @@ use std::{fmt::Write as _, process::ExitCode};
 use serde::Serialize;
 
 use super::Doctor;
-use crate::probe::{Backend, Host, LoadError, Lockdown, Missing, NEEDED, Probes};
+use crate::{
+    daemon::{
+        client::Client,
+        protocol::{Frame, Reply, Request, Status},
+    },
+    probe::{Backend, Host, LoadError, Lockdown, Missing, NEEDED, Probes},
+};
 
 /// Everything that a bug report should begin with.
 #[derive(Serialize)]
@@ -22,6 +28,8 @@ struct Report {
     servers: Vec<String>,
     works: bool,
     problem: Option<String>,
+    /// How the daemon is, where one answers.
+    daemon: Option<Status>,
 }
 
 #[derive(Serialize)]
@@ -72,9 +80,15 @@ const fn character(backend: Backend) -> &'static str {
 
 impl Doctor {
     pub(super) fn run(&self, verbose: bool) -> anyhow::Result<ExitCode> {
+        if self.daemon {
+            return self.ask();
+        }
         let host = Host::read();
         let result = Probes::load(&self.trace.options(verbose), &host);
-        let report = Report::new(&host, &result);
+        let mut report = Report::new(&host, &result);
+        if let Some(client) = self.attach.ask(&Request::Status)? {
+            report.daemon = Some(told(client)?);
+        }
         if self.json {
             println!("{}", serde_json::to_string(&report)?);
         } else {
@@ -86,6 +100,55 @@ impl Doctor {
             ExitCode::FAILURE
         })
     }
+}
+
+impl Doctor {
+    /// Only the daemon: good when it traces and keeps everything.
+    fn ask(&self) -> anyhow::Result<ExitCode> {
+        let status = told(self.attach.insist(&Request::Status)?)?;
+        if self.json {
+            println!("{}", serde_json::to_string(&status)?);
+        } else {
+            print!("{}", daemon(&status).join("\n") + "\n");
+        }
+        Ok(match status.traces && status.store_good {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        })
+    }
+}
+
+/// How a daemon says it is.
+fn told(mut client: Client) -> anyhow::Result<Status> {
+    match client.next()? {
+        Some(Frame::Message(Reply::Status(status))) => Ok(*status),
+        _ => anyhow::bail!("the daemon does not say how it is"),
+    }
+}
+
+/// The same for a person.
+fn daemon(it: &Status) -> Vec<String> {
+    let uptime = jiff::SignedDuration::from_secs(i64::try_from(it.uptime_s).unwrap_or(i64::MAX));
+    let state = match it.traces {
+        true => format!("traces with backend {}", it.backend),
+        false => "does not trace yet".to_owned(),
+    };
+    let held = match it.capabilities.as_slice() {
+        [] => "no capabilities".to_owned(),
+        held => held.join(", "),
+    };
+    vec![
+        format!(
+            "daemon       {} pid {}, user {}, {state} since {uptime:#}",
+            it.version, it.pid, it.user
+        ),
+        format!("             holds {held}"),
+        format!(
+            "             {} sessions open, {} closed; {} records, {} updates, {} gaps; {} clients, {} cut off",
+            it.open, it.closed, it.records, it.updates, it.gaps, it.clients, it.cut_off
+        ),
+        format!("             {}", it.store),
+    ]
 }
 
 impl Report {
@@ -142,6 +205,7 @@ impl Report {
                 .unwrap_or_default(),
             works: result.is_ok(),
             problem: result.as_ref().err().map(ToString::to_string),
+            daemon: None,
         }
     }
 
@@ -214,6 +278,10 @@ impl Report {
             line("", "tracing works here");
         } else {
             line("problem", self.problem.as_deref().unwrap_or_default());
+        }
+        for text in self.daemon.iter().flat_map(daemon) {
+            out.push_str(&text);
+            out.push('\n');
         }
         out
     }

@@ -230,6 +230,11 @@ struct Why {
 struct Doctor {
     #[command(flatten)]
     trace: Trace,
+    #[command(flatten)]
+    attach: Attach,
+    /// Only how the daemon is
+    #[arg(long)]
+    daemon: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,

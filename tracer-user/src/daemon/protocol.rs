@@ -122,6 +122,10 @@ pub struct Status {
     pub version: String,
     /// Its pid.
     pub pid: u32,
+    /// The system user that it is.
+    pub user: String,
+    /// The probes are attached and what was there before is known.
+    pub traces: bool,
     /// Host name.
     pub host: String,
     /// Kernel release.

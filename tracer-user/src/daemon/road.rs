@@ -78,6 +78,8 @@ impl DaemonRoad {
             status: Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
+                user: uzers::get_effective_username()
+                    .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
                 backend: probes.backend.to_string(),
                 attached: probes.attached.clone(),
                 ..Status::default()
@@ -109,6 +111,8 @@ impl DaemonRoad {
                 Update::Started(started) => {
                     self.status.host = started.host.to_string();
                     self.status.kernel = started.kernel.to_string();
+                    self.status.traces = true;
+                    self.told = None;
                     notify(&[sd_notify::NotifyState::Ready]);
                     log::info!("tracing with backend {}", started.backend);
                 }

@@ -25,6 +25,8 @@ pub enum Class {
     Adversarial,
     /// Recording and replay.
     Recording,
+    /// The daemon and its clients.
+    Daemon,
 }
 
 impl fmt::Display for Class {
@@ -36,6 +38,7 @@ impl fmt::Display for Class {
             Self::Waiting => "waiting",
             Self::Adversarial => "adversarial",
             Self::Recording => "recording",
+            Self::Daemon => "daemon",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The few system calls that the standard library does not wrap.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -63,8 +63,19 @@ pub fn make_fifo(path: &Path) -> io::Result<()> {
 /// # Errors
 /// As mount(2): the kernel has none, or we may not.
 pub fn mount_cgroups(on: &Path) -> io::Result<()> {
+    mount(on, c"cgroup2")
+}
+
+/// Mounts a BPF file system on a directory.
+///
+/// # Errors
+/// As mount(2).
+pub fn mount_bpffs(on: &Path) -> io::Result<()> {
+    mount(on, c"bpf")
+}
+
+fn mount(on: &Path, kind: &CStr) -> io::Result<()> {
     let on = CString::new(on.as_os_str().as_bytes())?;
-    let kind = c"cgroup2";
     let none = std::ptr::null();
     // SAFETY: mount reads the strings up to their NULs and keeps no pointer to them.
     match unsafe { libc::mount(kind.as_ptr(), on.as_ptr(), kind.as_ptr(), 0, none) } {

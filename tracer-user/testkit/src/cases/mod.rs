@@ -3,6 +3,7 @@
 mod adversarial;
 mod clean;
 mod copies;
+mod daemon;
 mod holders;
 mod identity;
 mod network;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Case> {
         servers::CASES,
         adversarial::CASES,
         recording::CASES,
+        daemon::CASES,
     ]
     .concat()
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::Daemon;
 use super::truth::Truths;
+use crate::daemon::Daemon;
 use crate::event::Event;
 use crate::procs::{self, Owned};
 use crate::sys;

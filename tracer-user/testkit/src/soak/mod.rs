@@ -9,22 +9,18 @@ mod mux;
 mod truth;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-
 use self::clients::Clients;
 use self::memory::Memory;
 use self::mux::Mux;
 use self::truth::{Shape, Truth, Truths};
-use crate::procs::{self, Owned};
+use crate::daemon::{Conf, Daemon};
 use crate::random::Rng;
 use crate::sshd::{Sftp, Sshd};
-use crate::sys;
 use crate::world::{Server, World};
 
 /// How long, and how much.
@@ -74,7 +70,12 @@ pub fn run(
     load: Load,
     patience: Duration,
 ) -> anyhow::Result<Outcome> {
-    let daemon = Daemon::start(lastbyte, world.dir(), patience)?;
+    let daemon = Daemon::start(
+        lastbyte,
+        &world.dir().join("soak"),
+        Conf::new(None),
+        patience,
+    )?;
     let sshd = Sshd::start(
         world.dir(),
         "sshd-soak",
@@ -132,7 +133,7 @@ pub fn run(
     truths.settle(patience);
     let load_share = daemon.processor_time()?.as_secs_f64() / began.elapsed().as_secs_f64();
     let mut problems = truths.problems();
-    problems.extend(daemon.kept(sessions)?);
+    problems.extend(kept(&daemon, sessions)?);
     problems.extend(clients.finish(patience));
     let (early, late) = memory.result();
     let growth = 100.0 * (late as f64 / early as f64 - 1.0);
@@ -153,137 +154,10 @@ pub fn run(
     })
 }
 
-/// A daemon with a socket and a store of its own.
-#[derive(Debug)]
-pub struct Daemon {
-    process: Owned,
-    lastbyte: std::path::PathBuf,
-    socket: std::path::PathBuf,
-    log: std::path::PathBuf,
-}
-
-impl Daemon {
-    /// Starts it and waits until it traces.
-    ///
-    /// # Errors
-    /// When it does not within `patience`.
-    pub fn start(lastbyte: &Path, dir: &Path, patience: Duration) -> anyhow::Result<Self> {
-        let socket = dir.join("daemon.sock");
-        let config = dir.join("daemon.toml");
-        std::fs::write(
-            &config,
-            format!(
-                "user = \"root\"\n[tracing]\nservers = [\"eager\"]\n[socket]\npath = {socket:?}\n[store]\ndir = {:?}\n",
-                dir.join("state")
-            ),
-        )?;
-        let log = dir.join("daemon.log");
-        let mut command = Command::new(lastbyte);
-        command
-            .arg("daemon")
-            .arg("--config")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log)?);
-        let process = Owned(sys::end_with_parent(&mut command).spawn()?);
-        let mut daemon = Self {
-            process,
-            lastbyte: lastbyte.to_owned(),
-            socket,
-            log,
-        };
-        let traces = |daemon: &mut Self| -> anyhow::Result<bool> {
-            if let Some(status) = daemon.process.0.try_wait()? {
-                anyhow::bail!("the daemon ended: {status}: {}", daemon.log());
-            }
-            let ls = daemon.client(&["ls", "--json"]).output()?;
-            Ok(ls.status.success())
-        };
-        let ready = procs::poll(4 * patience, "the daemon", || match traces(&mut daemon) {
-            Ok(false) => None,
-            Ok(true) => Some(Ok(())),
-            Err(error) => Some(Err(error)),
-        });
-        ready.with_context(|| daemon.log())??;
-        Ok(daemon)
-    }
-
-    /// A client of it.
-    #[must_use]
-    pub fn client(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.lastbyte);
-        command
-            .args(args)
-            .arg("--socket")
-            .arg(&self.socket)
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// Its process id.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.0.id()
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    fn check_alive(&self) -> anyhow::Result<()> {
-        ensure!(
-            procs::Process::now(self.pid()).is_some_and(|it| it.alive()),
-            "the daemon has ended: {}",
-            self.log()
-        );
-        Ok(())
-    }
-
-    fn processor_time(&self) -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        let fields: Vec<&str> = stat
-            .rsplit_once(") ")
-            .context("no fields in stat")?
-            .1
-            .split(' ')
-            .collect();
-        // utime and stime of proc(5), in ticks of 10 ms (`USER_HZ`).
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(Duration::from_millis(10 * ticks))
-    }
-
-    /// Whether every session is in its store.
-    fn kept(&self, sessions: u64) -> anyhow::Result<Option<String>> {
-        let ls = self
-            .client(&[
-                "ls",
-                "--closed",
-                "--json",
-                "--limit",
-                "0",
-                "--command",
-                ": soak",
-            ])
-            .output()?;
-        ensure!(
-            ls.status.success(),
-            "ls failed: {}",
-            String::from_utf8_lossy(&ls.stderr)
-        );
-        let kept = ls.stdout.iter().filter(|byte| **byte == b'\n').count() as u64;
-        Ok((kept != sessions)
-            .then(|| format!("{sessions} sessions ran, {kept} of them are in the store")))
-    }
-
-    /// Ends it as systemd would, and tells what it complained of.
-    fn stop(mut self, patience: Duration) -> anyhow::Result<Option<String>> {
-        sys::kill(self.pid(), libc::SIGTERM)?;
-        let status = procs::poll(patience, "the daemon's end", || {
-            self.process.0.try_wait().transpose()
-        })??;
-        let log = self.log();
-        let complaints = log.contains("ERROR") || log.contains("panicked");
-        Ok((!status.success() || complaints).then(|| format!("the daemon: {status}: {log}")))
-    }
+/// Whether every session is in the daemon's store.
+fn kept(daemon: &Daemon, sessions: u64) -> anyhow::Result<Option<String>> {
+    let all = ["--closed", "--limit", "0", "--command", ": soak"];
+    let kept = daemon.ls(&all)?.len() as u64;
+    Ok((kept != sessions)
+        .then(|| format!("{sessions} sessions ran, {kept} of them are in the store")))
 }
