@@ -626,7 +626,7 @@ pub struct Loss {
 pub struct Resume {
     /// Time and kind.
     pub header: Header,
-    /// When the last record before was.
+    /// When the last record before was; 0 when that is not known.
     pub since: u64,
     /// 1 when the programs went on meanwhile, and all that they told is here.
     pub complete: u32,

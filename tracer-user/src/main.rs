@@ -7,16 +7,6 @@ use lastbyte::cli::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    env_logger::Builder::new()
-        .filter_level(if cli.verbose {
-            log::LevelFilter::Debug
-        } else {
-            log::LevelFilter::Warn
-        })
-        // What the loader tells of every instruction that it relocates.
-        .filter_module("aya_obj", log::LevelFilter::Warn)
-        .filter_module("aya", log::LevelFilter::Warn)
-        .init();
     match cli.run() {
         Ok(status) => status,
         // Whoever reads us has had enough: no reason to complain.

@@ -6,6 +6,7 @@ mod config;
 mod daemon;
 mod doctor;
 mod live;
+mod logging;
 mod look;
 mod ls;
 mod record;
@@ -277,6 +278,7 @@ impl Cli {
     /// # Errors
     /// One sentence of what failed, on what, and what to do.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        logging::begin(self.verbose);
         match self.command {
             Command::Watch(watch) => watch.run(self.verbose),
             Command::Ls(ls) => ls.run(self.verbose),

@@ -19,6 +19,7 @@ mod socket;
 use std::{future::Future, path::PathBuf, sync::Arc, thread};
 
 use anyhow::Context as _;
+use log::LevelFilter;
 use tokio::sync::{mpsc, watch};
 
 pub use self::{
@@ -55,7 +56,7 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
         file,
         verbose,
     } = setup;
-    log::set_max_level(config.log);
+    log::set_max_level(log_level(&config, verbose));
     let socket = Socket::open(
         &config.socket.path,
         &config.socket.group,
@@ -81,6 +82,7 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
         config,
         change,
         file,
+        verbose,
         past,
     };
     let server = thread::Builder::new()
@@ -93,6 +95,14 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
     match server.join() {
         Ok(served) => result.and(served),
         Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// How much is logged.
+fn log_level(config: &Config, verbose: bool) -> LevelFilter {
+    match verbose {
+        true => config.log.max(LevelFilter::Debug),
+        false => config.log,
     }
 }
 

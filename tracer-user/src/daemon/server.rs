@@ -31,6 +31,7 @@ use super::{
     access::{Rules, Sees},
     config::Config,
     hub::{Hub, Subscription},
+    log_level,
     past::Past,
     protocol::{self, Frame, Hello, Reply, Request, Status, Welcome},
     road::Ask,
@@ -68,6 +69,8 @@ pub struct Server {
     pub change: watch::Sender<Arc<Config>>,
     /// Where it came from.
     pub file: Option<PathBuf>,
+    /// More is logged than is configured.
+    pub verbose: bool,
     /// What has been.
     pub past: Past,
 }
@@ -134,6 +137,7 @@ impl Server {
             config,
             change,
             file,
+            verbose,
             past,
         } = self;
         let listener = UnixListener::from_std(listener).context("the socket")?;
@@ -159,7 +163,7 @@ impl Server {
                     Some(News::Tracer(status)) => house.room.borrow_mut().tracer = *status,
                     None => break,
                 },
-                _ = hangup.recv() => reload(file.as_deref(), &change),
+                _ = hangup.recv() => reload(file.as_deref(), verbose, &change),
                 Some(_) = clients.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => house.let_in(stream, &mut clients),
@@ -182,14 +186,14 @@ impl Server {
 }
 
 /// Reads the configuration again; one that is wrong changes nothing.
-fn reload(file: Option<&Path>, change: &watch::Sender<Arc<Config>>) {
+fn reload(file: Option<&Path>, verbose: bool, change: &watch::Sender<Arc<Config>>) {
     match Config::load(file) {
         Ok(new) => {
             let late = change.borrow().changed_only_by_restart(&new);
             if !late.is_empty() {
                 log::warn!("changed by a restart only: {}", late.join(", "));
             }
-            log::set_max_level(new.log);
+            log::set_max_level(log_level(&new, verbose));
             change.send_replace(Arc::new(new));
             log::info!("the configuration was read again");
         }

@@ -82,10 +82,13 @@ impl Model {
             time,
             reason: GapReason::Interrupted,
             lost: 0,
-            message: format!(
-                "no tracer ran for {}: what happened meanwhile is not known, and no session that was open can be called clean",
-                message::duration(time.saturating_sub(record.since))
-            ),
+            message: match record.since {
+                0 => "what an earlier tracer saw was not kept: no session that was open can be called clean".to_owned(),
+                since => format!(
+                    "not everything was kept or seen within the last {}: no session that was open can be called clean",
+                    message::duration(time.saturating_sub(since))
+                ),
+            },
         }));
     }
 

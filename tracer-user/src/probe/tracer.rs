@@ -56,7 +56,7 @@ pub trait Road {
 /// What a road that goes on after a restart knows.
 #[derive(Clone, Debug, Default)]
 pub struct Earlier {
-    /// When its last record was, ns of `CLOCK_BOOTTIME`.
+    /// When its last record was, ns of `CLOCK_BOOTTIME`; 0 when nothing is known of it.
     pub since: u64,
     /// The number of the last [`Road::drained`] of which everything is kept.
     pub taken: Option<u64>,
@@ -318,9 +318,8 @@ impl Tracer {
     /// A road without a past.
     fn begin(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
         if self.probes.past == Past::Seen {
-            // Of sessions that nobody remembers: the snapshot tells what is left of them.
-            while self.ring.get_mut().next().is_some() {}
-            self.tables.new_losses(&mut self.skipped)?;
+            // Nobody remembers what came before what is in the ring.
+            return self.resume(road, &Earlier::default());
         }
         self.start(road)?;
         self.snapshot(road, &[], false)?;
