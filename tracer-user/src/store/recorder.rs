@@ -149,7 +149,10 @@ impl Recorder {
         for record in session.records.iter() {
             log.recall(&record);
             // The model knows them as well.
-            if matches!(record, Record::User(_) | Record::Loss(_)) {
+            if matches!(
+                record,
+                Record::User(_) | Record::Loss(_) | Record::Resume(_)
+            ) {
                 self.context.note(&record);
             }
         }
