@@ -16,8 +16,8 @@ const MAX_USERS: usize = 65_536;
 pub(super) struct Context {
     start: Vec<u8>,
     ready: Vec<u8>,
-    /// When records were lost last, and the record that tells so.
-    loss: (u64, Vec<u8>),
+    /// When records were lost last, and when no tracer ran, with the record that tells so.
+    losses: [(u64, Vec<u8>); 2],
     users: HashMap<u32, Box<[u8]>>,
 }
 
@@ -30,7 +30,8 @@ impl Context {
                 self.ready.clear();
             }
             Record::Ready(_) => self.ready = record.bytes().to_vec(),
-            Record::Loss(it) => self.loss = (it.header.time, record.bytes().to_vec()),
+            Record::Loss(it) => self.losses[0] = (it.header.time, record.bytes().to_vec()),
+            Record::Resume(it) => self.losses[1] = (it.header.time, record.bytes().to_vec()),
             Record::User(it)
                 if self.users.len() < MAX_USERS || self.users.contains_key(&it.uid) =>
             {
@@ -44,12 +45,12 @@ impl Context {
     pub fn of(&self, id: SessionId) -> impl Iterator<Item = &[u8]> {
         // What was lost before its leader was there cannot have been about it.
         let leader_ms = id.0 >> 22;
-        let (lost, loss) = &self.loss;
-        let loss = (lost / 1_000_000 >= leader_ms).then_some(loss.as_slice());
-        [self.start.as_slice(), &self.ready]
+        let losses = self.losses.iter();
+        let losses = losses.filter(move |(time, _)| time / 1_000_000 >= leader_ms);
+        [&self.start, &self.ready]
             .into_iter()
-            .chain(loss)
-            .flat_map(records::split)
+            .chain(losses.map(|(_, loss)| loss))
+            .flat_map(|records| records::split(records))
     }
 
     /// What comes before the record that a session starts with.

@@ -38,6 +38,7 @@ impl Left {
     /// Finds the sessions that are open in `boot`; those of another are over, however they ended.
     pub(super) fn find(database: &mut Database, boot: &str) -> Result<Self, Error> {
         let tx = database.connection.transaction()?;
+        // Nor can one be gone on with whose records are not whole, or of another version.
         let over = "SELECT session.key FROM session LEFT JOIN run ON run.key = session.run
                     WHERE session.state = 'open' AND (run.boot IS NOT ?1 OR abi <> ?2 OR lost > 0)";
         let over: Vec<i64> = tx

@@ -10,8 +10,6 @@ use std::{
 use super::{Health, Policy};
 use crate::model::{Closed, Finding, SessionView, Started};
 
-/// Bytes of records that wait at most.
-const MAX_BYTES: usize = 64 << 20;
 /// Findings and ends of sessions that wait at most: for as long as the disk is full.
 const MAX_NEWS: usize = 200_000;
 /// From one commit to the next, unless something is urgent.
@@ -91,9 +89,9 @@ impl Work {
             && self.policy.is_none()
     }
 
-    /// Whether there is room for so many bytes of records more.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.bytes + bytes <= MAX_BYTES
+    /// Whether so many bytes of records more are within `room`.
+    pub fn is_within(&self, room: usize, bytes: usize) -> bool {
+        self.bytes + bytes <= room
     }
 
     /// Adds what became of a session.

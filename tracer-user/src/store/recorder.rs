@@ -23,6 +23,8 @@ use crate::model::{Audience, Finding, Kind, Model, SessionId, SessionView, Start
 
 /// What tells nothing new waits so long until it is handed over, ns of the road.
 const QUIET: u64 = 10_000_000_000;
+/// Bytes of records that wait for the writer at most.
+const ROOM: usize = 64 << 20;
 /// Bytes of one scan that are looked at.
 const MAX_SCAN: usize = 64 << 20;
 
@@ -44,6 +46,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Recorder {
     pending: Arc<Pending>,
+    room: usize,
     writer: Option<JoinHandle<()>>,
     boot: String,
     context: Context,
@@ -119,6 +122,7 @@ impl Recorder {
             .ok();
         let recorder = Self {
             pending,
+            room: ROOM,
             writer,
             boot,
             context: Context::default(),
@@ -145,7 +149,10 @@ impl Recorder {
         for record in session.records.iter() {
             log.recall(&record);
             // The model knows them as well.
-            if matches!(record, Record::User(_) | Record::Loss(_)) {
+            if matches!(
+                record,
+                Record::User(_) | Record::Loss(_) | Record::Resume(_)
+            ) {
                 self.context.note(&record);
             }
         }
@@ -317,13 +324,13 @@ impl Recorder {
             let log = logs.get(id);
             log.is_some_and(|log| log.closed.is_some() || log.findings.iter().any(weighs))
         });
-        let logs = &mut self.logs;
+        let (logs, room) = (&mut self.logs, self.room);
         self.pending.put(urgent, |work| {
             for id in ready {
                 let Some(log) = logs.get_mut(&id) else {
                     continue;
                 };
-                if !work.has_room(log.bytes.len()) {
+                if !work.is_within(room, log.bytes.len()) {
                     log.lose();
                 }
                 if let Some((key, change)) = change_of(log) {
@@ -515,4 +522,87 @@ fn change_of(log: &mut Log) -> Option<(Key, Change)> {
     };
     log.loud = false;
     Some((log.key, change))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::{
+        model::Verdict,
+        store::{Filter, Outcome, Reader, database::FILE, recording},
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn keep(recorder: &mut Recorder) -> Vec<Update> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ordinary.rec");
+        let mut recording = recording::Reader::open(path.as_ref()).unwrap();
+        let (mut model, mut updates) = (Model::new(), Vec::new());
+        while let Some(record) = recording.next().unwrap() {
+            recorder.record(&record, &model);
+            let before = updates.len();
+            model.apply(record, &mut updates);
+            updates[before..]
+                .iter()
+                .for_each(|update| recorder.update(update));
+            if let Record::Tick(_) = record {
+                recorder.tick(&model, 1);
+            }
+        }
+        updates
+    }
+
+    /// A writer that is kept from writing.
+    fn behind(room: usize) -> (tempfile::TempDir, Vec<Update>) {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut recorder, _) = Recorder::open(Options {
+            directory: directory.path().to_owned(),
+            policy: Policy {
+                max_age: u64::MAX,
+                ..Policy::default()
+            },
+            boot: String::new(),
+        });
+        recorder.room = room;
+        let blocker = Connection::open(directory.path().join(FILE)).unwrap();
+        blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let updates = keep(&mut recorder);
+        blocker.execute_batch("ROLLBACK").unwrap();
+        // The attempt that was under way may have failed.
+        assert!(
+            recorder.flush(PATIENCE) || recorder.flush(PATIENCE),
+            "{}",
+            recorder.health()
+        );
+        (directory, updates)
+    }
+
+    #[test]
+    fn when_the_writer_is_behind_records_are_lost_and_last_words_are_not() {
+        for (room, whole) in [(ROOM, true), (5_000, false), (0, false)] {
+            let (directory, updates) = behind(room);
+            let last = |update: &Update| matches!(update, Update::SessionClosed(_));
+            let reader = Reader::open(directory.path()).unwrap();
+            let kept = reader.sessions(&Filter::default()).unwrap();
+            assert_eq!(kept.len(), updates.into_iter().filter(last).count());
+            assert_eq!(kept.iter().all(|kept| kept.lost == 0), whole);
+            for kept in kept {
+                let Outcome::Closed(closed) = &kept.outcome else {
+                    panic!("{kept:#?}");
+                };
+                let (mut model, mut anew) = (Model::new(), Vec::new());
+                for record in reader.records(kept.key).unwrap().iter() {
+                    model.apply(record, &mut anew);
+                }
+                for update in anew {
+                    if let Update::SessionClosed(it) = update {
+                        assert!(it == *closed || kept.lost > 0);
+                        assert!(kept.lost == 0 || it.verdict != Verdict::Clean);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -133,3 +133,21 @@ fn ten_thousand_sessions_are_listed_at_once() {
     });
     assert_eq!(findings.unwrap().len(), 1000);
 }
+
+#[test]
+fn opening_takes_a_moment() {
+    let directory = in_memory();
+    let mut trace = Trace::at(directory.path());
+    trace.take_all(&stories::many(5000..7000, true));
+    assert!(trace.recorder.flush(PATIENCE));
+    drop(trace);
+    let begun = Instant::now();
+    let trace = Trace::at(directory.path());
+    let took = begun.elapsed();
+    let bytes = std::fs::metadata(directory.path().join("lastbyte.db"))
+        .unwrap()
+        .len();
+    println!("{took:?} for {bytes} B");
+    assert!(took < 5 * AT_ONCE, "{took:?}");
+    drop(trace);
+}

@@ -32,7 +32,7 @@ pub fn begins(road: &mut Road, leader: u32) {
         .tick()
         .spawn(leader, leader, leader + 1_000_000, &["make", "target"])
         .stream(leader, STDOUT, edge::FIRST_WRITE, |r| {
-            r.counters.written = 100
+            r.counters.written = 100;
         })
         .stream(leader, STDOUT, edge::FIRST_READ, |r| r.counters.read = 100)
         .after(5)

@@ -2,9 +2,16 @@
 
 use std::{fs, path::Path};
 
-use lastbyte::store::recording;
+use lastbyte::{
+    model::Kind,
+    store::{Reader, recording},
+};
+use tracer_ebpf::{Record, edge};
 
-use crate::trace::is_told_alike;
+use crate::{
+    road::{Road, STDOUT, empty},
+    trace::{PATIENCE, Trace, in_memory, is_told_alike},
+};
 
 #[test]
 fn of_recorded_sessions_the_same_is_told() {
@@ -23,4 +30,50 @@ fn of_recorded_sessions_the_same_is_told() {
         }
     }
     assert!(sessions >= 8, "only {sessions} sessions");
+}
+
+#[test]
+fn what_goes_on_for_long_takes_little_room() {
+    let mut road = Road::exact();
+    road.runs(5000, "tar c / & ")
+        .spawn(5000, 5000, 5001, &["tar"]);
+    for second in 1..=600u64 {
+        for quarter in 0..4 {
+            road.after(250).stream(5000, STDOUT, edge::SAMPLE, |r| {
+                r.counters.written = second * 1_000_000 + quarter * 1000;
+                r.counters.read = r.counters.written;
+            });
+            road.tick();
+        }
+    }
+    road.leader_exits(5000, 0, empty());
+    road.run(600_000, |road| {
+        road.server_holds(5000).holds(5000, 5001, "tar", &[(1, 1)]);
+    });
+    assert_eq!(road.findings(Kind::Orphaned).len(), 1);
+    road.exits(5000, 5001).run(3000, |_| ());
+    road.closes_all(5000, 600_000_000).idle(3000);
+    assert_eq!(road.findings(Kind::Orphaned).len(), 2);
+    assert_eq!(is_told_alike(&road.records), 1);
+
+    let directory = in_memory();
+    let mut trace = Trace::at(directory.path());
+    trace.take_all(&road.records);
+    assert!(trace.recorder.flush(PATIENCE));
+    let reader = Reader::open(directory.path()).unwrap();
+    let kept = reader.session("5000").unwrap().expect("kept");
+    let records = reader.records(kept.key).unwrap();
+    let (mut samples, mut looks, mut all) = (0, 0, 0);
+    for record in records.iter() {
+        all += 1;
+        match record {
+            Record::Stream(it) if it.edge == edge::SAMPLE => samples += 1,
+            Record::ScanEnd(_) => looks += 1,
+            _ => {}
+        }
+    }
+    println!("{all} of {} records, {} B", road.records.len(), kept.bytes);
+    assert!((250..350).contains(&samples), "{samples} samples");
+    assert!((3..20).contains(&looks), "{looks} looks");
+    assert!(all < 1000 && road.records.len() > 20_000, "{all} records");
 }

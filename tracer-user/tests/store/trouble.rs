@@ -140,13 +140,14 @@ fn what_is_not_ours_is_left_alone_and_findings_wait() {
         newer.pragma_update(None, "user_version", 99).unwrap();
         newer.pragma_update(None, "journal_mode", "DELETE").unwrap();
     };
-    let spoilers: [(&str, &dyn Fn(&Path)); 4] = [
-        ("not a database of lastbyte", &|path| {
-            fs::write(path, "dear diary").unwrap()
+    type Spoil = fn(&Path);
+    let spoilers: [(&str, Spoil); 4] = [
+        ("not a database of lastbyte", |path| {
+            fs::write(path, "dear diary").unwrap();
         }),
-        ("not a database of lastbyte", &foreign_database),
-        ("schema 99", &newer),
-        ("lastbyte.db", &|path| fs::create_dir(path).unwrap()),
+        ("not a database of lastbyte", foreign_database),
+        ("schema 99", newer),
+        ("lastbyte.db", |path| fs::create_dir(path).unwrap()),
     ];
     for (why, spoil) in spoilers {
         let directory = in_memory();
@@ -233,8 +234,10 @@ fn aside(directory: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path());
+    let name = |path: &PathBuf| path.to_string_lossy().into_owned();
     files
-        .filter(|path| path.to_string_lossy().contains(".db.corrupt-"))
+        .filter(|path| name(path).contains(".db.corrupt-"))
+        .filter(|path| !name(path).ends_with("-wal") && !name(path).ends_with("-shm"))
         .collect()
 }
 
