@@ -120,7 +120,7 @@ impl Doctor {
 
 /// How a daemon says it is.
 fn told(mut client: Client) -> anyhow::Result<Status> {
-    match client.next()? {
+    match client.reply()? {
         Some(Frame::Message(Reply::Status(status))) => Ok(*status),
         _ => anyhow::bail!("the daemon does not say how it is"),
     }

@@ -74,7 +74,7 @@ impl Ls {
 /// What a daemon lists.
 fn told(mut client: Client) -> anyhow::Result<Vec<Listed>> {
     let mut sessions = Vec::new();
-    while let Some(frame) = client.next()? {
+    while let Some(frame) = client.reply()? {
         if let Frame::Message(Reply::Listed(session)) = frame {
             sessions.push(*session);
         }

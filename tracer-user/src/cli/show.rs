@@ -70,7 +70,7 @@ impl Show {
             .context("only a daemon remembers sessions; of a recording: --file RECORDING")?;
         let mut name = self.session.clone();
         let mut records = Records::default();
-        while let Some(frame) = client.next()? {
+        while let Some(frame) = client.reply()? {
             match frame {
                 Frame::Message(Reply::Listed(listed)) => name = listed.session.id.to_string(),
                 Frame::Message(_) => {}

@@ -69,7 +69,7 @@ fn follow(mut client: Client, watching: &Watching) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut idle = Idle::default();
     loop {
-        let frame = match client.next() {
+        let frame = match client.reply() {
             Ok(frame) => frame,
             Err(_) if stopped.load(Ordering::Relaxed) => return Ok(()),
             Err(error) => return Err(error.into()),

@@ -81,7 +81,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Failed`] when that is what it says.
-    pub fn next(&mut self) -> Result<Option<Frame<Reply>>, ClientError> {
+    pub fn reply(&mut self) -> Result<Option<Frame<Reply>>, ClientError> {
         match self.hear()? {
             Some(Frame::Message(Reply::Failed { reason })) => Err(ClientError::Failed(reason)),
             other => Ok(other),

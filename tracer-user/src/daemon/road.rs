@@ -15,7 +15,7 @@ use super::{
 use crate::{
     model::{Model, Update, redact::Redactor},
     probe::{Earlier, Probes, Road},
-    store::{Flusher, Health, Recorder},
+    store::{Flusher, Recorder},
 };
 
 /// How often the server is told how the tracer is.
@@ -31,7 +31,6 @@ pub struct DaemonRoad {
     model: Model,
     recorder: Recorder,
     hooks: Hooks,
-    health: Health,
     earlier: Option<Earlier>,
     /// How many times the ring had been emptied at the last tick.
     drained: u64,
@@ -67,7 +66,6 @@ impl DaemonRoad {
             model: restarted.model,
             recorder: restarted.recorder,
             hooks,
-            health: Health::Good,
             earlier: restarted.earlier,
             drained: 0,
             updates: restarted.told,
@@ -152,26 +150,14 @@ impl DaemonRoad {
                 let _ = ask.send(self.recorder.flusher());
             }
         }
-        self.check_health();
         if self.told.is_none_or(|told| now - told >= STATUS) {
             self.told = Some(now);
+            let health = self.recorder.health();
+            self.status.store = health.to_string();
+            self.status.store_good = health.is_good();
             let _ = self
                 .server
                 .send(News::Tracer(Box::new(self.status.clone())));
-        }
-    }
-
-    /// Tells of the flight recorder's state when that changes.
-    fn check_health(&mut self) {
-        let health = self.recorder.health();
-        if health != self.health || self.status.store.is_empty() {
-            match health.is_good() {
-                true => log::info!("{health}"),
-                false => log::error!("{health}"),
-            }
-            self.status.store = health.to_string();
-            self.status.store_good = health.is_good();
-            self.health = health;
         }
     }
 }
