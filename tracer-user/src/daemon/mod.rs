@@ -10,6 +10,7 @@ pub mod config;
 pub mod hooks;
 mod hub;
 mod past;
+pub mod privileges;
 pub mod protocol;
 mod restart;
 mod road;
