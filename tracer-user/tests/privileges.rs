@@ -12,9 +12,10 @@ use lastbyte::daemon::privileges::{self, PrivilegesError};
 use nix::unistd::{Uid, geteuid, setuid};
 
 fn main() {
-    let refused = thread::spawn(|| privileges::drop_to("nobody")).join();
+    let refused =
+        thread::spawn(|| privileges::drop_to(&privileges::user("nobody").unwrap())).join();
     assert!(matches!(refused, Ok(Err(PrivilegesError::Threads))));
-    let error = privileges::drop_to("no-such-user").unwrap_err().to_string();
+    let error = privileges::user("no-such-user").unwrap_err().to_string();
     assert!(error.contains("useradd --system no-such-user"), "{error}");
     if !geteuid().is_root() {
         println!("not root: nothing to give up");
@@ -30,7 +31,7 @@ fn main() {
     let cat = Command::new("cat").stdin(Stdio::piped()).spawn();
     let mut cat = cat.expect("cat");
     let roots = format!("/proc/{}/exe", cat.id());
-    privileges::drop_to("nobody").expect("root may");
+    privileges::drop_to(&privileges::user("nobody").unwrap()).expect("root may");
     let after = privileges::held(std::process::id()).expect("this process");
     assert_eq!(
         after.uid,

@@ -17,10 +17,18 @@ mod road;
 mod server;
 mod socket;
 
-use std::{future::Future, path::PathBuf, sync::Arc, thread};
+use std::{
+    fs::DirBuilder,
+    future::Future,
+    os::unix::fs::{DirBuilderExt as _, chown},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
 
 use anyhow::Context as _;
 use log::LevelFilter;
+use nix::unistd::User;
 use tokio::sync::{mpsc, watch};
 
 pub use self::{
@@ -63,7 +71,11 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
         &config.socket.group,
         config.socket.allow_own,
     )?;
+    // Before anything is attached that would stay so.
+    let user = privileges::user(&config.user)?;
     let mut tracer = Tracer::open(&config.options(verbose))?;
+    state_directory(&config.store.dir, &user)?;
+    privileges::drop_to(&user)?;
     let boot = Host::read().boot;
     let (recorder, left) = Recorder::open(store::Options {
         directory: config.store.dir.clone(),
@@ -97,6 +109,16 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
         Ok(served) => result.and(served),
         Err(panic) => std::panic::resume_unwind(panic),
     }
+}
+
+/// Makes the state directory where systemd has not (`StateDirectory=`, systemd.exec(5)).
+fn state_directory(path: &Path, owner: &User) -> anyhow::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.and_then(|()| chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw())))
+        .with_context(|| format!("making the state directory {}", path.display()))
 }
 
 /// How much is logged.

@@ -54,13 +54,22 @@ pub enum PrivilegesError {
     },
 }
 
+/// Finds the user that is to be become.
+///
+/// # Errors
+/// When there is none.
+pub fn user(name: &str) -> Result<User, PrivilegesError> {
+    let found = User::from_name(name).map_err(|error| refused("looking up the user", error))?;
+    found.ok_or_else(|| PrivilegesError::NoUser(name.to_owned()))
+}
+
 /// Becomes `user` with nothing but what is [`kept`]; `root` stays root, with no more than that either. Must
 /// run before any thread is made, and after everything that needs root.
 ///
 /// # Errors
-/// When there is no such user, and when the kernel refuses. Then some privileges may be gone, and
+/// When the kernel refuses. Then some privileges may be gone, and
 /// the process should end.
-pub fn drop_to(user: &str) -> Result<(), PrivilegesError> {
+pub fn drop_to(user: &User) -> Result<(), PrivilegesError> {
     let me = Process::myself().and_then(|me| me.status());
     if me
         .map_err(|error| refused("reading /proc/self/status", error))?
@@ -69,17 +78,14 @@ pub fn drop_to(user: &str) -> Result<(), PrivilegesError> {
     {
         return Err(PrivilegesError::Threads);
     }
-    let found = User::from_name(user).map_err(|error| refused("looking up the user", error))?;
-    let found = found.ok_or_else(|| PrivilegesError::NoUser(user.to_owned()))?;
-
     let permitted = caps::read(None, CapSet::Permitted);
     let permitted = permitted.map_err(|error| refused("reading capabilities", error))?;
     // While there still is the capability to do so.
     if permitted.contains(&Capability::CAP_SETPCAP) {
         caps::clear(None, CapSet::Bounding).map_err(|error| refused("the bounding set", error))?;
     }
-    if found.uid != geteuid() {
-        become_user(found.uid, found.gid)?;
+    if user.uid != geteuid() {
+        become_user(user.uid, user.gid)?;
     }
     let kept = &kept(Host::read().version()) & &permitted;
     let none = CapsHashSet::new();

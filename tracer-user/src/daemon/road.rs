@@ -10,7 +10,8 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use tracer_ebpf::{Kind, Record};
 
 use super::{
-    config::Config, hooks::Hooks, policy, protocol::Status, restart::Restarted, server::News,
+    config::Config, hooks::Hooks, policy, privileges, protocol::Status, restart::Restarted,
+    server::News,
 };
 use crate::{
     model::{Model, Update, redact::Redactor},
@@ -80,6 +81,8 @@ impl DaemonRoad {
                     .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
                 backend: probes.backend.to_string(),
                 attached: probes.attached.clone(),
+                capabilities: privileges::held(std::process::id())
+                    .map_or_else(Vec::new, |held| held.capabilities),
                 ..Status::default()
             },
             told: None,

@@ -28,6 +28,8 @@ pub struct Conf {
     pub backend: Option<String>,
     /// Servers beside the usual ones.
     pub servers: Vec<&'static str>,
+    /// The user that it becomes.
+    pub user: &'static str,
     /// Whether anything outlives it.
     pub pins: bool,
     /// Whether users see their own sessions.
@@ -43,6 +45,7 @@ impl Conf {
         Self {
             backend: backend.map(str::to_owned),
             servers: vec!["eager"],
+            user: "root",
             pins: true,
             allow_own: false,
             more: String::new(),
@@ -314,10 +317,11 @@ impl Conf {
             false => String::new(),
         };
         let text = format!(
-            "user = \"root\"\n\
+            "user = {:?}\n\
              [socket]\npath = {:?}\ngroup = \"root\"\nallow_own = {}\n\
              [store]\ndir = {:?}\n\
              [tracing]\nservers = {:?}\npins = {pins:?}\nbackend = {:?}\n{}\n",
+            self.user,
             of("sock"),
             self.allow_own,
             of("state"),

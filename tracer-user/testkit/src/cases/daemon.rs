@@ -75,6 +75,7 @@ pub(super) const CASES: &[Case] = &[
     case("D8", "a secret in a command line", Tier::Full, d8),
     case("D9", "a hook is run for an orphan", Tier::Full, d9),
     case("D10", "readiness, watchdog, reload", Tier::Full, d10),
+    case("D12", "a daemon that is root no more", Tier::Chosen, d12),
     case("D11", "a store that is somebody else's", Tier::Full, d11),
 ];
 
@@ -638,4 +639,66 @@ fn d11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     procs::end(&started.marker);
     let run = started.finish(patience)?.ended_with(0)?;
     Ok(vec![run.clean().exits(0).held_by(holders)])
+}
+
+fn d12(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let patience = stage.setting.patience;
+    let dir = stage.setting.world.dir().join(new_marker());
+    let mut conf = Conf::new(stage.setting.backend);
+    conf.user = "nobody";
+    let mut daemon = Daemon::start(stage.setting.lastbyte, &dir, conf, patience)?;
+    is_harmless(&daemon)?;
+    let half = halfway(stage)?;
+    let marker = half.started.marker.clone();
+    kept(&daemon, &marker, patience)?;
+    daemon.end(libc::SIGTERM, patience)?;
+    daemon.again(patience)?;
+    is_harmless(&daemon)?;
+    let run = half.goes_on(patience)?;
+    procs::poll(patience, "the session's end", || {
+        daemon
+            .session(&marker)
+            .ok()
+            .filter(|it| !it["verdict"].is_null())
+    })?;
+    as_far_as_seen(stage, &with_itself(daemon.session(&marker)?))?;
+
+    // What takes reading of others' processes: a holder that received its end.
+    let started = stage.start(OpenSsh, &format!("sleep {} &", stage.lasting()))?;
+    daemon.await_state(&started.marker, "orphaned", patience)?;
+    stage.finding("orphaned", &started.marker)?;
+    let holders = procs::holders(&started.marker);
+    procs::end(&started.marker);
+    let held = started.finish(patience)?.ended_with(0)?;
+    daemon.await_state(&held.marker, "clean", patience)?;
+    stopped(daemon, stage)?;
+    Ok(vec![whole(&run), held.clean().exits(0).held_by(holders)])
+}
+
+/// There was no other session.
+fn with_itself(mut closed: Value) -> Value {
+    closed["meanwhile"] = Value::from("clean");
+    closed
+}
+
+/// Whether it is no longer root, and can be so no more.
+fn is_harmless(daemon: &Daemon) -> anyhow::Result<()> {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid()))?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map(|rest| rest.trim().to_owned()).unwrap_or_default()
+    };
+    let caps = |name: &str| u64::from_str_radix(&field(name), 16).unwrap_or(u64::MAX);
+    // CAP_SYS_PTRACE, and CAP_BPF where the kernel needs it.
+    let allowed = 1 << 19 | 1 << 39;
+    ensure!(
+        field("Uid:").split_whitespace().all(|uid| uid == "65534")
+            && caps("CapPrm:") & !allowed == 0
+            && caps("CapEff:") & !allowed == 0
+            && caps("CapInh:") == 0
+            && caps("CapAmb:") == 0
+            && field("NoNewPrivs:") == "1",
+        "it is still {status}"
+    );
+    Ok(())
 }
