@@ -68,7 +68,8 @@ pub struct Model {
     env: Env,
     start: Option<Started>,
     ready: bool,
-    sessions: HashMap<u64, Session>,
+    /// Boxed: a table is up to twice as large as what is in it.
+    sessions: HashMap<u64, Box<Session>>,
     /// Processes in the trees of all sessions.
     processes: usize,
     servers: Servers,
@@ -142,7 +143,7 @@ impl Model {
 
     /// Streams whose server's end is open.
     pub fn open_streams(&self) -> impl Iterator<Item = OpenStream> {
-        let live = |session: &&Session| !session.linger.is_pending();
+        let live = |session: &&Box<Session>| !session.linger.is_pending();
         self.sessions.values().filter(live).flat_map(|session| {
             let open = session
                 .observed()

@@ -220,7 +220,7 @@ impl Model {
                     session.stream(&edge);
                 }
                 self.processes += session.tree.len();
-                self.processes -= entry.insert(session).tree.len();
+                self.processes -= entry.insert(Box::new(session)).tree.len();
             }
             Entry::Occupied(mut entry) => {
                 if record.preexisting != 0 && record.leader.pid == 0 {
@@ -232,7 +232,7 @@ impl Model {
             }
             Entry::Vacant(entry) => {
                 self.processes += session.tree.len();
-                entry.insert(session);
+                entry.insert(Box::new(session));
             }
         }
         self.servers.serves(record.server, id);
@@ -275,7 +275,7 @@ impl Model {
             return;
         }
         self.sessions
-            .insert(id, Session::unknown(SessionId(id), time));
+            .insert(id, Box::new(Session::unknown(SessionId(id), time)));
         self.touched.insert(id);
     }
 

@@ -58,7 +58,7 @@ pub(super) struct Log {
     /// Its row is to be written (anew).
     pub changed: bool,
     pub findings: Vec<(i64, Finding)>,
-    pub closed: Option<(i64, Closed)>,
+    pub closed: Option<Box<(i64, Closed)>>,
     /// Records since it was handed over last.
     pub bytes: Vec<u8>,
     /// Among them is something that must not wait.
@@ -71,7 +71,7 @@ pub(super) struct Log {
     pub lost_news: u64,
     /// The kernel's socket that its connection is, by address; 0 when not known.
     pub sock: u64,
-    held: [Option<Stream>; STREAMS],
+    held: [Option<Box<Stream>>; STREAMS],
     held_socket: Option<Box<[u8]>>,
     held_look: Option<Vec<u8>>,
     progress: [u8; 24],
@@ -105,7 +105,7 @@ impl Log {
             lost: 0,
             lost_news: 0,
             sock: 0,
-            held: [None; STREAMS],
+            held: [const { None }; STREAMS],
             held_socket: None,
             held_look: None,
             progress: [0; 24],
@@ -167,7 +167,7 @@ impl Log {
             self.seen[slot].kept = sample.header.time;
             self.push(sample.as_bytes(), sample.header.time);
         } else {
-            self.held[slot] = Some(*sample);
+            self.held[slot] = Some(Box::new(*sample));
             self.since = self.since.max(Since::Held);
         }
     }

@@ -51,7 +51,8 @@ pub struct Recorder {
     boot: String,
     context: Context,
     wall_offset: u64,
-    logs: HashMap<SessionId, Log>,
+    /// Boxed: a table is up to twice as large as what is in it.
+    logs: HashMap<SessionId, Box<Log>>,
     /// Those that have not been told of: nothing of them is kept yet.
     untold: HashSet<SessionId>,
     /// Those of which there may be something to hand over.
@@ -157,7 +158,7 @@ impl Recorder {
             }
         }
         self.left.retain(|key| *key != session.key);
-        self.logs.insert(session.id, log);
+        self.logs.insert(session.id, Box::new(log));
     }
 
     /// Takes the next record; `model` is to take it in afterwards.
@@ -229,7 +230,7 @@ impl Recorder {
                 let Some(log) = self.seen(&it.session) else {
                     return;
                 };
-                log.closed = Some(closed);
+                log.closed = Some(Box::new(closed));
                 log.tells();
                 let sock = log.sock;
                 if let Some(ticking) = &mut self.ticking {
@@ -277,7 +278,7 @@ impl Recorder {
     /// Hands over everything that is known of sessions that were told of: somebody wants to read it, or
     /// this is the end.
     pub fn hurry(&mut self) {
-        self.logs.values_mut().for_each(Log::release);
+        self.logs.values_mut().for_each(|log| log.release());
         self.touched.extend(self.logs.keys());
         self.hand_over(None, |_| true);
     }
@@ -379,7 +380,7 @@ impl Recorder {
             for before in context.of(id) {
                 log.put(before);
             }
-            log
+            Box::new(log)
         })
     }
 
@@ -515,7 +516,7 @@ fn change_of(log: &mut Log) -> Option<(Key, Change)> {
         view: Arc::clone(log.view.as_ref()?),
         opened: log.opened,
         findings: std::mem::take(&mut log.findings),
-        closed: log.closed.clone(),
+        closed: log.closed.as_deref().cloned(),
         changed: std::mem::take(&mut log.changed),
         records: std::mem::take(&mut log.bytes),
         lost: std::mem::take(&mut log.lost_news),
