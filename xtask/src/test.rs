@@ -47,10 +47,12 @@ pub fn main(args: &Args) -> ExitCode {
             report.stage("random sessions on this kernel", || {
                 stages::random_sessions(binaries)
             });
+            report.stage("daemon under load", || stages::soak(binaries));
         }
         None => {
             report.skip("cases on this kernel", "the build failed");
             report.skip("random sessions on this kernel", "the build failed");
+            report.skip("daemon under load", "the build failed");
         }
     }
     if args.no_vm {

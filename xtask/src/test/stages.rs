@@ -115,6 +115,15 @@ pub fn random_sessions(binaries: &Binaries) -> Result<()> {
     )
 }
 
+/// A daemon under load, and clients that misbehave. For half an hour: `cargo xtask cases -- --soak 1800`.
+/// So short a time leaves the memory no time to settle.
+pub fn soak(binaries: &Binaries) -> Result<()> {
+    cases::native(
+        binaries,
+        &["--soak", "120", "--growth", "20"].map(Into::into),
+    )
+}
+
 pub fn vm_cases() -> Result<()> {
     vm::in_short()
 }

@@ -1,7 +1,7 @@
 //! Runs the case catalogue against a `lastbyte` binary; needs root.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +11,7 @@ use lastbyte_testkit::case::{Case, Dumps, Outcome, Tier};
 use lastbyte_testkit::cases;
 use lastbyte_testkit::random::{self, Draw};
 use lastbyte_testkit::results::Results;
+use lastbyte_testkit::soak::{self, Load};
 use lastbyte_testkit::stage::{PATIENCE, Setting, Stage};
 use lastbyte_testkit::tracer::Tracer;
 use lastbyte_testkit::world::World;
@@ -51,6 +52,18 @@ struct Options {
     /// Determines the random sessions; printed, and made from the clock without this
     #[arg(long)]
     seed: Option<u64>,
+    /// Keep a daemon under load for so many seconds instead of the cases
+    #[arg(long, value_name = "SECONDS", conflicts_with = "random")]
+    soak: Option<u64>,
+    /// Sessions a second of that load
+    #[arg(long, default_value_t = 50)]
+    rate: u32,
+    /// Clients of the daemon meanwhile, bad ones included
+    #[arg(long, default_value_t = 20)]
+    clients: usize,
+    /// How much the daemon's memory may grow after a sixth of the time, per cent
+    #[arg(long, default_value_t = 5.0)]
+    growth: f64,
     /// Random sessions under way at the same time
     #[arg(long, default_value_t = 4)]
     jobs: usize,
@@ -79,6 +92,12 @@ fn main() -> anyhow::Result<ExitCode> {
     let patience = Duration::from_secs(options.patience);
     let _alone = wait_for_others()?;
     let world = World::new(eager)?;
+    if let Some(seconds) = options.soak {
+        return Ok(match run_soak(&options, seconds, lastbyte, &world)? {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        });
+    }
     let tracer = Tracer::start(lastbyte, options.backend.as_deref(), &["watch"], patience)?;
     let setting = Setting {
         world: &world,
@@ -194,6 +213,31 @@ fn run_random(
         println!("events: {}", dir.display());
     }
     Ok(result.problems.is_empty())
+}
+
+fn run_soak(
+    options: &Options,
+    seconds: u64,
+    lastbyte: &Path,
+    world: &World,
+) -> anyhow::Result<bool> {
+    let load = Load {
+        time: Duration::from_secs(seconds),
+        rate: options.rate,
+        clients: options.clients,
+        seed: options.seed.unwrap_or(1),
+        growth: options.growth,
+    };
+    if let Some(path) = &options.results {
+        // No case is run.
+        File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    }
+    let patience = Duration::from_secs(options.patience);
+    let backend = options.backend.as_deref();
+    let outcome = soak::run(lastbyte, world, backend, load, patience)?;
+    println!("{outcome}");
+    print_problems(&outcome.problems, options.verbose);
+    Ok(outcome.problems.is_empty())
 }
 
 /// Problems shown without `--verbose`.

@@ -8,6 +8,7 @@ mod memory;
 mod mux;
 mod truth;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +56,25 @@ pub struct Outcome {
     pub problems: Vec<String>,
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (early, late) = self.memory;
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        write!(
+            f,
+            "{} sessions: {} truncated, {} orphaned; the daemon took {:.1} % of a processor and {:.1} MiB at \
+             first, {:.1} MiB later; {} problems",
+            self.sessions,
+            self.truncated,
+            self.orphaned,
+            100.0 * self.load,
+            mib(early),
+            mib(late),
+            self.problems.len()
+        )
+    }
+}
+
 /// Connections to each server.
 const MASTERS: usize = 4;
 /// Sessions under way at once, at most.
@@ -67,13 +87,14 @@ const WORKERS: usize = 64;
 pub fn run(
     lastbyte: &Path,
     world: &World,
+    backend: Option<&str>,
     load: Load,
     patience: Duration,
 ) -> anyhow::Result<Outcome> {
     let daemon = Daemon::start(
         lastbyte,
         &world.dir().join("soak"),
-        Conf::new(None),
+        Conf::new(backend),
         patience,
     )?;
     let sshd = Sshd::start(
