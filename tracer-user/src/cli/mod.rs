@@ -220,6 +220,8 @@ struct Why {
     #[arg(value_name = "PID|ID")]
     target: String,
     #[command(flatten)]
+    attach: Attach,
+    #[command(flatten)]
     trace: Trace,
     /// One JSON object a line
     #[arg(long)]

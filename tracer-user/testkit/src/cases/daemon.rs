@@ -556,6 +556,16 @@ fn d9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         "the hook was told {finding}"
     );
     let holders = procs::holders(&marker);
+    let holder = holders
+        .keys()
+        .next()
+        .context("nobody holds it")?
+        .to_string();
+    let why = daemon.says(&["why", &holder])?;
+    ensure!(
+        why.contains("ORPHANED") && why.contains(&holder) && why.contains("fix:"),
+        "why says {why}"
+    );
     procs::end(&marker);
     let run = started.finish(patience)?.ended_with(0)?;
     stopped(daemon, stage)?;
