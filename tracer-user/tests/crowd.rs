@@ -103,14 +103,14 @@ impl Road {
         };
         let shell = format!("bash\0-c\0backup --job {number} --to /srv/backup/daily\0");
         self.put(Kind::Exec, |r: &mut Exec| {
-            exec(r, leader, server.pid, &shell, role::LEADER)
+            exec(r, leader, server.pid, &shell, role::LEADER);
         });
         self.put(Kind::Fork, |r: &mut Fork| {
             (r.session, r.parent, r.child) = (id, leader, child);
         });
         let job = format!("backup\0--job\0{number}\0--to\0/srv/backup/daily\0");
         self.put(Kind::Exec, |r: &mut Exec| {
-            exec(r, child, leader.pid, &job, 0)
+            exec(r, child, leader.pid, &job, 0);
         });
         for edge in [edge::FIRST_WRITE, edge::FIRST_READ, edge::SAMPLE] {
             self.put(Kind::Stream, |r: &mut Stream| {

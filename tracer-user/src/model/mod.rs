@@ -143,8 +143,9 @@ impl Model {
 
     /// Streams whose server's end is open.
     pub fn open_streams(&self) -> impl Iterator<Item = OpenStream> {
-        let live = |session: &&Box<Session>| !session.linger.is_pending();
-        self.sessions.values().filter(live).flat_map(|session| {
+        let live = |session: &&Session| !session.linger.is_pending();
+        let sessions = self.sessions.values().map(|session| &**session);
+        sessions.filter(live).flat_map(|session| {
             let open = session
                 .observed()
                 .filter(|stream| stream.settled_at().is_none_or(|at| at > session.last));
