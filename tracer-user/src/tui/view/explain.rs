@@ -17,7 +17,7 @@ pub fn lines(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     let line = line.until(state.clock.now());
     let mut out = Vec::new();
     for sentence in export::explain(&line, started.wall_offset) {
-        let style = match sentence.starts_with("fix: ") {
+        let style = match sentence.starts_with("Fix: ") {
             true => theme.bold(),
             false => theme.plain(),
         };
