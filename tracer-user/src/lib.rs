@@ -9,3 +9,4 @@ pub mod export;
 pub mod model;
 pub mod probe;
 pub mod store;
+pub mod tui;

@@ -1,5 +1,6 @@
-//! Dependencies point one way: `model` and `probe` know only the record ABI; `store` and `export`
-//! see what the model shows; `cli` ties them together.
+//! Dependencies point one way: `model` and `probe` know only the record ABI; `store`, `export` and
+//! `tui` see what the model shows; `cli` ties them together. Within `tui`, what is known, what keys
+//! mean and what is drawn are apart from the terminal.
 
 use std::{
     fs,
@@ -43,6 +44,44 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
             "aya",
             "libc",
             "unsafe ",
+        ],
+    ),
+    (
+        "tui",
+        &["model", "export", "store"],
+        &["aya", "libc", "jiff", "unsafe "],
+    ),
+    (
+        "tui/state",
+        &["model", "export", "tui"],
+        &[
+            "std::fs",
+            "std::io",
+            "std::process",
+            "std::time",
+            "std::env",
+            "std::os",
+            "Instant",
+            "SystemTime",
+            "tokio",
+            "rustix",
+            "ratatui",
+            "println!",
+        ],
+    ),
+    (
+        "tui/view",
+        &["model", "export", "tui"],
+        &[
+            "std::fs",
+            "std::io",
+            "std::process",
+            "std::time",
+            "std::env",
+            "std::thread",
+            "crossterm",
+            "tokio",
+            "rustix",
         ],
     ),
 ];

@@ -9,6 +9,7 @@ mod musl;
 mod paths;
 mod results;
 mod run;
+mod screenshot;
 mod setup;
 mod sh;
 mod support;
@@ -47,6 +48,8 @@ enum Task {
     Support(support::Args),
     /// Run the fuzz targets, each for some time
     Fuzz(fuzz::Args),
+    /// Make the README's pictures of the terminal UI
+    Screenshot(screenshot::Args),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Vm(args) => vm::main(&args),
         Task::Support(args) => support::main(&args),
         Task::Fuzz(args) => fuzz::main(&args),
+        Task::Screenshot(args) => screenshot::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use crate::daemon::{
 };
 
 /// Which daemon to ask.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Attach {
     /// Where the daemon listens; one that is named must answer [default: /run/lastbyte/lastbyte.sock]
     #[arg(
@@ -26,9 +26,14 @@ pub struct Attach {
 }
 
 impl Attach {
+    /// Where the daemon listens.
+    pub fn path(&self) -> &Path {
+        self.socket.as_deref().unwrap_or(Path::new(SOCKET))
+    }
+
     /// Asks the daemon, which must answer.
     pub fn insist(&self, request: &Request) -> Result<Client, ClientError> {
-        Client::ask(self.socket.as_deref().unwrap_or(Path::new(SOCKET)), request)
+        Client::ask(self.path(), request)
     }
 
     /// Asks the daemon; `None` when none answers and none was named.

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod attach;
+mod attached;
 mod completions;
 mod config;
 mod daemon;
@@ -12,6 +13,7 @@ mod ls;
 mod record;
 mod replay;
 mod show;
+mod top;
 mod watch;
 mod why;
 
@@ -41,11 +43,13 @@ pub struct Cli {
     #[arg(short, long, global = true)]
     pub verbose: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show sessions, findings and the machine on the terminal; what `lastbyte` alone does
+    Top(Top),
     /// Print findings and ends of sessions as they happen
     Watch(Watch),
     /// List sessions
@@ -70,8 +74,35 @@ enum Command {
     Completions(Completions),
 }
 
-/// How to trace.
+/// `lastbyte top`.
 #[derive(Debug, Args)]
+struct Top {
+    #[command(flatten)]
+    trace: Trace,
+    #[command(flatten)]
+    attach: Attach,
+    /// Play a past session that the daemon remembers: its id, or the pid of its command
+    #[arg(long, value_name = "ID|PID", conflicts_with = "replay")]
+    past: Option<String>,
+    /// Show a recording instead of this machine; needs no privileges
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// How fast to play the recording
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+    /// Begin at the recording's beginning, paused: `.` steps, `n` goes to the next finding
+    #[arg(long)]
+    paused: bool,
+    /// Let `K` send SIGTERM to a holder, after a question
+    #[arg(long)]
+    allow_signals: bool,
+    /// Let the mouse scroll and select; the terminal's own selection then takes Shift
+    #[arg(long)]
+    mouse: bool,
+}
+
+/// How to trace.
+#[derive(Debug, Default, Args)]
 pub struct Trace {
     /// How stream operations are observed; the best that the kernel allows unless given
     #[arg(long, value_enum)]
@@ -281,7 +312,9 @@ impl Cli {
     /// One sentence of what failed, on what, and what to do.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         logging::begin(self.verbose);
-        match self.command {
+        let command = self.command.unwrap_or_else(|| Command::Top(Top::default()));
+        match command {
+            Command::Top(top) => top.run(),
             Command::Watch(watch) => watch.run(self.verbose),
             Command::Ls(ls) => ls.run(self.verbose),
             Command::Show(show) => show.show(),
@@ -296,6 +329,21 @@ impl Cli {
                 completions.print(&mut Self::command())?;
                 Ok(ExitCode::SUCCESS)
             }
+        }
+    }
+}
+
+impl Default for Top {
+    fn default() -> Self {
+        Self {
+            attach: Attach::default(),
+            past: None,
+            trace: Trace::default(),
+            replay: None,
+            speed: 1.0,
+            paused: false,
+            allow_signals: false,
+            mouse: false,
         }
     }
 }
@@ -331,6 +379,17 @@ impl Trace {
 
 fn duration(text: &str) -> Result<Duration, String> {
     units::time(text).ok_or_else(|| "expected a time such as 500ms, 10s or 1m30s".to_owned())
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text
+        .parse()
+        .map_err(|_| "expected a number such as 0.5 or 10".to_owned())?;
+    if speed.is_finite() && speed > 0.0 {
+        Ok(speed)
+    } else {
+        Err("must be more than 0".to_owned())
+    }
 }
 
 fn ring(text: &str) -> Result<u32, String> {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    path::Path,
     process::ExitCode,
 };
 
@@ -10,7 +11,10 @@ use tracer_ebpf::Record;
 
 use super::Show;
 use crate::{
-    daemon::protocol::{Frame, Reply, Request},
+    daemon::{
+        client::Client,
+        protocol::{Frame, Reply, Request},
+    },
     export,
     model::{
         Model, SessionView, Update,
@@ -50,35 +54,14 @@ impl Show {
     fn course(&self) -> anyhow::Result<Course> {
         let mut courses = Courses::default();
         let Some(path) = &self.file else {
-            return self.told(courses);
+            return Courses::told(self.attach.path(), &self.session)
+                .context("only a daemon remembers sessions; of a recording: --file RECORDING");
         };
         let mut reader = Reader::open(path).with_context(|| path.display().to_string())?;
         while let Some(record) = reader.next().with_context(|| path.display().to_string())? {
             courses.apply(record);
         }
         courses.find(&self.session)
-    }
-
-    /// What the daemon keeps of it.
-    fn told(&self, mut courses: Courses) -> anyhow::Result<Course> {
-        let request = Request::Course {
-            session: self.session.clone(),
-        };
-        let mut client = self
-            .attach
-            .insist(&request)
-            .context("only a daemon remembers sessions; of a recording: --file RECORDING")?;
-        let mut name = self.session.clone();
-        let mut records = Records::default();
-        while let Some(frame) = client.reply()? {
-            match frame {
-                Frame::Message(Reply::Listed(listed)) => name = listed.session.id.to_string(),
-                Frame::Message(_) => {}
-                Frame::Records(bytes) => records.extend(&bytes),
-            }
-        }
-        records.iter().for_each(|record| courses.apply(record));
-        courses.find(&name)
     }
 }
 
@@ -88,15 +71,35 @@ fn print(lines: &[String]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The records that a daemon keeps of a session, and its id.
+pub fn records(socket: &Path, session: &str) -> anyhow::Result<(String, Records)> {
+    let request = Request::Course {
+        session: session.to_owned(),
+    };
+    let mut client = Client::ask(socket, &request)?;
+    let mut name = session.to_owned();
+    let mut records = Records::default();
+    let mut parts = Vec::new();
+    while let Some(frame) = client.reply()? {
+        match frame {
+            Frame::Message(Reply::Listed(listed)) => name = listed.session.id.to_string(),
+            Frame::Message(_) => {}
+            Frame::Records(bytes) => parts.extend_from_slice(&bytes),
+        }
+    }
+    records.extend(&parts);
+    Ok((name, records))
+}
+
 /// A session's course, and what its times and its host are.
-struct Course {
-    line: Timeline,
+pub struct Course {
+    pub line: Timeline,
     wall_offset: u64,
     host: String,
 }
 
 /// The courses of all sessions of some records.
-struct Courses {
+pub struct Courses {
     model: Model,
     lines: Timelines,
     updates: Vec<Update>,
@@ -117,6 +120,14 @@ impl Default for Courses {
 }
 
 impl Courses {
+    /// What the daemon keeps of a session.
+    pub fn told(socket: &Path, session: &str) -> anyhow::Result<Course> {
+        let (name, records) = records(socket, session)?;
+        let mut courses = Self::default();
+        records.iter().for_each(|record| courses.apply(record));
+        courses.find(&name)
+    }
+
     fn apply(&mut self, record: Record<'_>) {
         self.model.apply(record, &mut self.updates);
         self.lines.apply(record, &self.updates);

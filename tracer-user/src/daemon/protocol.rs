@@ -142,6 +142,10 @@ pub struct Status {
     pub closed: u64,
     /// Records taken from the ring and added by user space.
     pub records: u64,
+    /// Records that were lost.
+    pub lost: u64,
+    /// Size of the ring buffer, bytes.
+    pub ring_bytes: u64,
     /// Updates told.
     pub updates: u64,
     /// Gaps told.

@@ -1,6 +1,7 @@
 //! The daemon's road: every record to the model, every update to the server.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant},
 };
@@ -61,6 +62,7 @@ impl DaemonRoad {
         config: watch::Receiver<Arc<Config>>,
     ) -> anyhow::Result<Self> {
         let redactor = redactor(&config.borrow())?;
+        let ring_bytes = u64::from(config.borrow().tracing.ring_bytes);
         let hooks = Hooks::start(&config.borrow().hooks).context("starting the hooks")?;
         let mut road = Self {
             redactor,
@@ -81,6 +83,7 @@ impl DaemonRoad {
                     .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
                 backend: probes.backend.to_string(),
                 attached: probes.attached.clone(),
+                ring_bytes,
                 capabilities: privileges::held(std::process::id())
                     .map_or_else(Vec::new, |held| held.capabilities),
                 ..Status::default()
@@ -185,6 +188,10 @@ impl Road for DaemonRoad {
             "a record that this version does not know: the programs and the binary differ",
         )?;
         self.status.records += 1;
+        if let Record::Loss(loss) = record {
+            let lost = loss.counts.iter().copied().fold(0, u64::saturating_add);
+            self.status.lost = self.status.lost.saturating_add(lost);
+        }
         self.recorder.record(&record, &self.model);
         let from = self.updates.len();
         self.model.apply(record, &mut self.updates);
@@ -226,6 +233,10 @@ impl Road for DaemonRoad {
 
     fn drained(&mut self, number: u64) {
         self.drained = number;
+    }
+
+    fn open(&self) -> HashSet<u64> {
+        self.model.sessions().map(|session| session.id.0).collect()
     }
 
     fn earlier(&mut self) -> Option<Earlier> {

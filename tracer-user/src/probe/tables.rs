@@ -1,5 +1,7 @@
 //! The kernel side's tables, as user space seeds, samples and cleans them.
 
+use std::collections::HashSet;
+
 use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
@@ -109,6 +111,14 @@ impl Tables {
     pub fn session_of(&self, key: u64) -> Option<u64> {
         let session = self.streams.get(&key, 0).ok()?.0.session;
         (session != 0).then_some(session)
+    }
+
+    /// Drops every session that is not among these: one that ended while there was no tracer.
+    pub fn keep_only(&mut self, open: &HashSet<u64>) {
+        let there: Vec<u64> = self.sessions.keys().flatten().collect();
+        for session in there.into_iter().filter(|session| !open.contains(session)) {
+            self.forget(session);
+        }
     }
 
     /// Every session that has a stream.
@@ -237,11 +247,15 @@ impl Tables {
     }
 }
 
-/// `EEXIST` is what a seed expects when the kernel side was faster.
+/// `EEXIST` is what a seed expects when the kernel side was faster. A table that is full (`E2BIG`) has no
+/// room for what the model knows to have begun before the tracer, and to have a gap, anyway.
 fn unless_there(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::SyscallError(error))
-            if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
+            if matches!(
+                error.io_error.raw_os_error(),
+                Some(libc::EEXIST | libc::E2BIG)
+            ) =>
         {
             Ok(())
         }

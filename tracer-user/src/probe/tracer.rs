@@ -47,6 +47,10 @@ pub trait Road {
     fn drained(&mut self, number: u64) {
         let _ = number;
     }
+    /// Sessions that it knows and that are not over.
+    fn open(&self) -> HashSet<u64> {
+        HashSet::new()
+    }
     /// What it remembers from before this tracer; asked once, as that begins.
     fn earlier(&mut self) -> Option<Earlier> {
         None
@@ -346,6 +350,7 @@ impl Tracer {
         )?;
         if seen {
             self.drain(road)?;
+            self.tables.keep_only(&road.open());
         }
         let mut there = self.snapshot(road, &earlier.sessions, complete)?;
         if !complete {

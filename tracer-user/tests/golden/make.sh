@@ -55,6 +55,30 @@ orphaned() {
 truncated() {
     for _ in 1 2 3 4 5 6; do run "$port" "cat $dir/big"; done
 }
+# A few seconds of a busy machine, for pictures: from several clients, one of which does not read, and
+# with a deployment that leaves its server behind.
+demo() {
+    cp /bin/sleep "$dir/java"
+    printf '%s\n' '#!/bin/bash' 'PATH=${0%/*}:$PATH' 'echo deploying' 'java 5 &' 'echo done' >"$dir/deploy.sh"
+    chmod 755 "$dir/deploy.sh"
+    run 2288 -b 127.0.0.21 'for i in {1..18}; do head -c $((RANDOM * 90)) /dev/urandom; sleep 0.2; done' &
+    run 2288 -b 127.0.0.34 'for i in {1..7}; do head -c 4000000 /dev/zero; sleep 0.6; done' &
+    run 2288 -b 127.0.0.12 'seq 1 300000 | head -1' &
+    reads_late 2288 -b 127.0.0.9 'tar -c /usr/sbin' &
+    run 2288 -b 127.0.0.7 "$dir/deploy.sh" &
+    for _ in 1 2 3; do run "$port" -b 127.0.0.15 "cat $dir/big"; done
+    run 2288 -b 127.0.0.12 'echo hi; exit 3'
+    # All but the servers that this script has started.
+    wait $(jobs -p | tail -n +3 | grep -vx "$tracer")
+}
+reads_late() { # reads_late PORT SSH-ARGUMENTS…
+    local port=$1
+    shift
+    ssh -q -F none -i "$dir/user" -o BatchMode=yes -o StrictHostKeyChecking=no \
+        -o UserKnownHostsFile=/dev/null -p "$port" lbtest@127.0.0.1 "$@" </dev/null |
+        (sleep 4; cat >/dev/null)
+}
 record ordinary ordinary
 record orphaned orphaned
 record truncated truncated
+record demo demo

@@ -103,6 +103,22 @@ fn a_job_that_outlives_its_command_is_seen_to_hold_and_let_go() {
 }
 
 #[test]
+fn an_earlier_moment_is_as_it_was_then() {
+    let lines = golden("orphaned");
+    let whole = &lines[0];
+    let told = whole.holds[0].began;
+    let then = whole.until(told);
+    assert!(then.closed.is_none() && then.last <= told);
+    assert_eq!(then.holds.len(), 2);
+    assert!(then.holds.iter().all(|hold| hold.ended.is_none()));
+    let alive = then.processes.iter().filter(|life| life.ended.is_none());
+    assert_eq!(alive.count(), 2, "the jobs, not the command");
+    let before = whole.until(whole.session.exited.unwrap() - 1);
+    assert!(before.session.exit.is_none() && before.news.is_empty());
+    assert_eq!(whole.until(u64::MAX), *whole);
+}
+
+#[test]
 fn what_was_lost_is_seen_to_be_unread_when_the_server_closed() {
     let lines = golden("truncated");
     let cut = lines

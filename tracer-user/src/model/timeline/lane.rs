@@ -189,6 +189,13 @@ impl Lane {
         after.checked_sub(1).map(|at| self.points[at])
     }
 
+    /// Forgets what came later.
+    pub(super) fn cut(&mut self, time: u64) {
+        self.points.retain(|point| point.time <= time);
+        self.marks.retain(|mark| mark.time <= time);
+        self.blocked_since = self.blocked_since.filter(|since| *since <= time);
+    }
+
     /// Takes in an edge or a sample.
     pub(super) fn apply(&mut self, record: &tracer_ebpf::Stream, room: usize) {
         if record.object != self.object {

@@ -70,6 +70,14 @@ impl Life {
         self.began <= time && self.ended.is_none_or(|ended| ended > time)
     }
 
+    /// Forgets what came later.
+    pub(super) fn cut(&mut self, time: u64) {
+        self.programs.retain(|program| program.time <= time);
+        if self.ended.is_some_and(|ended| ended > time) {
+            (self.ended, self.exit) = (None, None);
+        }
+    }
+
     const fn is(&self, proc: Proc) -> bool {
         self.pid == proc.pid && self.start == proc.start
     }

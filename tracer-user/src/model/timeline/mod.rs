@@ -163,6 +163,8 @@ pub struct Ended {
 pub struct Hold {
     /// As it was last seen.
     pub holder: HolderView,
+    /// Every stream that it has held, ascending.
+    pub streams: Vec<Slot>,
     /// From when on that is told.
     pub began: u64,
     /// Since when it is so no more.
@@ -223,6 +225,34 @@ impl Timeline {
             .iter()
             .find_map(|stage| self.news.iter().find(|news| news.stage == *stage))
             .copied()
+    }
+
+    /// As it was at a moment, as far as that is still known.
+    #[must_use]
+    pub fn until(&self, time: u64) -> Self {
+        let mut line = self.clone();
+        line.last = line.last.min(time);
+        if line.session.exited.is_some_and(|exited| exited > time) {
+            let view = Arc::make_mut(&mut line.session);
+            (view.exit, view.exited) = (None, None);
+        }
+        line.processes.retain(|life| life.began <= time);
+        line.processes.iter_mut().for_each(|life| life.cut(time));
+        line.streams.iter_mut().for_each(|lane| lane.cut(time));
+        line.news.retain(|it| it.time <= time);
+        line.signals.retain(|it| it.time <= time);
+        line.handovers.retain(|it| it.time <= time);
+        line.connection.retain(|it| it.time <= time);
+        line.server_exit = line.server_exit.filter(|it| it.time <= time);
+        line.holds.retain(|it| it.began <= time);
+        for hold in &mut line.holds {
+            hold.ended = hold.ended.filter(|ended| *ended <= time);
+        }
+        // What was the word on it then is known no more.
+        line.findings.retain(|it| it.finding.time <= time);
+        line.gaps.retain(|it| it.time <= time);
+        line.closed = line.closed.filter(|it| it.time <= time);
+        line
     }
 
     fn saw(&mut self, time: u64) {
@@ -376,9 +406,9 @@ impl Timeline {
             old.kind == finding.kind && stream
         };
         match self.findings.iter_mut().find(same) {
-            // Who let go is more than that nobody holds it any more, and the next session like this
-            // one needs the fix.
             Some(told) => {
+                // Who let go is more than that nobody holds it any more, and the next session like
+                // this one needs the fix.
                 if finding.state == State::Resolved {
                     finding.holders = std::mem::take(&mut told.finding.holders);
                     finding.fix = finding.fix.or(told.finding.fix.take());
@@ -406,10 +436,17 @@ impl Timeline {
                 hold.ended.is_none() && hold.holder.identity() == holder.identity()
             });
             match known {
-                Some(at) => self.holds[at].holder = holder.clone(),
+                Some(at) => {
+                    let hold = &mut self.holds[at];
+                    hold.holder = holder.clone();
+                    hold.streams.extend(&holder.streams);
+                    hold.streams.sort_unstable();
+                    hold.streams.dedup();
+                }
                 None if self.holds.len() == MAX_HOLDS => self.left_out.holds += 1,
                 None => self.holds.push(Hold {
                     holder: holder.clone(),
+                    streams: holder.streams.clone(),
                     began: finding.time,
                     ended: None,
                 }),

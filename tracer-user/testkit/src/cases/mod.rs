@@ -12,6 +12,7 @@ mod quiet;
 mod recording;
 mod roads;
 mod servers;
+mod top;
 pub(crate) mod truncated;
 mod waiting;
 mod writers;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Case> {
         adversarial::CASES,
         recording::CASES,
         daemon::CASES,
+        top::CASES,
     ]
     .concat()
 }

@@ -1,0 +1,225 @@
+//! A daemon as the terminal UI's source.
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+use super::show::Courses;
+use crate::{
+    daemon::{
+        client::{Client, ClientError},
+        protocol::{Frame, Reply, Request, Status},
+    },
+    model::{SessionId, Update},
+    tui::{
+        Source,
+        feed::{Feed, Health, Phase, Tracing},
+        source::{Asks, Outbox},
+    },
+};
+
+/// From one attempt to reach the daemon to the next.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often the daemon is asked how it is, and for the course of the session that is looked at.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long to wait for news until questions are seen to.
+const LOOK: Duration = Duration::from_millis(50);
+/// Replies that may wait for us.
+const WAITING: usize = 1024;
+
+/// Follows a daemon, and finds it again when it is restarted.
+pub struct There {
+    /// Where it listens.
+    pub socket: PathBuf,
+}
+
+impl Source for There {
+    fn run(self, mut out: Outbox, mut asks: Asks) -> anyhow::Result<()> {
+        let mut open = HashSet::new();
+        let mut watched = Watched::default();
+        out.tell(Feed::Phase(Phase::Preparing("asking the daemon".into())));
+        loop {
+            let ended = self.follow(&mut out, &mut asks, &mut open, &mut watched);
+            if asks.is_over() {
+                return Ok(());
+            }
+            let why = match ended {
+                Ok(()) => "the daemon ended".to_owned(),
+                Err(error) => format!("{error:#}"),
+            };
+            out.flush();
+            out.tell(Feed::Phase(Phase::Lost(why)));
+            thread::sleep(RETRY);
+        }
+    }
+}
+
+/// The session whose course is shown.
+#[derive(Default)]
+struct Watched {
+    id: Option<SessionId>,
+    /// There is news of it.
+    changed: bool,
+    asked: Option<Instant>,
+}
+
+impl There {
+    /// Tells what one connection tells, until its end.
+    fn follow(
+        &self,
+        out: &mut Outbox,
+        asks: &mut Asks,
+        open: &mut HashSet<SessionId>,
+        watched: &mut Watched,
+    ) -> anyhow::Result<()> {
+        let client = Client::ask(&self.socket, &Request::Watch { all: true })?;
+        let closer = client.closer().context("the connection")?;
+        let news = replies(client)?;
+        let mut before = std::mem::take(open);
+        let mut health_at = Instant::now();
+        loop {
+            match news.recv_timeout(LOOK) {
+                Ok(Ok(Reply::State(update) | Reply::News(update))) => {
+                    note(&update, open, watched);
+                    out.update(update);
+                }
+                Ok(Ok(Reply::Live)) => {
+                    // What was open and is no more closed while we were away.
+                    for session in before.drain().filter(|id| !open.contains(id)) {
+                        out.update(Update::Forget { session });
+                    }
+                    out.tell(Feed::Tracing(self.tracing()?));
+                    out.tell(Feed::Phase(Phase::Live));
+                }
+                Ok(Ok(Reply::Missed { updates })) => {
+                    out.tell(Feed::Missed {
+                        samples: 0,
+                        updates,
+                    });
+                    return Ok(());
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error.into()),
+                Err(RecvTimeoutError::Timeout) => out.flush(),
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            while let Some(id) = asks.now() {
+                *watched = Watched {
+                    id,
+                    changed: true,
+                    asked: None,
+                };
+            }
+            if asks.is_over() {
+                // The other thread's reading ends with it.
+                let _ = closer.shutdown(std::net::Shutdown::Both);
+                return Ok(());
+            }
+            self.course(out, watched);
+            if health_at.elapsed() >= AGAIN {
+                health_at = Instant::now();
+                out.flush();
+                if let Ok(status) = self.status() {
+                    out.tell(Feed::Health(health(&status)));
+                }
+            }
+        }
+    }
+
+    /// Tells the course of the session that is looked at, when there is news of it.
+    fn course(&self, out: &mut Outbox, watched: &mut Watched) {
+        let Some(id) = watched.id.filter(|_| watched.changed) else {
+            return;
+        };
+        if watched.asked.is_some_and(|at| at.elapsed() < AGAIN) {
+            return;
+        }
+        watched.asked = Some(Instant::now());
+        watched.changed = false;
+        match Courses::told(&self.socket, &id.to_string()) {
+            Ok(course) => out.tell(Feed::Timeline(Box::new(course.line))),
+            Err(error) => log::debug!("the course of {id}: {error:#}"),
+        }
+    }
+
+    fn status(&self) -> anyhow::Result<Status> {
+        let mut client = Client::ask(&self.socket, &Request::Status)?;
+        match client.reply()? {
+            Some(Frame::Message(Reply::Status(status))) => Ok(*status),
+            _ => anyhow::bail!("the daemon does not say how it is"),
+        }
+    }
+
+    fn tracing(&self) -> anyhow::Result<Tracing> {
+        let status = self.status()?;
+        Ok(Tracing {
+            attached: status.attached,
+            ring_bytes: status.ring_bytes,
+            ..Tracing::default()
+        })
+    }
+}
+
+/// Replies, read on a thread of their own.
+fn replies(mut client: Client) -> anyhow::Result<Receiver<Result<Reply, ClientError>>> {
+    let (to, from) = sync_channel(WAITING);
+    let read = move || {
+        loop {
+            let reply = match client.reply() {
+                Ok(Some(Frame::Message(reply))) => Ok(reply),
+                Ok(Some(Frame::Records(_))) => continue,
+                Ok(None) => return,
+                Err(error) => Err(error),
+            };
+            let last = reply.is_err();
+            if to.send(reply).is_err() || last {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("lastbyte-news".to_owned())
+        .spawn(read)
+        .context("starting to listen to the daemon")?;
+    Ok(from)
+}
+
+fn note(update: &Update, open: &mut HashSet<SessionId>, watched: &mut Watched) {
+    match update {
+        Update::SessionOpened(it) => {
+            open.insert(it.session.id);
+        }
+        Update::SessionClosed(it) => {
+            open.remove(&it.session.id);
+        }
+        Update::Forget { session } => {
+            open.remove(session);
+        }
+        _ => {}
+    }
+    let about = update.session().map(|session| session.id);
+    watched.changed |= about.is_some() && about == watched.id;
+}
+
+/// How much the daemon has to do, and what it takes.
+fn health(status: &Status) -> Health {
+    let stat = i32::try_from(status.pid)
+        .ok()
+        .and_then(|pid| procfs::process::Process::new(pid).ok())
+        .and_then(|process| process.stat().ok());
+    let tick = 1_000_000_000 / procfs::ticks_per_second();
+    Health {
+        time: crate::probe::boottime(),
+        records: status.records,
+        lost: status.lost,
+        ring_peak: 0,
+        resident: stat.as_ref().map(|stat| stat.rss * procfs::page_size()),
+        cpu: stat.map(|stat| (stat.utime + stat.stime) * tick),
+    }
+}

@@ -1,0 +1,266 @@
+//! `lastbyte top`: the terminal UI, and the tracer in this process as its source.
+
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    rc::Rc,
+};
+
+use anyhow::Context as _;
+use tracer_ebpf::{Kind, Record};
+
+use super::{Top, attached::There, live, show};
+use crate::{
+    daemon::protocol::Request,
+    model::{Model, Update, redact::Redactor, timeline::Timelines},
+    probe::{Options, Road, Tracer, boottime},
+    store::recording::Writer,
+    tui::{
+        self, Begin, Replay, Setup, Source,
+        feed::{Feed, Health, Phase, Tracing},
+        source::{Asks, Meter, Outbox, Watched},
+    },
+};
+
+/// Sessions that are kept after their end: of a machine that is watched, and of a recording.
+const KEEP: usize = 500;
+const KEEP_REPLAYED: usize = 20_000;
+
+impl Top {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut setup = Setup {
+            source: "traced here".to_owned(),
+            live: true,
+            allow_signals: self.allow_signals,
+            keep: KEEP,
+            begin: Begin::End,
+            speed: self.speed,
+        };
+        let past = match &self.past {
+            Some(session) => Some(Past::of(self.attach.path(), session)?),
+            None => None,
+        };
+        let played = past
+            .as_ref()
+            .map(|past| &past.file)
+            .or(self.replay.as_ref());
+        if let Some(path) = played {
+            setup.source = match &past {
+                Some(past) => past.name.clone(),
+                None => path.file_name().map_or_else(String::new, |name| {
+                    crate::model::Visible::new(name.as_encoded_bytes()).to_string()
+                }),
+            };
+            setup.live = false;
+            setup.keep = KEEP_REPLAYED;
+            setup.begin = if self.paused {
+                Begin::Paused
+            } else {
+                Begin::Playing
+            };
+            let source = Replay {
+                path: path.clone(),
+                keep: KEEP_REPLAYED,
+            };
+            tui::run(setup, source, self.mouse)?;
+        } else if let Some(socket) = self.daemon()? {
+            // What is logged would go over the screen.
+            log::set_max_level(log::LevelFilter::Off);
+            setup.source = "the daemon's".to_owned();
+            tui::run(setup, There { socket }, self.mouse)?;
+        } else {
+            // What the programs log would go over the screen.
+            log::set_max_level(log::LevelFilter::Off);
+            let source = Here {
+                options: self.trace.options(false),
+                redactor: self.trace.redactor()?,
+            };
+            tui::run(setup, source, self.mouse)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Top {
+    /// Where the daemon listens, if it is to be followed.
+    fn daemon(&self) -> anyhow::Result<Option<PathBuf>> {
+        if self.trace.is_chosen() {
+            return Ok(None);
+        }
+        let answers = self.attach.ask(&Request::Status)?.is_some();
+        Ok(answers.then(|| self.attach.path().to_owned()))
+    }
+}
+
+/// A past session as a recording, for as long as this lives.
+struct Past {
+    name: String,
+    file: PathBuf,
+}
+
+impl Past {
+    fn of(socket: &Path, session: &str) -> anyhow::Result<Self> {
+        let (name, records) = show::records(socket, session)?;
+        let file = std::env::temp_dir().join(format!("lastbyte-{}.rec", std::process::id()));
+        let failed = || file.display().to_string();
+        let mut writer = Writer::create(&file).with_context(failed)?;
+        for record in records.iter() {
+            writer.append(record.bytes()).with_context(failed)?;
+        }
+        writer.finish().with_context(failed)?;
+        Ok(Self { name, file })
+    }
+}
+
+impl Drop for Past {
+    fn drop(&mut self) {
+        // In the directory for what is temporary, should that fail.
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// Traces in this process.
+struct Here {
+    options: Options,
+    redactor: Redactor,
+}
+
+impl Source for Here {
+    fn run(self, mut out: Outbox, mut asks: Asks) -> anyhow::Result<()> {
+        out.tell(Feed::Phase(Phase::Preparing("loading the probes".into())));
+        live::runtime()?.block_on(async {
+            let mut tracer = Tracer::open(&self.options)?;
+            out.tell(Feed::Tracing(tracing(&tracer, &self.options)));
+            out.tell(Feed::Phase(Phase::Live));
+            let shared = Rc::new(RefCell::new(Shared {
+                lines: Timelines::new(KEEP),
+                watched: Watched::default(),
+                out,
+            }));
+            let mut road = Live {
+                redactor: self.redactor,
+                model: Model::new(),
+                shared: Rc::clone(&shared),
+                meter: Meter::default(),
+                updates: Vec::new(),
+                over: Vec::new(),
+            };
+            let stop = async move {
+                while let Some(id) = asks.next().await {
+                    let Shared {
+                        lines,
+                        watched,
+                        out,
+                    } = &mut *shared.borrow_mut();
+                    watched.ask(id, lines, out);
+                }
+            };
+            tracer.run(&mut road, stop).await
+        })
+    }
+}
+
+fn tracing(tracer: &Tracer, options: &Options) -> Tracing {
+    let probes = &tracer.probes;
+    let refused = probes.attempts.iter().filter_map(|attempt| {
+        let reason = attempt.refused.as_ref()?;
+        Some(format!("{}: {}", attempt.backend, reason.lines().next()?))
+    });
+    let missing = probes.missing.iter().map(|missing| {
+        let cost = missing.cost.unwrap_or("nothing works");
+        format!("no {}: {cost}", missing.field)
+    });
+    Tracing {
+        attached: probes.attached.clone(),
+        missing: missing.collect(),
+        refused: refused.collect(),
+        ring_bytes: u64::from(options.ring_bytes),
+    }
+}
+
+/// What the road and the answers to the UI's questions both need.
+struct Shared {
+    lines: Timelines,
+    watched: Watched,
+    out: Outbox,
+}
+
+struct Live {
+    redactor: Redactor,
+    model: Model,
+    shared: Rc<RefCell<Shared>>,
+    meter: Meter,
+    updates: Vec<Update>,
+    over: Vec<u64>,
+}
+
+impl Road for Live {
+    fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let bytes = self.redactor.apply(bytes);
+        let record = Record::decode(bytes).context(
+            "a record that this version does not know: the programs and the binary differ",
+        )?;
+        self.model.apply(record, &mut self.updates);
+        let Shared {
+            lines,
+            watched,
+            out,
+        } = &mut *self.shared.borrow_mut();
+        lines.apply(record, &self.updates);
+        for update in self.updates.drain(..) {
+            if let Update::Forget { session } = update {
+                self.over.push(session.0);
+            }
+            out.update(update);
+        }
+        if let Some(health) = self.meter.record(&record) {
+            out.tell(Feed::Health(with_own(health)));
+        }
+        if record.header().kind == Kind::Tick as u16 {
+            out.flush();
+            watched.tell(record.header().time, lines, out);
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.model.deadline()
+    }
+
+    fn wants_scan(&self) -> bool {
+        self.model.needs_scan()
+    }
+
+    fn sampled(&mut self) -> Vec<u64> {
+        // Several times a second, whatever happens: what was held back for being too much goes now.
+        let Shared {
+            lines,
+            watched,
+            out,
+        } = &mut *self.shared.borrow_mut();
+        out.flush();
+        watched.tell(boottime(), lines, out);
+        self.model.sampled()
+    }
+
+    fn over(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.over)
+    }
+
+    fn finished(&self) -> bool {
+        false
+    }
+}
+
+/// What this process itself takes.
+fn with_own(health: Health) -> Health {
+    let stat = procfs::process::Process::myself().and_then(|own| own.stat());
+    let Ok(stat) = stat else { return health };
+    let tick = 1_000_000_000 / procfs::ticks_per_second();
+    Health {
+        resident: Some(stat.rss * procfs::page_size()),
+        cpu: Some((stat.utime + stat.stime) * tick),
+        ..health
+    }
+}

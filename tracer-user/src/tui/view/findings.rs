@@ -1,0 +1,148 @@
+//! Everything that was found, newest first.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use super::{
+    Theme, heading, left, line, lines, session, sessions, text::fit, theme::kind_sign, time_of_day,
+};
+use crate::{
+    model::{Kind, State as Stage, message::who},
+    tui::state::{Drawn, State, log::Story},
+};
+
+const KINDS: [Kind; 5] = [
+    Kind::Truncated,
+    Kind::Orphaned,
+    Kind::Stalled,
+    Kind::Waiting,
+    Kind::NearMiss,
+];
+
+pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Drawn {
+    let cells = usize::from(area.width);
+    let stories = state.stories();
+    let selected = state.story(&stories).unwrap_or(0);
+    line(buffer, area, 0, &kinds(state, theme));
+    let mut detail = Vec::new();
+    if let Some(finding) = state.finding() {
+        detail.push(heading(&who(&finding.session), cells, theme));
+        detail.extend(session::finding(&finding, state, cells, theme));
+        if let Some(row) = state.rows.get(&finding.session.id.0) {
+            detail.push(Line::default());
+            detail.push(Line::styled(
+                format!(" {}", fit(&session::who(row), cells - 1)),
+                theme.faint(),
+            ));
+        }
+    }
+    let most = usize::from(area.height).saturating_sub(1);
+    let pane = detail.len().min(most / 2);
+    let page = most - pane;
+    let list = Rect {
+        y: area.y + 1,
+        height: page as u16,
+        ..area
+    };
+    let first = sessions::first(state.drawn.first, selected, stories.len(), page);
+    for (at, story) in stories.iter().enumerate().skip(first).take(page) {
+        let y = (at - first) as u16;
+        line(buffer, list, y, &one(story, state, cells, theme));
+        if at == selected {
+            let row = Rect {
+                y: list.y + y,
+                height: 1,
+                ..list
+            };
+            buffer.set_style(row, theme.selected());
+        }
+    }
+    if stories.is_empty() {
+        line(
+            buffer,
+            list,
+            1,
+            &Line::styled("  nothing was found", theme.faint()),
+        );
+    }
+    let below = Rect {
+        y: list.y + list.height,
+        height: pane as u16,
+        ..area
+    };
+    lines(buffer, below, &detail, 0);
+    Drawn {
+        page,
+        lines: stories.len(),
+        first,
+        top: list.y,
+    }
+}
+
+/// Which kinds are shown, and how many there are of each.
+fn kinds(state: &State, theme: Theme) -> Line<'static> {
+    let now = state.clock.now();
+    let of = |kind: Kind| {
+        let words = state.log.until(now).filter_map(|story| story.at(now));
+        words.filter(|word| word.kind == kind).count()
+    };
+    let all = if state.quiet {
+        " all "
+    } else {
+        " all but ordinary "
+    };
+    let shown = |is: bool| if is { theme.selected() } else { theme.faint() };
+    let mut spans = vec![
+        Span::raw(" "),
+        Span::styled(all, shown(state.kind.is_none())),
+    ];
+    for kind in KINDS {
+        let style = shown(state.kind == Some(kind));
+        spans.push(Span::raw(" "));
+        spans.push(Span::styled(
+            format!(" {} {} ", kind.name(), of(kind)),
+            style,
+        ));
+    }
+    Line::from(spans)
+}
+
+fn one(story: &Story, state: &State, cells: usize, theme: Theme) -> Line<'static> {
+    let now = state.clock.now();
+    let Some(finding) = story.at(now) else {
+        return Line::default();
+    };
+    let (sign, word) = match finding.state {
+        Stage::Resolved => ("✓", "resolved"),
+        Stage::Open | Stage::Updated => (kind_sign(finding.kind), finding.kind.name()),
+    };
+    let kind = match finding.state {
+        Stage::Resolved => format!("{word} {}", finding.kind.name()),
+        Stage::Open | Stage::Updated => word.to_owned(),
+    };
+    let before = format!(
+        " {} {}  ",
+        if story.unread { "●" } else { " " },
+        time_of_day(state, story.began)
+    );
+    let kind = left(&format!("{sign} {kind}"), 20);
+    let room = cells.saturating_sub(super::width(&before) + 21);
+    Line::from(vec![
+        Span::styled(
+            before,
+            if story.unread {
+                theme.bold()
+            } else {
+                theme.plain()
+            },
+        ),
+        Span::styled(
+            format!("{kind} "),
+            theme.finding(finding.kind, finding.state),
+        ),
+        Span::raw(fit(&finding.message, room).into_owned()),
+    ])
+}

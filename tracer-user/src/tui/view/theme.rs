@@ -1,0 +1,225 @@
+//! Colours that can be read on light and on dark, and never say anything alone.
+
+use ratatui::style::{Color, Modifier, Style};
+
+use crate::{
+    model::{Kind, State},
+    tui::state::row::{Condition, Word},
+};
+
+/// Colours of the 256: bright enough for black, dark enough for white.
+const RED: Color = Color::Indexed(160);
+const ORANGE: Color = Color::Indexed(166);
+const GREEN: Color = Color::Indexed(28);
+const BLUE: Color = Color::Indexed(32);
+const MAGENTA: Color = Color::Indexed(163);
+const CYAN: Color = Color::Indexed(31);
+const GREY: Color = Color::Indexed(243);
+
+/// How things look.
+#[derive(Clone, Copy, Debug)]
+pub struct Theme {
+    colours: bool,
+}
+
+impl Theme {
+    pub const fn new(colours: bool) -> Self {
+        Self { colours }
+    }
+
+    fn of(self, colour: Color) -> Style {
+        if self.colours {
+            Style::new().fg(colour)
+        } else {
+            Style::new()
+        }
+    }
+
+    pub fn plain(self) -> Style {
+        Style::new()
+    }
+
+    /// What matters less.
+    pub fn faint(self) -> Style {
+        if self.colours {
+            self.of(GREY)
+        } else {
+            Style::new().add_modifier(Modifier::DIM)
+        }
+    }
+
+    pub fn bold(self) -> Style {
+        Style::new().add_modifier(Modifier::BOLD)
+    }
+
+    /// Headings of columns and parts.
+    pub fn heading(self) -> Style {
+        self.of(BLUE).add_modifier(Modifier::BOLD)
+    }
+
+    /// Where the user is: colours that were there would be those of the background.
+    pub fn selected(self) -> Style {
+        match self.colours {
+            true => Style::new().fg(Color::Reset),
+            false => Style::new(),
+        }
+        .add_modifier(Modifier::REVERSED)
+    }
+
+    pub fn key(self) -> Style {
+        self.of(CYAN).add_modifier(Modifier::BOLD)
+    }
+
+    pub fn good(self) -> Style {
+        self.of(GREEN)
+    }
+
+    pub fn bad(self) -> Style {
+        self.of(RED).add_modifier(Modifier::BOLD)
+    }
+
+    pub fn warning(self) -> Style {
+        self.of(ORANGE).add_modifier(Modifier::BOLD)
+    }
+
+    /// Bytes written; bytes read; bytes in between.
+    pub fn written(self) -> Style {
+        self.of(BLUE)
+    }
+
+    pub fn read(self) -> Style {
+        self.of(GREEN)
+    }
+
+    pub fn unread(self) -> Style {
+        self.of(ORANGE)
+    }
+
+    /// Who holds something.
+    pub fn holder(self) -> Style {
+        self.of(MAGENTA).add_modifier(Modifier::BOLD)
+    }
+
+    pub fn process(self) -> Style {
+        self.of(CYAN)
+    }
+
+    pub fn condition(self, condition: Condition) -> Style {
+        match condition {
+            Condition::Orphaned => self.holder(),
+            Condition::Stalled | Condition::Waiting => self.warning(),
+            Condition::Exited => self.of(BLUE),
+            Condition::Running => self.good(),
+            Condition::Closed => self.faint(),
+        }
+    }
+
+    pub fn word(self, word: Word) -> Style {
+        match word {
+            Word::Truncated => self.bad(),
+            Word::Unknown => self.warning(),
+            Word::NearMiss => self.of(BLUE),
+            Word::Clean => self.good(),
+            Word::Open => self.faint(),
+        }
+    }
+
+    pub fn finding(self, kind: Kind, state: State) -> Style {
+        match (state, kind) {
+            (State::Resolved, _) => self.good(),
+            (_, Kind::Truncated) => self.bad(),
+            (_, Kind::Orphaned) => self.holder(),
+            (_, Kind::Stalled | Kind::Waiting) => self.warning(),
+            (_, Kind::NearMiss) => self.of(BLUE),
+        }
+    }
+}
+
+/// The sign that goes before the word.
+pub const fn sign(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Orphaned => "▲",
+        Condition::Stalled => "■",
+        Condition::Waiting => "◆",
+        Condition::Exited => "○",
+        Condition::Running => "●",
+        Condition::Closed => "·",
+    }
+}
+
+/// The same of a verdict.
+pub const fn word_sign(word: Word) -> &'static str {
+    match word {
+        Word::Truncated => "✗",
+        Word::Unknown => "?",
+        Word::NearMiss => "≈",
+        Word::Clean => "✓",
+        Word::Open => " ",
+    }
+}
+
+/// The same of a finding.
+pub const fn kind_sign(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Truncated => "✗",
+        Kind::Orphaned => "▲",
+        Kind::Stalled => "■",
+        Kind::Waiting => "◆",
+        Kind::NearMiss => "≈",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The colour cube and the greys of xterm's 256 colours.
+    fn rgb(colour: Color) -> [f64; 3] {
+        let Color::Indexed(index) = colour else {
+            panic!("{colour:?} is whatever the terminal makes of it");
+        };
+        let step = |n: u8| f64::from([0, 95, 135, 175, 215, 255][usize::from(n)]) / 255.0;
+        match index {
+            16..232 => {
+                let n = index - 16;
+                [step(n / 36), step(n / 6 % 6), step(n % 6)]
+            }
+            232.. => [f64::from(8 + 10 * u16::from(index - 232)) / 255.0; 3],
+            _ => panic!("{index} is whatever the terminal makes of it"),
+        }
+    }
+
+    /// Relative luminance as WCAG has it.
+    fn luminance(colour: Color) -> f64 {
+        let linear = |c: f64| match c <= 0.03928 {
+            true => c / 12.92,
+            false => ((c + 0.055) / 1.055).powf(2.4),
+        };
+        let [r, g, b] = rgb(colour).map(linear);
+        0.2126 * r + 0.7152 * g + 0.0722 * b
+    }
+
+    #[test]
+    fn every_colour_can_be_read_on_black_and_on_white() {
+        for colour in [RED, ORANGE, GREEN, BLUE, MAGENTA, CYAN, GREY] {
+            let l = luminance(colour);
+            let (on_black, on_white) = ((l + 0.05) / 0.05, 1.05 / (l + 0.05));
+            assert!(on_black >= 3.5, "{colour:?} on black: {on_black}");
+            assert!(on_white >= 3.5, "{colour:?} on white: {on_white}");
+        }
+    }
+
+    #[test]
+    fn without_colours_there_are_none() {
+        let theme = Theme::new(false);
+        for style in [
+            theme.bad(),
+            theme.faint(),
+            theme.holder(),
+            theme.selected(),
+            theme.warning(),
+        ] {
+            assert_eq!((style.fg, style.bg), (None, None));
+        }
+    }
+}

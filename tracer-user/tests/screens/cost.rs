@@ -1,0 +1,182 @@
+//! What the terminal UI costs, on a terminal of 120×40 that reads as fast as it can:
+//!
+//! `cargo test --release -p tracer-user --test screens -- --ignored --nocapture what_it_costs`
+
+use std::{
+    fs,
+    process::Command,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use lastbyte::{
+    model::{Opened, SessionId, SessionView, Slot, StreamNews, Update, Visible},
+    tui::{
+        Begin, Setup, Source,
+        feed::{Feed, Phase},
+        source::{Asks, Outbox},
+    },
+};
+
+use crate::terminal::Terminal;
+
+const SESSIONS: u64 = 1000;
+const UPDATES: u64 = 10_000;
+/// How often the source tells what has come together.
+const ROUND: Duration = Duration::from_millis(10);
+
+/// So many sessions that move, or none.
+struct Busy {
+    sessions: u64,
+}
+
+impl Source for Busy {
+    fn run(self, mut out: Outbox, _asks: Asks) -> anyhow::Result<()> {
+        let boot = || {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+        };
+        out.tell(Feed::Phase(Phase::Live));
+        let views: Vec<_> = (0..self.sessions)
+            .map(|n| Arc::new(view(n, boot())))
+            .collect();
+        for session in &views {
+            out.update(Update::SessionOpened(Opened {
+                time: session.opened,
+                session: Arc::clone(session),
+            }));
+        }
+        out.flush();
+        let begun = Instant::now();
+        let mut told = 0;
+        loop {
+            let due = begun.elapsed().as_millis() as u64 * UPDATES / 1000;
+            for n in (told..due).take_while(|_| self.sessions > 0) {
+                out.update(Update::Sample(StreamNews {
+                    time: boot(),
+                    session: Arc::clone(&views[(n % self.sessions) as usize]),
+                    slot: [Slot::Stdin, Slot::Stdout, Slot::Stderr]
+                        [(n / self.sessions % 3) as usize],
+                    written: n * 1000,
+                    read: n * 1000,
+                    unread: 0,
+                }));
+            }
+            told = due;
+            out.flush();
+            thread::sleep(if self.sessions > 0 {
+                ROUND
+            } else {
+                Duration::from_secs(3600)
+            });
+        }
+    }
+}
+
+fn view(n: u64, now: u64) -> SessionView {
+    SessionView {
+        id: SessionId(now / 1_000_000 << 22 | (n + 1000)),
+        user: Some(Visible::new(format!("user{}", n % 50).as_bytes())),
+        uid: Some(1000),
+        peer: Some(([10, 0, (n / 250) as u8, (n % 250) as u8], 50_000).into()),
+        local: None,
+        server_exe: Visible::new(b"sshd-session"),
+        server_owner: None,
+        server_pid: 1,
+        command: Some(Visible::new(
+            format!("rsync --server number {n}").as_bytes(),
+        )),
+        leader_pid: n as u32 + 1000,
+        exit: None,
+        exited: None,
+        opened: now,
+        preexisting: false,
+    }
+}
+
+fn shows(sessions: u64) {
+    let setup = Setup {
+        source: "synthetic".to_owned(),
+        live: true,
+        allow_signals: false,
+        keep: 500,
+        begin: Begin::End,
+        speed: 1.0,
+    };
+    lastbyte::tui::run(setup, Busy { sessions }, false).expect("the UI runs");
+}
+
+/// Runs in a process of its own, started by the measurement below.
+#[test]
+#[ignore = "takes the terminal until it is told to quit"]
+fn busy_source() {
+    shows(SESSIONS);
+}
+
+/// The same where nothing happens.
+#[test]
+#[ignore = "takes the terminal until it is told to quit"]
+fn idle_source() {
+    shows(0);
+}
+
+/// Processor time of each of a process's threads, s.
+fn threads(pid: u32) -> Vec<(String, f64)> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the program is there");
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let mut times: Vec<(String, f64)> = stats
+        .filter_map(|stat| {
+            let (before, after) = stat.rsplit_once(") ")?;
+            let name = before.split_once('(')?.1.to_owned();
+            let ticks = after.split(' ').skip(11).take(2);
+            let ticks: u64 = ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+            Some((
+                name,
+                ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+            ))
+        })
+        .collect();
+    times.sort_by(|a, b| b.1.total_cmp(&a.1));
+    times
+}
+
+fn measure(helper: &str, what: &str, wall: Duration) {
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    command.args(["--ignored", "--exact", helper, "--nocapture"]);
+    command.env("TERM", "xterm-256color");
+    let mut terminal = Terminal::run(&command, (120, 40));
+    terminal.shows("● live");
+    terminal.for_a_while(Duration::from_secs(2));
+    let (before, written) = (threads(terminal.id()), terminal.written.len());
+    let begun = Instant::now();
+    terminal.for_a_while(wall);
+    let wall = begun.elapsed().as_secs_f64();
+    let sum = |of: &[(String, f64)]| of.iter().map(|(_, time)| time).sum::<f64>();
+    let after = threads(terminal.id());
+    let output = &terminal.written[written..];
+    let frames = output.windows(8).filter(|it| *it == b"\x1b[?2026h").count();
+    println!(
+        "{what}: {:.1}% of one processor ({:.2} s in {wall:.1} s), {:.1} frames/s, {:.1} kB/s written",
+        (sum(&after) - sum(&before)) / wall * 100.0,
+        sum(&after) - sum(&before),
+        frames as f64 / wall,
+        output.len() as f64 / wall / 1000.0
+    );
+    for (name, time) in after {
+        println!("  since its start {time:.2} s: {name}");
+    }
+    terminal.keys("q");
+    terminal.ends();
+}
+
+#[test]
+#[ignore = "takes half a minute, and says how much of a processor that took"]
+fn what_it_costs() {
+    measure(
+        "cost::busy_source",
+        "1,000 sessions, 10,000 updates/s",
+        Duration::from_secs(20),
+    );
+    measure("cost::idle_source", "idle", Duration::from_secs(10));
+}

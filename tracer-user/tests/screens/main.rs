@@ -1,0 +1,263 @@
+//! What `lastbyte top` looks like and how it behaves on a terminal: the real binary on a pty, read by
+//! a terminal emulator.
+//!
+//! The screens are files beside this one. After a change that is meant, write them anew with
+//! `LASTBYTE_SCREENS=write cargo test -p tracer-user --test screens`, and look at them.
+
+mod cost;
+mod hostile;
+mod terminal;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use lastbyte::tui::{
+    Begin, Setup, Source,
+    source::{Asks, Outbox},
+};
+use rustix::process::Signal;
+
+use self::terminal::Terminal;
+
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (220, 60)];
+
+fn golden(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    path.join(name).with_extension("rec").display().to_string()
+}
+
+fn replay(name: &str, size: (u16, u16)) -> Terminal {
+    let mut terminal = Terminal::lastbyte(&["top", "--paused", "--replay", &golden(name)], size);
+    // Until all of it has been read, that is what is shown.
+    terminal.shows("‖ paused");
+    terminal
+}
+
+/// Holds each view at each size against its file.
+fn holds(name: &str, recording: &str, keys: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens");
+    let writes = std::env::var_os("LASTBYTE_SCREENS").is_some_and(|value| value == "write");
+    for size in SIZES {
+        let mut terminal = replay(recording, size);
+        terminal.keys(keys);
+        let file: PathBuf = folder.join(format!("{name}-{}x{}.txt", size.0, size.1));
+        if writes {
+            terminal.rests();
+            fs::write(&file, terminal.text()).expect("the screen's file");
+        } else {
+            let expected = fs::read_to_string(&file)
+                .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            terminal.until(&format!("{}:\n{expected}", file.display()), |it| {
+                it.text() == expected
+            });
+        }
+    }
+}
+
+#[test]
+fn sessions() {
+    holds("sessions", "orphaned", "n");
+}
+
+#[test]
+fn a_session_that_is_kept_open() {
+    holds("session-orphaned", "orphaned", "n\r");
+}
+
+#[test]
+fn a_session_that_lost_bytes() {
+    holds("session-truncated", "truncated", "n\r");
+}
+
+#[test]
+fn findings() {
+    holds("findings", "truncated", "L3j");
+}
+
+#[test]
+fn the_host() {
+    holds("host", "truncated", "L4");
+}
+
+#[test]
+fn an_explanation() {
+    holds("explain", "ordinary", "Le");
+}
+
+#[test]
+fn the_keys() {
+    holds("keys", "ordinary", "?");
+}
+
+#[test]
+fn the_first_frame_waits_for_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("recording");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .expect("a fifo");
+    // To open it takes someone who writes.
+    let path = pipe.display().to_string();
+    let mut terminal = Terminal::lastbyte(&["top", "--replay", &path], SIZES[0]);
+    terminal.shows("reading the recording");
+    terminal.keys("4");
+    terminal.shows("records a second");
+    terminal.keys("q");
+    assert_eq!(terminal.ends().0, Some(0));
+}
+
+#[test]
+fn a_window_may_have_any_size_and_change_it() {
+    let mut terminal = replay("orphaned", (120, 40));
+    terminal.keys("n\r");
+    terminal.shows("holds stdout, stderr");
+    for size in [(20, 5), (41, 10), (300, 90), (80, 24)] {
+        terminal.resize(size);
+        for view in ["1", "3", "4", "2"] {
+            terminal.keys(view);
+        }
+        terminal.keys("?q");
+    }
+    terminal.shows("── course ─");
+    terminal.shows("? keys");
+    terminal.keys("q");
+    assert_eq!(terminal.ends().0, Some(0));
+}
+
+#[test]
+fn without_colours_nothing_is_coloured_and_everything_is_said() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lastbyte"));
+    command
+        .args(["top", "--paused", "--replay", &golden("orphaned")])
+        .env("NO_COLOR", "1")
+        .env("TERM", "xterm-256color");
+    let mut terminal = Terminal::run(&command, (120, 40));
+    terminal.shows("‖ paused");
+    terminal.keys("n");
+    terminal.shows("▲ orphaned");
+    terminal.rests();
+    let written = String::from_utf8_lossy(&terminal.written).into_owned();
+    // Colours are set with SGR 30 to 49, of which 39 and 49 are none.
+    let coloured = written.split("\x1b[").skip(1).any(|rest| {
+        let codes: String = rest
+            .chars()
+            .take_while(|c| c.is_ascii_digit() || *c == ';')
+            .collect();
+        let sets = rest[codes.len()..].starts_with('m');
+        let colour = |code: &str| matches!(code.parse(), Ok(30..=38 | 40..=48u8));
+        sets && codes.split(';').any(colour)
+    });
+    assert!(!coloured, "{written:?}");
+    terminal.keys("q");
+    assert_eq!(terminal.ends().0, Some(0));
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back() {
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let mut terminal = replay("ordinary", SIZES[0]);
+        assert!(terminal.is_taken());
+        terminal.shows("? keys");
+        terminal.signal(signal);
+        assert_eq!(terminal.ends().0, Some(0), "{signal:?}");
+    }
+}
+
+#[test]
+fn it_stops_and_goes_on_like_any_job() {
+    for by_key in [true, false] {
+        let mut terminal = replay("ordinary", SIZES[0]);
+        if by_key {
+            terminal.keys("\x1a");
+        } else {
+            terminal.signal(Signal::TSTP);
+        }
+        terminal.until("it has left the screen", |it| !it.is_taken());
+        // What is written before it stops is read before it has stopped.
+        while terminal.state() != 'T' {
+            std::thread::yield_now();
+        }
+        terminal.signal(Signal::CONT);
+        terminal.until("it is back on the screen", Terminal::is_taken);
+        terminal.shows("? keys");
+        terminal.keys("q");
+        assert_eq!(terminal.ends().0, Some(0));
+    }
+}
+
+#[test]
+fn a_copy_goes_to_the_terminals_clipboard() {
+    let mut terminal = replay("orphaned", SIZES[1]);
+    terminal.keys("n");
+    terminal.shows("▲ orphaned");
+    terminal.keys("yp");
+    terminal.shows("copied the pid");
+    let written = String::from_utf8_lossy(&terminal.written);
+    assert!(written.contains("\x1b]52;c;"), "OSC 52");
+    terminal.keys("q");
+    assert_eq!(terminal.ends().0, Some(0));
+}
+
+/// Runs in a process of its own, started by the test below.
+#[test]
+#[ignore = "panics, and takes the terminal"]
+fn panicking_source() {
+    struct Panics;
+    impl Source for Panics {
+        fn run(self, _: Outbox, _: Asks) -> anyhow::Result<()> {
+            panic!("on purpose");
+        }
+    }
+    let setup = Setup {
+        source: "test".to_owned(),
+        live: true,
+        allow_signals: false,
+        keep: 1,
+        begin: Begin::End,
+        speed: 1.0,
+    };
+    let ended = lastbyte::tui::run(setup, Panics, false);
+    eprintln!("ended: {ended:?}");
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back_and_is_told() {
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    command.args(["--ignored", "--exact", "panicking_source", "--nocapture"]);
+    let mut terminal = Terminal::run(&command, SIZES[0]);
+    terminal.until("the end", |it| {
+        String::from_utf8_lossy(&it.written).contains("test result")
+    });
+    let written = String::from_utf8_lossy(&terminal.written).into_owned();
+    let back = written.rfind("\x1b[?1049l").expect("it left the screen");
+    assert!(written.contains("on purpose"), "{written}");
+    assert!(written[back..].contains("this is a bug"), "{written}");
+    assert_eq!(terminal.ends().0, Some(0));
+}
+
+#[test]
+fn what_is_no_terminal_is_refused_in_one_sentence() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lastbyte"))
+        .output()
+        .expect("the binary runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains("lastbyte watch"), "{stderr}");
+}
+
+#[test]
+fn a_recording_that_cannot_be_read_is_told_on_the_terminals_own_screen() {
+    let terminal = Terminal::lastbyte(&["top", "--replay", "/no/such/file"], SIZES[0]);
+    let (status, text) = terminal.ends();
+    assert_eq!(status, Some(1));
+    assert!(text.contains("/no/such/file: cannot be opened"), "{text}");
+}

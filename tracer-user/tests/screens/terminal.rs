@@ -1,0 +1,242 @@
+//! The real binary on a pty, and a terminal that reads what it writes.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    num::NonZero,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{Pid, Signal},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Termios, Winsize, tcgetattr, tcsetwinsize},
+};
+
+/// How long anything may take, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub struct Terminal {
+    child: Child,
+    ours: File,
+    output: Receiver<Vec<u8>>,
+    screen: vt100::Parser,
+    /// Everything that was written.
+    pub written: Vec<u8>,
+    before: Termios,
+}
+
+impl Terminal {
+    /// Runs `lastbyte` with these arguments on a terminal of that size.
+    pub fn lastbyte(args: &[&str], size: (u16, u16)) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lastbyte"));
+        command
+            .args(args)
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm-256color");
+        Self::run(&command, size)
+    }
+
+    /// Runs a command as the terminal's foreground job.
+    pub fn run(command: &Command, (columns, rows): (u16, u16)) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pty");
+        grantpt(&ours).expect("grantpt");
+        unlockpt(&ours).expect("unlockpt");
+        let name = ptsname(&ours, Vec::new()).expect("ptsname");
+        let theirs = rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())
+            .expect("the pty's other end");
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&theirs, size).expect("a window size");
+        let before = tcgetattr(&theirs).expect("the terminal's settings");
+        // With the terminal as its controlling one, so that the kernel tells it of a resize.
+        let mut job = Command::new("setsid");
+        job.arg("--ctty")
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => job.env(name, value),
+                None => job.env_remove(name),
+            };
+        }
+        let end = || Stdio::from(theirs.try_clone().expect("a copy of the pty"));
+        let child = job
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .expect("setsid (util-linux) runs");
+        drop(job);
+        drop(theirs);
+        let ours = File::from(ours);
+        let mut reader = ours.try_clone().expect("a copy of the pty");
+        let (tell, output) = channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 1 << 16];
+            while let Ok(len) = reader.read(&mut buffer) {
+                if len == 0 || tell.send(buffer[..len].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            ours,
+            output,
+            screen: vt100::Parser::new(cells(rows), cells(columns), 0),
+            written: Vec::new(),
+            before,
+        }
+    }
+
+    /// Types.
+    pub fn keys(&mut self, keys: &str) {
+        self.ours.write_all(keys.as_bytes()).expect("typing");
+    }
+
+    /// What is on the screen, without what is empty at the ends of lines.
+    pub fn text(&self) -> String {
+        let lines = self.screen.screen().contents();
+        let mut text: String = lines
+            .lines()
+            .flat_map(|line| [line.trim_end(), "\n"])
+            .collect();
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        text
+    }
+
+    /// Reads on until the screen is as wanted.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !wanted(self) {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => self.took(&bytes),
+                Err(_) => panic!("never came: {what}\n{}", self.text()),
+            }
+        }
+    }
+
+    /// Reads on until the screen shows a text.
+    #[track_caller]
+    pub fn shows(&mut self, text: &str) {
+        self.until(text, |it| it.text().contains(text));
+    }
+
+    /// Reads on until nothing has come for a while.
+    pub fn rests(&mut self) {
+        while let Ok(bytes) = self.output.recv_timeout(Duration::from_secs(1)) {
+            self.took(&bytes);
+        }
+    }
+
+    /// Reads for so long.
+    pub fn for_a_while(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => self.took(&bytes),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The program's pid.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn took(&mut self, bytes: &[u8]) {
+        self.screen.process(bytes);
+        self.written.extend_from_slice(bytes);
+    }
+
+    /// Whether the program is on the terminal's other screen.
+    pub fn is_taken(&self) -> bool {
+        self.screen.screen().alternate_screen()
+    }
+
+    /// The terminal has another size.
+    pub fn resize(&mut self, (columns, rows): (u16, u16)) {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        self.screen
+            .screen_mut()
+            .set_size(cells(rows), cells(columns));
+        tcsetwinsize(&self.ours, size).expect("a window size");
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(self.pid(), signal).expect("the program is there");
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The letter that proc_pid_stat(5) has for the program's state.
+    pub fn state(&self) -> char {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("the program is there");
+        let after = stat.rsplit_once(") ").map(|(_, after)| after);
+        after
+            .and_then(|after| after.chars().next())
+            .expect("a state")
+    }
+
+    /// Waits for the end: its exit status, and that the terminal is as it was before.
+    #[track_caller]
+    pub fn ends(mut self) -> (Option<i32>, String) {
+        loop {
+            match self.output.recv_timeout(PATIENCE) {
+                Ok(bytes) => self.took(&bytes),
+                // Nobody has the other end open.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end\n{}", self.text()),
+            }
+        }
+        let status = self.child.wait().expect("the program ends");
+        let after = tcgetattr(&self.ours).expect("the terminal's settings");
+        assert_eq!(
+            (after.local_modes, after.input_modes, after.output_modes),
+            (
+                self.before.local_modes,
+                self.before.input_modes,
+                self.before.output_modes
+            ),
+            "the terminal's settings are as they were"
+        );
+        assert!(!self.is_taken(), "it is back on the terminal's own screen");
+        assert!(!self.screen.screen().hide_cursor(), "the cursor is back");
+        (status.code(), self.text())
+    }
+}
+
+fn cells(of: u16) -> NonZero<u16> {
+    NonZero::new(of).expect("a screen has cells")
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
