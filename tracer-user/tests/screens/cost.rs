@@ -76,7 +76,7 @@ impl Source for Busy {
 
 fn view(n: u64, now: u64) -> SessionView {
     SessionView {
-        id: SessionId(now / 1_000_000 << 22 | (n + 1000)),
+        id: SessionId((now / 1_000_000) << 22 | (n + 1000)),
         user: Some(Visible::new(format!("user{}", n % 50).as_bytes())),
         uid: Some(1000),
         peer: Some(([10, 0, (n / 250) as u8, (n % 250) as u8], 50_000).into()),

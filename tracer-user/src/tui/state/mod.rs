@@ -442,7 +442,7 @@ impl State {
             };
             sessions()
                 .find(|at| *at >= self.line)
-                .or_else(|| sessions().last())
+                .or_else(|| sessions().next_back())
         })
     }
 
@@ -605,8 +605,8 @@ impl State {
             Command::Pause => self.clock.pause(),
             Command::Step(by) => self.step(by),
             Command::Seek(seconds) => self.clock.by(i64::from(seconds) * SECOND as i64),
-            Command::NextFinding => self.to_finding(true),
-            Command::PreviousFinding => self.to_finding(false),
+            Command::NextFinding => self.seek_finding(true),
+            Command::PreviousFinding => self.seek_finding(false),
             Command::Newest => self.clock.newest(),
             Command::Faster => self.faster(1),
             Command::Slower => self.faster(-1),
@@ -814,7 +814,7 @@ impl State {
         }
     }
 
-    fn to_finding(&mut self, next: bool) {
+    fn seek_finding(&mut self, next: bool) {
         let now = self.clock.now();
         let found = match next {
             true => self.log.after(now),

@@ -13,7 +13,7 @@ const MS: u64 = 1_000_000;
 
 pub fn view(pid: u32) -> SessionView {
     SessionView {
-        id: SessionId(u64::from(pid) << 22 | u64::from(pid)),
+        id: SessionId((u64::from(pid) << 22) | u64::from(pid)),
         user: Some(Visible::new(b"alice")),
         uid: Some(1000),
         peer: Some(([10, 0, 0, (pid % 250) as u8], 50_000).into()),

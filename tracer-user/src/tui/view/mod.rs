@@ -108,7 +108,7 @@ fn lines(buffer: &mut Buffer, area: Rect, all: &[Line<'_>], first: usize) -> Dra
 fn both(buffer: &mut Buffer, area: Rect, at_left: &Line<'_>, at_right: &Line<'_>) {
     let (used, wanted) = (at_left.width() as u16, at_right.width() as u16);
     line(buffer, area, 0, at_left);
-    if used + wanted + 1 <= area.width {
+    if used + wanted < area.width {
         buffer.set_line(area.x + area.width - wanted, area.y, at_right, wanted);
     }
 }
