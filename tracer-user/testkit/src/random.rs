@@ -2,7 +2,7 @@
 //!
 //! Session number `n` of a seed is the same in every run, whatever ran beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -43,8 +43,8 @@ pub struct Result {
     pub lost: u64,
     /// Sessions that hung.
     pub orphaned: usize,
-    /// Sessions that were called unknown, with the gap that makes them so.
-    pub unknown: usize,
+    /// Sessions that were called unknown, by the reasons of the gap that makes them so.
+    pub unknown: BTreeMap<String, usize>,
     /// What was told of losses.
     pub losses: Score,
     /// What was told of holders.
@@ -97,9 +97,12 @@ impl fmt::Display for Result {
             self.truncated,
             self.lost,
             self.orphaned,
-            self.unknown,
+            self.unknown.values().sum::<usize>(),
             self.problems.len()
         )?;
+        for (reasons, sessions) in &self.unknown {
+            write!(f, "\nunknown:   {sessions} for {reasons}")?;
+        }
         write!(
             f,
             "\ntruncated: {}; {} byte counts called exact\norphaned:  {}",
@@ -194,7 +197,10 @@ impl Result {
         let hangs: BTreeSet<&str> = told("orphaned").difference(&tolerated).copied().collect();
         self.hangs = Score::of(&hangs, &having(&|one| one.holders.is_some()));
         let unknown = |event: &&Event| event.is("session_closed") && event.verdict() == "unknown";
-        self.unknown = events.iter().filter(unknown).count();
+        for event in events.iter().filter(unknown) {
+            let reasons = event.value["gap_reasons"].to_string();
+            *self.unknown.entry(reasons).or_default() += 1;
+        }
         let exact = |event: &&Event| event.finds("truncated") && event.value["exact"] == true;
         self.exact = events.iter().filter(exact).count();
     }
