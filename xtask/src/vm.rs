@@ -16,7 +16,7 @@ use clap::ValueEnum;
 
 use crate::{arch::Arch, setup};
 use kernel::Kernel;
-use matrix::Cell;
+use matrix::{Cell, Work};
 
 /// Whether this machine makes VMs: their file systems are made of its own binaries.
 pub const SUPPORTED: bool = cfg!(target_arch = "x86_64");
@@ -37,15 +37,25 @@ pub struct Args {
     /// Which cases; all of them with the best backend and chosen ones with the others unless given
     #[arg(long, conflicts_with = "cases")]
     tier: Option<Tier>,
+    /// Run this many sessions drawn at random instead of the cases
+    #[arg(long, value_name = "SESSIONS", conflicts_with_all = ["tier", "cases"])]
+    random: Option<u32>,
+    /// Determines the random sessions; printed, and made from the clock without this
+    #[arg(long, requires = "random")]
+    seed: Option<u64>,
+    /// Random sessions under way at the same time
+    #[arg(long, requires = "random", default_value_t = 4)]
+    jobs: u32,
     /// The processor
     #[arg(long, default_value = "x86_64")]
     arch: Arch,
     /// Run this shell command inside instead of the cases
-    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["backend", "tier", "cases"])]
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["backend", "tier", "random", "cases"])]
     shell_cmd: Option<String>,
-    /// Give up on a VM after this time
-    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
-    timeout: u64,
+    /// Give up on a VM after this time; half an hour, and 5 s more for each random session, unless
+    /// given
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
     /// Only these cases, whatever their tier
     #[arg(value_name = "CASE")]
     cases: Vec<String>,
@@ -104,7 +114,10 @@ impl Tier {
 pub fn main(args: &Args) -> Result<()> {
     let kernels = chosen(&args.kernel)?;
     setup::for_vm(args.arch)?;
-    let timeout = Duration::from_secs(args.timeout);
+    let timeout = match args.timeout {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => CASES_TIMEOUT + RANDOM_TIMEOUT * args.random.unwrap_or(0),
+    };
     if let Some(command) = &args.shell_cmd {
         return matrix::shell(args.arch, &kernels, command, timeout);
     }
@@ -122,8 +135,22 @@ pub fn main(args: &Args) -> Result<()> {
         .iter()
         .flat_map(|&kernel| backends.iter().map(move |&backend| cell(kernel, backend)))
         .collect();
-    matrix::cases(&cells, &args.cases, timeout)
+    let work = match args.random {
+        Some(sessions) => Work::Random {
+            sessions,
+            seed: args.seed,
+            jobs: args.jobs,
+        },
+        None => Work::Cases { only: &args.cases },
+    };
+    matrix::run(&cells, work, timeout)
 }
+
+/// How long all cases may take.
+const CASES_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// How long a random session may take; a tenth is usual.
+const RANDOM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What `cargo xtask test` runs of the matrix: a third of the cases once, and on each kernel and with
 /// each backend those that carry most.
@@ -144,7 +171,7 @@ pub fn in_short() -> Result<()> {
             cells.push(cell(kernel, Backend::Fentry, Tier::Core));
         }
     }
-    matrix::cases(&cells, &[], Duration::from_secs(1800))
+    matrix::run(&cells, Work::Cases { only: &[] }, CASES_TIMEOUT)
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {

@@ -1,6 +1,6 @@
 //! Compares what the tracer said with what is known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::Event;
 use crate::expect::{Bytes, Expect, Holders, Who};
@@ -23,10 +23,9 @@ pub fn window(events: &[Event], expects: &[Expect]) -> Vec<String> {
         }
         problems.push(format!("gap: {}", event.raw));
     }
-    let sessions = sessions(events);
-    let mut unclaimed = sessions.clone();
-    let mut claim = |wanted: &dyn Fn(&str) -> bool| {
-        let at = unclaimed.iter().position(|id| wanted(id))?;
+    let mut unclaimed = sessions(events);
+    let mut claim = |wanted: &dyn Fn(&[&Event]) -> bool| {
+        let at = unclaimed.iter().position(|(_, own)| wanted(own))?;
         Some(unclaimed.remove(at))
     };
     // Marked ones first: what is left can then only belong to the unmarked ones.
@@ -35,14 +34,14 @@ pub fn window(events: &[Event], expects: &[Expect]) -> Vec<String> {
         .partition(|expect| matches!(expect.who, Who::Marked(_)));
     for expect in marked.into_iter().chain(unmarked) {
         let found = match &expect.who {
-            Who::Marked(marker) => {
-                claim(&|id| of(events, id).any(|event| event.command().contains(marker.as_str())))
-            }
+            Who::Marked(marker) => claim(&|own| {
+                own.iter()
+                    .any(|event| event.command().contains(marker.as_str()))
+            }),
             Who::Unmarked => claim(&|_| true),
         };
         match found {
-            Some(id) => {
-                let own: Vec<&Event> = of(events, id).collect();
+            Some((id, own)) => {
                 let label = match &expect.who {
                     Who::Marked(marker) => marker.as_str(),
                     Who::Unmarked => "unmarked",
@@ -56,9 +55,10 @@ pub fn window(events: &[Event], expects: &[Expect]) -> Vec<String> {
             None => problems.push(format!("no session for {:?}", expect.who)),
         }
     }
-    for id in unclaimed {
-        let command = of(events, id)
-            .map(Event::command)
+    for (id, own) in unclaimed {
+        let command = own
+            .iter()
+            .map(|event| event.command())
             .find(|command| !command.is_empty());
         problems.push(format!(
             "unexpected session {id}, command {:?}",
@@ -68,21 +68,19 @@ pub fn window(events: &[Event], expects: &[Expect]) -> Vec<String> {
     problems
 }
 
-/// Ids of all sessions that any event is about, in order of appearance.
-#[must_use]
-pub fn sessions(events: &[Event]) -> Vec<&str> {
-    let mut seen = BTreeSet::new();
-    events
-        .iter()
-        .filter_map(Event::session)
-        .filter(|id| seen.insert(*id))
-        .collect()
-}
-
-fn of<'a>(events: &'a [Event], id: &'a str) -> impl Iterator<Item = &'a Event> {
-    events
-        .iter()
-        .filter(move |event| event.session() == Some(id))
+/// The events about each session, in order of the sessions' appearance.
+fn sessions(events: &[Event]) -> Vec<(&str, Vec<&Event>)> {
+    let mut places = BTreeMap::new();
+    let mut sessions: Vec<(&str, Vec<&Event>)> = Vec::new();
+    for event in events {
+        let Some(id) = event.session() else { continue };
+        let place = *places.entry(id).or_insert(sessions.len());
+        match sessions.get_mut(place) {
+            Some((_, own)) => own.push(event),
+            None => sessions.push((id, vec![event])),
+        }
+    }
+    sessions
 }
 
 fn session(events: &[&Event], expect: &Expect) -> Vec<String> {

@@ -16,6 +16,9 @@ use crate::procs::{self, MARK, Owned};
 /// First bytes of each output that are kept for error messages and small comparisons.
 const HEAD: usize = 64 * 1024;
 
+/// How often a client's end is waited for again since something has arrived.
+const TURNS: u32 = 10;
+
 /// Where to log in, and as whom.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -208,15 +211,24 @@ impl Client {
         drop(self.child.0.stdin.take());
     }
 
-    /// Waits for the client's end.
+    /// Waits for the client's end: for as long as something still arrives, since how long a transfer
+    /// takes says nothing on a busy machine.
     ///
     /// # Errors
-    /// When it does not end within `patience`; it is killed then.
+    /// When it neither ends nor gets anything within `patience`, or gets something [`TURNS`] times; it
+    /// is killed then.
     pub fn finish(mut self, patience: Duration) -> anyhow::Result<Arrived> {
-        let status = procs::poll(patience, &format!("the end of {}", self.tool), || {
-            self.child.0.try_wait().transpose()
-        })
-        .with_context(|| self.so_far())??;
+        let what = format!("the end of {}", self.tool);
+        let mut turn = 1;
+        let status = loop {
+            let before = self.received();
+            let ended = procs::poll(patience, &what, || self.child.0.try_wait().transpose());
+            match ended {
+                Ok(status) => break status?,
+                Err(_) if turn < TURNS && self.received() > before => turn += 1,
+                Err(error) => return Err(error.context(self.so_far())),
+            }
+        };
         for reader in self.readers.drain(..) {
             // A reader only counts; it has nothing to report.
             drop(reader.join());
@@ -233,6 +245,11 @@ impl Client {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         })
+    }
+
+    fn received(&self) -> u64 {
+        let bytes = |of: &Counted| of.bytes.load(Ordering::Acquire);
+        bytes(&self.stdout) + bytes(&self.stderr)
     }
 
     fn so_far(&self) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Session number `n` of a seed is the same in every run, whatever ran beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -43,8 +43,8 @@ pub struct Result {
     pub lost: u64,
     /// Sessions that hung.
     pub orphaned: usize,
-    /// Sessions that were called unknown, with the gap that makes them so.
-    pub unknown: usize,
+    /// Sessions that were called unknown, by the reasons of the gap that makes them so.
+    pub unknown: BTreeMap<String, usize>,
     /// What was told of losses.
     pub losses: Score,
     /// What was told of holders.
@@ -97,9 +97,12 @@ impl fmt::Display for Result {
             self.truncated,
             self.lost,
             self.orphaned,
-            self.unknown,
+            self.unknown.values().sum::<usize>(),
             self.problems.len()
         )?;
+        for (reasons, sessions) in &self.unknown {
+            write!(f, "\nunknown:   {sessions} for {reasons}")?;
+        }
         write!(
             f,
             "\ntruncated: {}; {} byte counts called exact\norphaned:  {}",
@@ -194,7 +197,10 @@ impl Result {
         let hangs: BTreeSet<&str> = told("orphaned").difference(&tolerated).copied().collect();
         self.hangs = Score::of(&hangs, &having(&|one| one.holders.is_some()));
         let unknown = |event: &&Event| event.is("session_closed") && event.verdict() == "unknown";
-        self.unknown = events.iter().filter(unknown).count();
+        for event in events.iter().filter(unknown) {
+            let reasons = event.value["gap_reasons"].to_string();
+            *self.unknown.entry(reasons).or_default() += 1;
+        }
         let exact = |event: &&Event| event.finds("truncated") && event.value["exact"] == true;
         self.exact = events.iter().filter(exact).count();
     }
@@ -243,11 +249,8 @@ enum Shape {
     Terminal { bytes: u64 },
     /// Output, and a job that writes some more a little later, well within the grace time.
     Late { stdout: u64, later: u64 },
-    /// Output, and jobs that hold on for some tenths of a second and write nothing.
-    Held {
-        stdout: u64,
-        jobs: Vec<(Keeps, u64)>,
-    },
+    /// Output, and jobs that hold on until they have been looked at, and write nothing.
+    Held { stdout: u64, jobs: Vec<Keeps> },
     /// The server is killed with bytes unread.
     ServerKilled { unread: u64 },
     /// The client is killed.
@@ -362,24 +365,23 @@ impl Plan {
                 self.arrived(stage, expect, &run, Stream::Stdout, stdout + later)
             }
             Shape::Held { stdout, jobs } => {
-                // First, so that however long it takes the jobs outlast it.
                 let mut command = output(*stdout, "");
-                for (keeps, tenths) in jobs {
+                for keeps in jobs {
                     let redirect = match keeps {
                         Keeps::Stdout => "2>/dev/null",
                         Keeps::Stderr => ">/dev/null",
                         Keeps::Both => "",
                     };
-                    command.push_str(&format!(
-                        "sleep {}.{} {redirect} & ",
-                        tenths / 10,
-                        tenths % 10
-                    ));
+                    command.push_str(&format!("sleep {} {redirect} & ", stage.lasting()));
                 }
                 command.push_str("exit 0");
+                let started = stage.start(self.server, &command)?;
+                let marker = started.marker.clone();
                 if matches!(self.server, Eager | EagerSocket | Dropbear) {
                     // It closes at once, so nothing hangs; who writes nothing loses nothing.
-                    let run = stage.run(self.server, &command)?;
+                    let run = started.finish(stage.setting.patience);
+                    procs::end(&marker);
+                    let run = run?;
                     return self.arrived(
                         stage,
                         run.clean().exits(0),
@@ -388,13 +390,11 @@ impl Plan {
                         *stdout,
                     );
                 }
-                let started = stage.start(self.server, &command)?;
-                stage.finding("orphaned", &started.marker)?;
-                let truth = procs::holders(&started.marker);
-                ensure!(
-                    !truth.is_empty(),
-                    "the jobs ended before they were looked at"
-                );
+                let finding = stage.finding("orphaned", &marker);
+                let truth = procs::holders(&marker);
+                procs::end(&marker);
+                finding?;
+                ensure!(truth.len() == jobs.len(), "{truth:?} hold on");
                 let run = started.finish(stage.setting.patience)?;
                 let expect = run.clean().exits(0).held_by(truth);
                 self.arrived(stage, expect, &run, Stream::Stdout, *stdout)
@@ -530,16 +530,10 @@ impl Rng {
         }
     }
 
-    /// Jobs that all outlast the grace time and the look at them, in tenths of a second.
-    fn jobs(&mut self) -> Vec<(Keeps, u64)> {
+    fn jobs(&mut self) -> Vec<Keeps> {
         let count = 1 + self.below(3);
         (0..count)
-            .map(|_| {
-                (
-                    self.pick(&[Keeps::Stdout, Keeps::Stderr, Keeps::Both]),
-                    25 + self.below(15),
-                )
-            })
+            .map(|_| self.pick(&[Keeps::Stdout, Keeps::Stderr, Keeps::Both]))
             .collect()
     }
 }

@@ -69,19 +69,12 @@ impl<'a> Stage<'a> {
     /// Begins a case: its events are those from now on.
     #[must_use]
     pub fn new(setting: Setting<'a>) -> Self {
-        let before = setting.tracer.since(0);
-        let mut left_over = BTreeSet::new();
-        for event in &before {
-            let Some(id) = event.session() else { continue };
-            if event.is("session_opened") {
-                left_over.insert(id.to_owned());
-            } else if event.is("session_closed") {
-                left_over.remove(id);
-            }
-        }
+        let (mark, left_over) = setting
+            .tracer
+            .look(|before| (before.len(), still_open(before)));
         Self {
             setting,
-            mark: before.len(),
+            mark,
             left_over,
             notes: Vec::new(),
         }
@@ -244,6 +237,20 @@ impl<'a> Stage<'a> {
                 (opened.len() >= count && opened.is_subset(&closed)).then_some(())
             })
     }
+}
+
+/// Ids of the sessions that these events leave open.
+fn still_open(events: &[Event]) -> BTreeSet<String> {
+    let mut open = BTreeSet::new();
+    for event in events {
+        let Some(id) = event.session() else { continue };
+        if event.is("session_opened") {
+            open.insert(id.to_owned());
+        } else if event.is("session_closed") {
+            open.remove(id);
+        }
+    }
+    open
 }
 
 /// A session whose client runs.

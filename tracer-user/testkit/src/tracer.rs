@@ -153,6 +153,11 @@ impl Tracer {
         self.shared.log().events.len()
     }
 
+    /// What `look` makes of all events so far; no copy of them is made.
+    pub fn look<T>(&self, look: impl FnOnce(&[Event]) -> T) -> T {
+        look(&self.shared.log().events)
+    }
+
     /// The events since `mark`.
     #[must_use]
     pub fn since(&self, mark: usize) -> Vec<Event> {

@@ -33,6 +33,19 @@ pub struct Cell {
     pub tier: Tier,
 }
 
+/// What the runner does in each VM.
+#[derive(Clone, Copy)]
+pub enum Work<'a> {
+    /// The cases of the VM's tier, or only these if there are any.
+    Cases { only: &'a [String] },
+    /// Sessions drawn at random.
+    Random {
+        sessions: u32,
+        seed: Option<u64>,
+        jobs: u32,
+    },
+}
+
 /// Runs a shell command on each kernel; an error when it fails on one.
 pub fn shell(arch: Arch, kernels: &[&Kernel], command: &str, timeout: Duration) -> Result<()> {
     let binaries = newest_binaries(arch);
@@ -53,8 +66,8 @@ pub fn shell(arch: Arch, kernels: &[&Kernel], command: &str, timeout: Duration) 
     Ok(())
 }
 
-/// Runs the cases in each VM, then prints a table.
-pub fn cases(cells: &[Cell], only: &[String], timeout: Duration) -> Result<()> {
+/// Does the work in each VM, then prints a table.
+pub fn run(cells: &[Cell], work: Work<'_>, timeout: Duration) -> Result<()> {
     let mut rows = Vec::new();
     for &cell in cells {
         let binaries = build::static_with_testkit(cell.arch)?;
@@ -64,7 +77,7 @@ pub fn cases(cells: &[Cell], only: &[String], timeout: Duration) -> Result<()> {
             kernel: cell.kernel,
             label: cell.backend.name(),
             binaries: Some(&binaries),
-            script: &script(cell, only),
+            script: &script(cell, work),
             timeout,
         };
         let (outcomes, result) = match job.run() {
@@ -158,14 +171,9 @@ impl Job<'_> {
 /// The runner's results, among the files that a VM sends.
 const RESULTS: &str = "results.jsonl";
 
-/// Runs the cases, then sends their results, and what was kept of failures, as files to the host.
-fn script(cell: Cell, only: &[String]) -> String {
-    let mut chosen = format!("--tier {}", cell.tier.name());
-    for case in only {
-        let quoted = case.replace('\'', r"'\''");
-        // Writing to a String cannot fail.
-        let _ = write!(chosen, " --only '{quoted}'");
-    }
+/// Runs the runner, then sends its results, and what was kept of failures, as files to the host.
+fn script(cell: Cell, work: Work<'_>) -> String {
+    let chosen = arguments(cell.tier, work);
     format!(
         r#"{GUEST_BIN}/cases --lastbyte {GUEST_BIN}/lastbyte --eager {GUEST_BIN}/eager \
     --results /tmp/{RESULTS} --patience 90 --backend {backend} {chosen}
@@ -181,4 +189,24 @@ exit $status
 "#,
         backend = cell.backend.name(),
     )
+}
+
+/// The runner's arguments that choose what it does, for the shell.
+fn arguments(tier: Tier, work: Work<'_>) -> String {
+    let mut arguments = String::new();
+    // Writing to a String cannot fail.
+    let _ = match work {
+        Work::Cases { only: [] } => write!(arguments, "--tier {}", tier.name()),
+        Work::Cases { only } => only.iter().try_for_each(|case| {
+            let quoted = case.replace('\'', r"'\''");
+            write!(arguments, " --only '{quoted}'")
+        }),
+        Work::Random {
+            sessions,
+            seed,
+            jobs,
+        } => write!(arguments, "--random {sessions} --jobs {jobs}")
+            .and_then(|()| seed.map_or(Ok(()), |seed| write!(arguments, " --seed {seed}"))),
+    };
+    arguments
 }
