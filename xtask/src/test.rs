@@ -47,10 +47,12 @@ pub fn main(args: &Args) -> ExitCode {
             report.stage("random sessions on this kernel", || {
                 stages::random_sessions(binaries)
             });
+            report.stage("systemd's unit", || stages::service(binaries));
         }
         None => {
             report.skip("cases on this kernel", "the build failed");
             report.skip("random sessions on this kernel", "the build failed");
+            report.skip("systemd's unit", "the build failed");
         }
     }
     if args.no_vm {

@@ -115,6 +115,49 @@ pub fn random_sessions(binaries: &Binaries) -> Result<()> {
     )
 }
 
+/// How exposed the service may be, tenths of what `systemd-analyze security` calls its exposure.
+const EXPOSURE: &str = "30";
+
+/// The files for systemd: they are understood, the service can do little, and what it can do is
+/// enough for tracing.
+pub fn service(binaries: &Binaries) -> Result<()> {
+    let dist = paths::workspace().join("tracer-user/dist");
+    let unit = dist.join("lastbyte.service");
+    sh::quietly(
+        sh::cmd("systemd-analyze")
+            .args(["security", "--no-pager", "--offline=yes"])
+            .arg(format!("--threshold={EXPOSURE}"))
+            .arg(&unit),
+    )
+    .context("the service is too exposed")?;
+
+    let root = paths::cargo_target().join("systemd-root");
+    std::fs::create_dir_all(root.join("etc"))
+        .with_context(|| format!("cannot create {}", root.display()))?;
+    for (program, arguments, file) in [
+        ("systemd-sysusers", &[][..], "lastbyte.sysusers"),
+        ("systemd-tmpfiles", &["--create"], "lastbyte.tmpfiles"),
+    ] {
+        sh::quietly(
+            sh::root_cmd(program)?
+                .arg(format!("--root={}", root.display()))
+                .args(arguments)
+                .arg(dist.join(file)),
+        )?;
+    }
+
+    // As systemd-tmpfiles would have it.
+    sh::run(sh::root_cmd("mkdir")?.args(["-p", "/var/lib/lastbyte"]))?;
+    sh::run(
+        sh::root_cmd(&binaries.confine)?
+            .arg(&unit)
+            .arg("--")
+            .arg(&binaries.lastbyte)
+            .args(["watch", "--no-daemon", "--for", "3s"]),
+    )
+    .context("lastbyte does not trace under the unit's restrictions")
+}
+
 pub fn vm_cases() -> Result<()> {
     vm::in_short()
 }
