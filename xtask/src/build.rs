@@ -25,6 +25,8 @@ pub struct Binaries {
     pub cases: PathBuf,
     /// What the cases do that no shell can.
     pub fixture: PathBuf,
+    /// Runs something under a systemd unit's restrictions; for this machine alone.
+    pub confine: PathBuf,
 }
 
 impl Binaries {
@@ -35,10 +37,11 @@ impl Binaries {
             eager: folder.join("eager"),
             cases: folder.join("cases"),
             fixture: folder.join("fixture"),
+            confine: folder.join("confine"),
         }
     }
 
-    /// Every one of them.
+    /// Those that a VM needs.
     pub fn all(&self) -> [&Path; 4] {
         [&self.lastbyte, &self.eager, &self.cases, &self.fixture]
     }

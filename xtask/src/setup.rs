@@ -49,7 +49,7 @@ pub fn for_static(arch: Arch) -> Result<()> {
 
 /// What `cargo xtask test` needs: servers and clients for the cases, QEMU, cargo-deny.
 pub fn for_tests() -> Result<()> {
-    debian::install(&[debian::CASES, debian::VM, debian::DENY].concat())?;
+    debian::install(&[debian::CASES, debian::VM, debian::SERVICE, debian::DENY].concat())?;
     for_static(Arch::X86_64)?;
     tools::DENY.install()
 }

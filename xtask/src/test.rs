@@ -48,11 +48,13 @@ pub fn main(args: &Args) -> ExitCode {
                 stages::random_sessions(binaries)
             });
             report.stage("daemon under load", || stages::soak(binaries));
+            report.stage("systemd's unit", || stages::service(binaries));
         }
         None => {
             report.skip("cases on this kernel", "the build failed");
             report.skip("random sessions on this kernel", "the build failed");
             report.skip("daemon under load", "the build failed");
+            report.skip("systemd's unit", "the build failed");
         }
     }
     if args.no_vm {

@@ -8,6 +8,7 @@ pub mod case;
 pub mod cases;
 pub mod check;
 pub mod client;
+pub mod confine;
 pub mod daemon;
 pub mod dropbear;
 pub mod eager;

@@ -49,6 +49,9 @@ pub const VM: &[&str] = &[
 /// On top of [`VM`], for VMs with an aarch64 processor.
 pub const VM_AARCH64: &[&str] = &["qemu-system-arm"];
 
+/// To judge the unit of the service, and to know systemd's sets of system calls.
+pub const SERVICE: &[&str] = &["systemd"];
+
 /// cargo-deny fetches the advisory database with it.
 pub const DENY: &[&str] = &["git"];
 

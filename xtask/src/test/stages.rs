@@ -124,6 +124,78 @@ pub fn soak(binaries: &Binaries) -> Result<()> {
     )
 }
 
+/// How exposed the service may be, tenths of what `systemd-analyze security` calls its exposure.
+const EXPOSURE: &str = "30";
+
+/// What differs from a real service: whom it becomes, and where its socket is, as no systemd passes one.
+const SERVICE_CONFIG: &str = "\
+user = \"nobody\"
+[socket]
+path = \"/tmp/lastbyte.sock\"
+[tracing]
+pins = \"\"
+";
+
+/// `$0` confines, by the unit `$1`; `$2` is lastbyte, `$3` its configuration: it traces, keeps what it sees,
+/// and ends when it is told to.
+const SERVICE: &str = "\
+\"$0\" \"$1\" -- \"$2\" daemon --config \"$3\" & daemon=$!
+asks() { nsenter --mount --target $daemon \"$2\" doctor --daemon --socket /tmp/lastbyte.sock; }
+tries=0
+until asks \"$@\" >/dev/null 2>&1; do
+    tries=$((tries + 1))
+    [ $tries -lt 150 ] || break
+    sleep 0.2
+done
+asks \"$@\"
+kill $daemon
+wait $daemon
+";
+
+/// The files for systemd: they are understood, the service can do little, and what it can do is
+/// enough for tracing.
+pub fn service(binaries: &Binaries) -> Result<()> {
+    let dist = paths::workspace().join("tracer-user/dist");
+    let unit = dist.join("lastbyte.service");
+    sh::quietly(
+        sh::cmd("systemd-analyze")
+            .args(["security", "--no-pager", "--offline=yes"])
+            .arg(format!("--threshold={EXPOSURE}"))
+            .arg(&unit),
+    )
+    .context("the service is too exposed")?;
+
+    let root = paths::cargo_target().join("systemd-root");
+    std::fs::create_dir_all(root.join("etc"))
+        .with_context(|| format!("cannot create {}", root.display()))?;
+    for (program, arguments, file) in [
+        ("systemd-sysusers", &[][..], "lastbyte.sysusers"),
+        ("systemd-tmpfiles", &["--create"], "lastbyte.tmpfiles"),
+    ] {
+        sh::quietly(
+            sh::root_cmd(program)?
+                .arg(format!("--root={}", root.display()))
+                .args(arguments)
+                .arg(dist.join(file)),
+        )?;
+    }
+
+    // As systemd-tmpfiles would have it, for a user that every machine has.
+    sh::run(sh::root_cmd("install")?.args(["-d", "-o", "nobody", "/var/lib/lastbyte"]))?;
+    let config = root.join("lastbyte.toml");
+    std::fs::write(&config, SERVICE_CONFIG)
+        .with_context(|| format!("cannot write {}", config.display()))?;
+    sh::run(
+        sh::root_cmd("sh")?
+            .args(["-euc", SERVICE])
+            .arg(&binaries.confine)
+            .arg(&unit)
+            .arg(&binaries.lastbyte)
+            .arg(&config),
+    )
+    .context("lastbyte does not trace under the unit's restrictions")
+}
+
 pub fn vm_cases() -> Result<()> {
     vm::in_short()
 }

@@ -28,6 +28,17 @@ fn the_default_file_changes_nothing() {
 }
 
 #[test]
+fn the_packaged_file_is_the_default_one() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/lastbyte.toml");
+    let packaged = fs::read_to_string(file).unwrap();
+    assert_eq!(
+        packaged,
+        Config::default_text(),
+        "lastbyte config default >dist/lastbyte.toml"
+    );
+}
+
+#[test]
 fn the_default_file_shows_each_key_with_its_default() {
     let text = Config::default_text();
     let (settings, hook) = text.split_once("#[[hook]]").expect("a hook");
