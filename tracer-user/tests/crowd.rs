@@ -146,11 +146,12 @@ fn ten_thousand_open_sessions_are_small_and_soon_listed() {
     // A quarter of an hour later everything that is quiet has been written down.
     road.now += 900_000 * MS;
     road.put(Kind::Tick, |_: &mut Tick| ());
-    assert!(
-        road.recorder.flush(Duration::from_secs(60)),
-        "{}",
-        road.recorder.health()
-    );
+    // What is being written is dropped before the next is.
+    for _ in 0..2 {
+        road.recorder.keep(Policy::default());
+        let written = road.recorder.flush(Duration::from_secs(60));
+        assert!(written, "{}", road.recorder.health());
+    }
     let each = (HEAP.current_usage() - before) / SESSIONS as usize;
     assert_eq!(road.board.open(), SESSIONS as usize);
 
