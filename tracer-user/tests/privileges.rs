@@ -56,12 +56,12 @@ fn main() {
 
     assert!(setuid(Uid::from_raw(0)).is_err(), "there is no way back");
     cat.kill().expect_err("it is root's");
-    // Its input ends, and so does it.
-    drop(cat.stdin.take());
-    cat.wait().expect("its end");
     let shadow = fs::read("/etc/shadow").expect_err("is root's");
     assert_eq!(shadow.kind(), ErrorKind::PermissionDenied);
     fs::read_link(roots).expect("the program of another user's process");
+    // Its input ends, and so does it.
+    drop(cat.stdin.take());
+    cat.wait().expect("its end");
     fs::read_to_string("/proc/self/fdinfo/0").expect("its own");
 
     let child = Command::new("cat")
