@@ -8,13 +8,14 @@ use std::{
 use crate::results::{How, Outcome, Place};
 
 /// In the order in which the catalogue has them.
-pub const CLASSES: [&str; 6] = [
+pub const CLASSES: [&str; 7] = [
     "clean",
     "truncated",
     "orphaned",
     "waiting",
     "adversarial",
     "recording",
+    "daemon",
 ];
 
 /// The columns of a row before its classes.
