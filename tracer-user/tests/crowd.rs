@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use lastbyte::{
-    daemon::{Board, Sees},
+    daemon::{
+        Board, Sees,
+        protocol::{self, Frame, Reply},
+    },
     export,
     model::{Model, Update},
     store::{Options, Policy, Recorder},
@@ -156,8 +159,15 @@ fn ten_thousand_open_sessions_are_small_and_soon_listed() {
     assert_eq!(road.board.open(), SESSIONS as usize);
 
     let began = Instant::now();
-    let listed = road.board.list(Sees::Everything);
-    let table = export::table(&listed, road.now);
+    // As a daemon says it, and as its client shows it.
+    let listed = road.board.list(Sees::Everything).into_iter();
+    let said = listed.map(|listed| protocol::json(&Reply::Listed(Box::new(listed))));
+    let heard = said.map(|frame| match protocol::read(frame) {
+        Ok(Frame::Message(Reply::Listed(listed))) => *listed,
+        other => panic!("{other:?}"),
+    });
+    let heard: Vec<_> = heard.collect();
+    let table = export::table(&heard, road.now);
     let took = began.elapsed();
     assert_eq!(table.len(), SESSIONS as usize + 1);
     println!("{each} B a session; {SESSIONS} are listed in {took:?}");

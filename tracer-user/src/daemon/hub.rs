@@ -131,8 +131,14 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::model::{Gap, GapReason};
+    use crate::{
+        daemon::protocol::Frame,
+        model::{Gap, GapReason, Model},
+        store::recording::Reader,
+    };
 
     fn gap(lost: u64) -> Update {
         Update::Gap(Gap {
@@ -161,6 +167,49 @@ mod tests {
         assert!(slow.news.is_closed());
         assert_eq!((queued, slow.missed.load(Ordering::Relaxed)), (QUEUE, 10));
         assert_eq!(hub.cut_off, 1);
+    }
+
+    /// Whenever one begins to listen: what is so then, and what follows, make the same of another board
+    /// as everything made of the first.
+    #[test]
+    fn a_listener_has_no_hole_and_no_repeat() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/orphaned.rec");
+        let mut reader = Reader::open(Path::new(path)).unwrap();
+        let (mut model, mut updates) = (Model::new(), Vec::new());
+        while let Some(record) = reader.next().unwrap() {
+            model.apply(record, &mut updates);
+        }
+        assert!(updates.len() > 50, "{} updates", updates.len());
+        let mut hub = Hub::default();
+        let mut listeners = Vec::new();
+        for update in &updates {
+            listeners.push(hub.subscribe(Sees::Everything, true));
+            hub.publish(std::slice::from_ref(update));
+            for listener in &mut listeners {
+                while let Ok(frame) = listener.news.try_recv() {
+                    listener.state.push(frame);
+                }
+            }
+            for listener in &listeners {
+                let mut board = Board::default();
+                let mut live = 0;
+                for frame in &listener.state {
+                    match protocol::read(frame.clone()).unwrap() {
+                        Frame::Message(Reply::State(update) | Reply::News(update)) => {
+                            board.apply(&update);
+                        }
+                        Frame::Message(Reply::Live) => live += 1,
+                        other => panic!("{other:?}"),
+                    }
+                }
+                assert_eq!(live, 1);
+                let (own, all) = (
+                    board.state(Sees::Everything),
+                    hub.board.state(Sees::Everything),
+                );
+                assert_eq!(own, all);
+            }
+        }
     }
 
     #[test]
