@@ -89,6 +89,10 @@ fn secrets_are_masked_where_programs_take_them() {
             "env PGPASSWORD=*** psql",
         ),
         (
+            &["bash", "-c", "mysqldump -phunter2 --password=hunter2 2>/dev/null; true"],
+            "bash -c mysqldump -p*** --password=*** 2>/dev/null; true",
+        ),
+        (
             &["mysql", "-uroot", "-phunter2", "db"],
             "mysql -uroot -p*** db",
         ),
