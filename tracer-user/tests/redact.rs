@@ -89,7 +89,11 @@ fn secrets_are_masked_where_programs_take_them() {
             "env PGPASSWORD=*** psql",
         ),
         (
-            &["bash", "-c", "mysqldump -phunter2 --password=hunter2 2>/dev/null; true"],
+            &[
+                "bash",
+                "-c",
+                "mysqldump -phunter2 --password=hunter2 2>/dev/null; true",
+            ],
             "bash -c mysqldump -p*** --password=*** 2>/dev/null; true",
         ),
         (
