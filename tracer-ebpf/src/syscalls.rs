@@ -4,12 +4,10 @@
 //! what goes around read(2), write(2) and close(2) is seen only by its effect on the object.
 
 use aya_ebpf::helpers::bpf_probe_read_user;
-use tracer_ebpf::{chld, loss, role};
+use tracer_ebpf::{chld, role};
 
 use crate::{
     calls::{self, begin},
-    emit::lost,
-    functions,
     kernel::{File, Task, constant, current_tgid, field},
     lineage::tracked,
     passed, pipe, signal, streams, tty, unix,
@@ -30,8 +28,9 @@ const FDS: u32 = 1024;
 pub fn enter(regs: u64, nr: u32) {
     let pid = current_tgid();
     let Some(entry) = tracked(pid) else { return };
-    // The end of the call before was skipped: it must not be taken for this one's.
-    functions::missed();
+    // The kernel skipped the end of the call before, which must not take this one's: what it did is seen
+    // by the object.
+    let _ = calls::end();
     let arg0 = field!(regs, regs_arg0: u64);
     if nr == constant!(sys.sendmsg) {
         passed::asked(arg0 as u32, field!(regs, regs_arg1: u64));
@@ -100,7 +99,7 @@ pub fn exit(result: i64) {
     match call.what {
         READ => streams::read_exit(at, result),
         // Another call's end, whose beginning was skipped as well.
-        WRITE if len != 0 && result > len as i64 => lost(loss::CALLS),
+        WRITE if len != 0 && result > len as i64 => {}
         WRITE => streams::write_exit(at, result, len),
         PIPE | SOCKETPAIR if result == 0 => {
             // SAFETY: the helper checks the address.
