@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::{
-    model::{Cause, Closed, Cut, Opened, Slot, StreamReport, Verdict, Visible},
+    model::{
+        Cause, Closed, Cut, Opened, SessionView, Slot, StreamReport, Update, Verdict, Visible,
+    },
     tui::{
+        feed::Feed,
+        keys::Command,
         source::{Asks, Replay, Source as _, channel},
         state::row::Word,
     },
