@@ -8,5 +8,6 @@ pub mod daemon;
 pub mod export;
 pub mod model;
 pub mod probe;
+mod road;
 pub mod store;
 pub mod tui;

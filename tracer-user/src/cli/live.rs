@@ -1,5 +1,4 @@
-//! The one road of a live trace: every record to the recording and the model, every update to the
-//! screen.
+//! A live trace for the screen: every record to the recording, every update to the screen.
 
 use std::{
     future::Future,
@@ -15,88 +14,66 @@ use tracer_ebpf::{Kind, Record};
 use super::{Print, Trace};
 use crate::{
     export::Lines,
-    model::{Model, Update, redact::Redactor},
-    probe::{Road, Tracer},
+    model::{Model, Update},
+    probe::Tracer,
+    road::{Followed, Subscriber},
     store::recording::Writer,
 };
 
-/// A model whose updates are printed.
+/// Prints what becomes known.
 pub struct Screen {
-    pub model: Model,
     lines: Lines,
     out: BufWriter<StdoutLock<'static>>,
-    updates: Vec<Update>,
-    over: Vec<u64>,
 }
 
 impl Screen {
     pub fn new(print: Print) -> Self {
         Self {
-            model: Model::new(),
             lines: Lines::new(print.json, print.all),
             out: BufWriter::new(io::stdout().lock()),
-            updates: Vec::new(),
-            over: Vec::new(),
         }
     }
 
-    /// Takes one record and prints what became known by it.
-    pub fn apply(&mut self, record: Record<'_>) -> io::Result<()> {
-        self.model.apply(record, &mut self.updates);
-        if self.updates.is_empty() {
+    /// Prints the updates.
+    pub fn print(&mut self, updates: &[Update]) -> io::Result<()> {
+        if updates.is_empty() {
             return Ok(());
         }
-        for update in self.updates.drain(..) {
-            if let Update::Forget { session } = update {
-                self.over.push(session.0);
-            } else {
-                self.lines.write(&update, &mut self.out)?;
-            }
+        for update in updates {
+            self.lines.write(update, &mut self.out)?;
         }
         self.out.flush()
     }
 }
 
 struct Live {
-    redactor: Redactor,
     screen: Screen,
     recording: Option<Writer>,
     until_idle: bool,
 }
 
-impl Road for Live {
-    fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        let bytes = self.redactor.apply(bytes);
-        let record = Record::decode(bytes).context(
-            "a record that this version does not know: the programs and the binary differ",
-        )?;
+impl Subscriber for Live {
+    fn before(&mut self, record: &Record<'_>, _: &Model) -> anyhow::Result<()> {
         if let Some(recording) = &mut self.recording {
-            recording.append(bytes)?;
+            recording.append(record.bytes())?;
             if record.header().kind == Kind::Tick as u16 {
                 recording.flush()?;
             }
         }
-        Ok(self.screen.apply(record)?)
+        Ok(())
     }
 
-    fn deadline(&self) -> Option<u64> {
-        self.screen.model.deadline()
+    fn after(
+        &mut self,
+        _: &Record<'_>,
+        _: &Model,
+        updates: &mut Vec<Update>,
+    ) -> anyhow::Result<()> {
+        Ok(self.screen.print(updates)?)
     }
 
-    fn wants_scan(&self) -> bool {
-        self.screen.model.needs_scan()
-    }
-
-    fn sampled(&mut self) -> Vec<u64> {
-        self.screen.model.sampled()
-    }
-
-    fn over(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.screen.over)
-    }
-
-    fn finished(&self) -> bool {
-        self.until_idle && self.screen.model.closed() > 0 && self.screen.model.open() == 0
+    fn finished(&self, model: &Model) -> bool {
+        self.until_idle && model.closed() > 0 && model.open() == 0
     }
 }
 
@@ -120,15 +97,15 @@ pub fn run(
         let recording = recording
             .map(|path| Writer::create(path).with_context(|| path.display().to_string()))
             .transpose()?;
-        let mut live = Live {
-            redactor: trace.redactor()?,
+        let live = Live {
             screen: Screen::new(print),
             recording,
             until_idle: end.until_idle,
         };
+        let mut road = Followed::new(trace.redactor()?, Model::new(), live);
         let stop = stop(end.after)?;
-        let result = tracer.run(&mut live, stop).await;
-        if let Some(recording) = live.recording {
+        let result = tracer.run(&mut road, stop).await;
+        if let Some(recording) = road.subscriber.recording {
             recording.finish()?;
         }
         result

@@ -2,28 +2,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
-use tracer_ebpf::{Kind, Record, role};
+use tracer_ebpf::{Record, role};
 
 use super::{Trace, live, why::Target};
 use crate::{
-    model::{Finding, Model, SessionId, SessionView, Update, redact::Redactor},
-    probe::{Options, Road, Tracer},
+    model::{Finding, Model, SessionId, SessionView, Update},
+    probe::{Options, Tracer},
+    road::{Followed, Subscriber},
 };
 
 /// See the module.
-#[derive(Default)]
 pub struct Look {
-    redactor: Redactor,
     pub model: Model,
     pub updates: Vec<Update>,
     /// Members and holders of each session.
     involved: BTreeMap<u64, BTreeSet<u32>>,
     /// Servers' parents.
     servers: BTreeMap<u32, u32>,
+}
+
+/// A look that is under way.
+#[derive(Default)]
+struct Looking {
+    updates: Vec<Update>,
+    involved: BTreeMap<u64, BTreeSet<u32>>,
+    servers: BTreeMap<u32, u32>,
     ready: bool,
     looked: bool,
-    over: Vec<u64>,
 }
 
 impl Look {
@@ -34,16 +39,24 @@ impl Look {
             grace: 0,
             ..trace.options(verbose)
         };
-        let mut look = Self {
-            redactor: trace.redactor()?,
-            ..Self::default()
-        };
+        let mut road = Followed::new(trace.redactor()?, Model::new(), Looking::default());
         live::runtime()?.block_on(async {
             Tracer::open(&options)?
-                .run(&mut look, live::stop(None)?)
+                .run(&mut road, live::stop(None)?)
                 .await
         })?;
-        Ok(look)
+        let Looking {
+            updates,
+            involved,
+            servers,
+            ..
+        } = road.subscriber;
+        Ok(Self {
+            model: road.model,
+            updates,
+            involved,
+            servers,
+        })
     }
 
     pub fn involves(&self, session: &SessionView, target: Target) -> bool {
@@ -103,63 +116,40 @@ impl Look {
     }
 }
 
-impl Road for Look {
-    fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        let bytes = self.redactor.apply(bytes);
-        let record = Record::decode(bytes).context("a record that this version does not know")?;
+impl Subscriber for Looking {
+    fn before(&mut self, record: &Record<'_>, _: &Model) -> anyhow::Result<()> {
         match record {
             Record::Process(process) if process.session != 0 => {
-                self.involved
-                    .entry(process.session)
-                    .or_default()
-                    .insert(process.proc.pid);
+                self.involve(process.session, process.proc.pid);
             }
             Record::Process(process) if process.flags & role::SERVER != 0 => {
                 self.servers.insert(process.proc.pid, process.parent);
             }
-            Record::Holder(holder) => {
-                self.involved
-                    .entry(holder.session)
-                    .or_default()
-                    .insert(holder.proc.pid);
-            }
+            Record::Holder(holder) => self.involve(holder.session, holder.proc.pid),
+            Record::Ready(_) => self.ready = true,
+            Record::Tick(_) if self.ready => self.looked = true,
             _ => {}
         }
-        match Kind::of(record.header().kind) {
-            Some(Kind::Ready) => self.ready = true,
-            Some(Kind::Tick) if self.ready => self.looked = true,
-            _ => {}
-        }
-        let from = self.updates.len();
-        self.model.apply(record, &mut self.updates);
-        self.over.extend(
-            self.updates[from..]
-                .iter()
-                .filter_map(|update| match update {
-                    Update::Forget { session } => Some(session.0),
-                    _ => None,
-                }),
-        );
         Ok(())
     }
 
-    fn deadline(&self) -> Option<u64> {
-        self.model.deadline()
+    fn after(
+        &mut self,
+        _: &Record<'_>,
+        _: &Model,
+        updates: &mut Vec<Update>,
+    ) -> anyhow::Result<()> {
+        self.updates.append(updates);
+        Ok(())
     }
 
-    fn wants_scan(&self) -> bool {
-        self.model.needs_scan()
+    fn finished(&self, model: &Model) -> bool {
+        self.looked && !model.needs_scan()
     }
+}
 
-    fn sampled(&mut self) -> Vec<u64> {
-        Vec::new()
-    }
-
-    fn over(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.over)
-    }
-
-    fn finished(&self) -> bool {
-        self.looked && !self.model.needs_scan()
+impl Looking {
+    fn involve(&mut self, session: u64, pid: u32) {
+        self.involved.entry(session).or_default().insert(pid);
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tracer_ebpf::{Kind, Record, edge};
 
 use super::{Replay, live::Screen};
-use crate::store::recording::Reader;
+use crate::{model::Model, store::recording::Reader};
 
 impl Replay {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
@@ -31,8 +31,11 @@ impl Replay {
             );
         } else {
             let mut screen = Screen::new(self.print);
+            let (mut model, mut updates) = (Model::new(), Vec::new());
             while let Some(record) = reader.next().with_context(|| path.to_string())? {
-                screen.apply(record)?;
+                model.apply(record, &mut updates);
+                screen.print(&updates)?;
+                updates.clear();
             }
         }
         Ok(ExitCode::SUCCESS)

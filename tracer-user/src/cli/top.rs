@@ -14,7 +14,8 @@ use super::{Top, attached::There, live, show};
 use crate::{
     daemon::protocol::Request,
     model::{Model, Update, redact::Redactor, timeline::Timelines},
-    probe::{Options, Road, Tracer, boottime},
+    probe::{Options, Tracer, boottime},
+    road::{Followed, Subscriber},
     store::recording::Writer,
     tui::{
         self, Begin, Replay, Setup, Source,
@@ -138,14 +139,11 @@ impl Source for Here {
                 watched: Watched::default(),
                 out,
             }));
-            let mut road = Live {
-                redactor: self.redactor,
-                model: Model::new(),
+            let live = Live {
                 shared: Rc::clone(&shared),
                 meter: Meter::default(),
-                updates: Vec::new(),
-                over: Vec::new(),
             };
+            let mut road = Followed::new(self.redactor, Model::new(), live);
             let stop = async move {
                 while let Some(id) = asks.next().await {
                     let Shared {
@@ -187,34 +185,25 @@ struct Shared {
 }
 
 struct Live {
-    redactor: Redactor,
-    model: Model,
     shared: Rc<RefCell<Shared>>,
     meter: Meter,
-    updates: Vec<Update>,
-    over: Vec<u64>,
 }
 
-impl Road for Live {
-    fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        let bytes = self.redactor.apply(bytes);
-        let record = Record::decode(bytes).context(
-            "a record that this version does not know: the programs and the binary differ",
-        )?;
-        self.model.apply(record, &mut self.updates);
+impl Subscriber for Live {
+    fn after(
+        &mut self,
+        record: &Record<'_>,
+        _: &Model,
+        updates: &mut Vec<Update>,
+    ) -> anyhow::Result<()> {
         let Shared {
             lines,
             watched,
             out,
         } = &mut *self.shared.borrow_mut();
-        lines.apply(record, &self.updates);
-        for update in self.updates.drain(..) {
-            if let Update::Forget { session } = update {
-                self.over.push(session.0);
-            }
-            out.update(update);
-        }
-        if let Some(health) = self.meter.record(&record) {
+        lines.apply(*record, updates);
+        updates.drain(..).for_each(|update| out.update(update));
+        if let Some(health) = self.meter.record(record) {
             out.tell(Feed::Health(with_own(health)));
         }
         if record.header().kind == Kind::Tick as u16 {
@@ -224,16 +213,8 @@ impl Road for Live {
         Ok(())
     }
 
-    fn deadline(&self) -> Option<u64> {
-        self.model.deadline()
-    }
-
-    fn wants_scan(&self) -> bool {
-        self.model.needs_scan()
-    }
-
-    fn sampled(&mut self) -> Vec<u64> {
-        // Several times a second, whatever happens: what was held back for being too much goes now.
+    fn passes(&mut self, _: &mut Redactor) {
+        // What was held back for being too much goes now.
         let Shared {
             lines,
             watched,
@@ -241,15 +222,6 @@ impl Road for Live {
         } = &mut *self.shared.borrow_mut();
         out.flush();
         watched.tell(boottime(), lines, out);
-        self.model.sampled()
-    }
-
-    fn over(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.over)
-    }
-
-    fn finished(&self) -> bool {
-        false
     }
 }
 

@@ -13,9 +13,9 @@ mod past;
 pub mod privileges;
 pub mod protocol;
 mod restart;
-mod road;
 mod server;
 mod socket;
+mod told;
 
 use std::{
     fs::DirBuilder,
@@ -36,8 +36,7 @@ pub use self::{
     board::Board,
 };
 use self::{
-    config::Config, past::Past, restart::Restarted, road::DaemonRoad, server::Server,
-    socket::Socket,
+    config::Config, past::Past, restart::Restarted, server::Server, socket::Socket, told::Told,
 };
 use crate::{
     probe::{Host, Tracer},
@@ -87,7 +86,7 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
     let (tell, news) = mpsc::unbounded_channel();
     let (ask, asks) = std::sync::mpsc::channel();
     let (change, config) = watch::channel(Arc::new(config));
-    let mut road = DaemonRoad::new(&tracer.probes, restarted, tell, asks, config.clone())?;
+    let mut road = Told::by_road(&tracer.probes, restarted, tell, asks, config.clone())?;
     let server = Server {
         listener: socket.listener.try_clone().context("the socket")?,
         news,
@@ -103,7 +102,7 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
         .spawn(move || server.serve())
         .context("starting the server's thread")?;
     let result = tracer.run(&mut road, stop).await;
-    road.finish();
+    road.subscriber.finish();
     // The server ends when it has told everybody what is queued.
     match server.join() {
         Ok(served) => result.and(served),

@@ -34,7 +34,7 @@ use super::{
     log_level,
     past::Past,
     protocol::{self, Frame, Hello, Reply, Request, Status, Welcome},
-    road::Ask,
+    told::Ask,
 };
 use crate::{
     model::{Filter, Update},

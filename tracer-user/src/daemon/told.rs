@@ -1,14 +1,14 @@
-//! The daemon's road: every record to the model, every update to the server.
+//! What the daemon is told, on the tracer's thread: every record goes to the flight recorder, every
+//! update to the recorder, the hooks and the server.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
-use tracer_ebpf::{Kind, Record};
+use tracer_ebpf::Record;
 
 use super::{
     config::Config, hooks::Hooks, policy, privileges, protocol::Status, restart::Restarted,
@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     model::{Model, Update, redact::Redactor},
-    probe::{Earlier, Probes, Road},
+    probe::{Earlier, Probes},
+    road::{Followed, Subscriber},
     store::{Flusher, Recorder},
 };
 
@@ -28,16 +29,13 @@ const FAREWELL: Duration = Duration::from_secs(10);
 const HOOKS_FAREWELL: Duration = Duration::from_secs(2);
 
 /// See the module.
-pub struct DaemonRoad {
-    redactor: Redactor,
-    model: Model,
+pub struct Told {
     recorder: Recorder,
     hooks: Hooks,
     earlier: Option<Earlier>,
     /// How many times the ring had been emptied at the last tick.
     drained: u64,
     updates: Vec<Update>,
-    over: Vec<u64>,
     server: UnboundedSender<News>,
     /// The server wants what is known to be written down.
     asks: Receiver<Ask>,
@@ -52,27 +50,24 @@ pub struct DaemonRoad {
 /// Gets what to wait with for the writing.
 pub type Ask = oneshot::Sender<Flusher>;
 
-impl DaemonRoad {
-    /// A road that begins, or goes on.
-    pub fn new(
+impl Told {
+    /// The road that leads here, which begins or goes on.
+    pub fn by_road(
         probes: &Probes,
         restarted: Restarted,
         server: UnboundedSender<News>,
         asks: Receiver<Ask>,
         config: watch::Receiver<Arc<Config>>,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Followed<Self>> {
         let redactor = redactor(&config.borrow())?;
         let ring_bytes = u64::from(config.borrow().tracing.ring_bytes);
         let hooks = Hooks::start(&config.borrow().hooks).context("starting the hooks")?;
-        let mut road = Self {
-            redactor,
-            model: restarted.model,
+        let mut told = Self {
             recorder: restarted.recorder,
             hooks,
             earlier: restarted.earlier,
             drained: 0,
             updates: restarted.told,
-            over: Vec::new(),
             server,
             asks,
             config,
@@ -93,8 +88,8 @@ impl DaemonRoad {
             watchdog: sd_notify::watchdog_enabled().map(|time| time / 2),
             heard: Instant::now(),
         };
-        road.updated();
-        Ok(road)
+        told.updated();
+        Ok(Followed::new(redactor, restarted.model, told))
     }
 
     /// Keeps what is known, and closes the flight recorder.
@@ -111,7 +106,6 @@ impl DaemonRoad {
         }
         for update in &self.updates {
             match update {
-                Update::Forget { session } => self.over.push(session.0),
                 Update::Started(started) => {
                     self.status.host = started.host.to_string();
                     self.status.kernel = started.kernel.to_string();
@@ -131,7 +125,7 @@ impl DaemonRoad {
     }
 
     /// Called a few times a second whatever happens.
-    fn alive(&mut self) {
+    fn alive(&mut self, redactor: &mut Redactor) {
         let now = Instant::now();
         if self.watchdog.is_some_and(|time| now - self.heard >= time) {
             self.heard = now;
@@ -139,8 +133,8 @@ impl DaemonRoad {
         }
         if self.config.has_changed().unwrap_or(false) {
             let config = Arc::clone(&self.config.borrow_and_update());
-            match redactor(&config) {
-                Ok(redactor) => self.redactor = redactor,
+            match self::redactor(&config) {
+                Ok(new) => *redactor = new,
                 Err(error) => log::error!("what is masked stays as it was: {error:#}"),
             }
             if let Err(error) = self.hooks.change(&config.hooks) {
@@ -181,62 +175,49 @@ fn notify(what: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-impl Road for DaemonRoad {
-    fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        let bytes = self.redactor.apply(bytes);
-        let record = Record::decode(bytes).context(
-            "a record that this version does not know: the programs and the binary differ",
-        )?;
+impl Subscriber for Told {
+    fn before(&mut self, record: &Record<'_>, model: &Model) -> anyhow::Result<()> {
         self.status.records += 1;
         if let Record::Loss(loss) = record {
             let lost = loss.counts.iter().copied().fold(0, u64::saturating_add);
             self.status.lost = self.status.lost.saturating_add(lost);
         }
-        self.recorder.record(&record, &self.model);
-        let from = self.updates.len();
-        self.model.apply(record, &mut self.updates);
-        for update in &self.updates[from..] {
+        self.recorder.record(record, model);
+        Ok(())
+    }
+
+    fn after(
+        &mut self,
+        record: &Record<'_>,
+        model: &Model,
+        updates: &mut Vec<Update>,
+    ) -> anyhow::Result<()> {
+        for update in &*updates {
             self.recorder.update(update);
             self.hooks.tell(update);
         }
-        match Kind::of(record.header().kind) {
-            Some(Kind::Tick) => {
-                self.recorder.tick(&self.model, self.drained);
+        self.updates.append(updates);
+        match record {
+            Record::Tick(_) => {
+                self.recorder.tick(model, self.drained);
                 self.updated();
             }
-            Some(Kind::Ready) => self.updated(),
+            Record::Ready(_) => self.updated(),
             _ => {}
         }
         Ok(())
     }
 
-    fn deadline(&self) -> Option<u64> {
-        self.model.deadline()
+    fn passes(&mut self, redactor: &mut Redactor) {
+        self.alive(redactor);
     }
 
-    fn wants_scan(&self) -> bool {
-        self.model.needs_scan()
-    }
-
-    fn sampled(&mut self) -> Vec<u64> {
-        self.alive();
-        self.model.sampled()
-    }
-
-    fn over(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.over)
-    }
-
-    fn finished(&self) -> bool {
+    fn finished(&self, _: &Model) -> bool {
         self.server.is_closed()
     }
 
     fn drained(&mut self, number: u64) {
         self.drained = number;
-    }
-
-    fn open(&self) -> HashSet<u64> {
-        self.model.sessions().map(|session| session.id.0).collect()
     }
 
     fn earlier(&mut self) -> Option<Earlier> {
