@@ -113,3 +113,15 @@ pub mod told {
     /// Some of what was written was packets.
     pub const PACKETS: u32 = 128;
 }
+
+/// What one tracer leaves to the next: entries of the map `LEGACY`.
+pub mod legacy {
+    /// How many times the ring has been emptied.
+    pub const TAKEN: u32 = 0;
+    /// Runs of programs that were skipped, as told.
+    pub const SKIPPED: u32 = 1;
+    /// From here on losses as told, by [`loss`](crate::loss) kind.
+    pub const LOST: u32 = 2;
+    /// How many entries there are.
+    pub const ENTRIES: u32 = LOST + crate::loss::KINDS as u32;
+}
