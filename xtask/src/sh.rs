@@ -1,14 +1,16 @@
 //! Running commands: every failure says which command failed, where and how.
 
 use std::{
+    collections::VecDeque,
     env,
     ffi::OsStr,
+    io::{BufRead as _, BufReader},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::paths;
 
@@ -69,19 +71,41 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs `command` with its output on ours; when it fails, the last of what it printed that `matters`
+/// is in the error, for whoever sees no more than that.
+pub fn run_telling(command: &mut Command, matters: impl Fn(&str) -> bool) -> Result<()> {
+    const LINES: usize = 20;
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {}", shown(command)))?;
+    let mut last = VecDeque::with_capacity(LINES);
+    for line in BufReader::new(child.stdout.take().expect("it is piped")).split(b'\n') {
+        let line = line.with_context(|| format!("cannot read what {} says", shown(command)))?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        println!("{line}");
+        if matters(&line) {
+            if last.len() == LINES {
+                last.pop_front();
+            }
+            last.push_back(line);
+        }
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("cannot wait for {}", shown(command)))?;
+    if !status.success() {
+        let last = Vec::from(last).join("\n");
+        bail!("{} failed: {status}\n{last}", shown(command));
+    }
+    Ok(())
+}
+
 /// Runs `command` and returns its stdout; when it fails, its stderr is in the error.
 pub fn output(command: &mut Command) -> Result<String> {
-    command.stdin(Stdio::null());
-    let out = command
-        .output()
-        .with_context(|| format!("cannot start {}", shown(command)))?;
+    let out = finished(command)?;
     if !out.status.success() {
-        bail!(
-            "{} failed: {}\n{}",
-            shown(command),
-            out.status,
-            String::from_utf8_lossy(&out.stderr).trim_end()
-        );
+        return Err(failed(command, &out, &[&out.stderr]));
     }
     String::from_utf8(out.stdout)
         .with_context(|| format!("{} printed something that is not UTF-8", shown(command)))
@@ -89,20 +113,29 @@ pub fn output(command: &mut Command) -> Result<String> {
 
 /// Runs `command` in silence; its output is shown only when it fails.
 pub fn quietly(command: &mut Command) -> Result<()> {
-    command.stdin(Stdio::null());
-    let out = command
-        .output()
-        .with_context(|| format!("cannot start {}", shown(command)))?;
+    let out = finished(command)?;
     if !out.status.success() {
-        bail!(
-            "{} failed: {}\n{}{}",
-            shown(command),
-            out.status,
-            String::from_utf8_lossy(&out.stdout),
-            String::from_utf8_lossy(&out.stderr).trim_end()
-        );
+        return Err(failed(command, &out, &[&out.stdout, &out.stderr]));
     }
     Ok(())
+}
+
+fn finished(command: &mut Command) -> Result<Output> {
+    command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {}", shown(command)))
+}
+
+fn failed(command: &Command, out: &Output, said: &[&[u8]]) -> anyhow::Error {
+    let said = said.concat();
+    let said = String::from_utf8_lossy(&said);
+    anyhow!(
+        "{} failed: {}\n{}",
+        shown(command),
+        out.status,
+        said.trim_end()
+    )
 }
 
 /// The first executable called `program` on PATH.

@@ -107,7 +107,7 @@ impl Report {
             Err(error) => {
                 println!("{error:#}");
                 println!("== {name}: FAILED after {:.1} s", took.as_secs_f64());
-                Outcome::Failed(first_line(&error.to_string()))
+                Outcome::Failed(format!("{error:#}"))
             }
         };
         let passed = matches!(outcome, Outcome::Passed);
@@ -140,7 +140,7 @@ impl Report {
                 }
                 Outcome::Failed(why) => {
                     failed += 1;
-                    ("FAILED", why.as_str())
+                    ("FAILED", first_line(why))
                 }
                 Outcome::Skipped(why) => ("skipped", *why),
             };
@@ -151,6 +151,11 @@ impl Report {
             );
             println!("{}", line.trim_end());
         }
+        for stage in &self.stages {
+            if let Outcome::Failed(why) = &stage.outcome {
+                println!("\n== why {} failed\n{why}", stage.name);
+            }
+        }
         println!("{passed} passed, {failed} failed");
         if failed == 0 {
             ExitCode::SUCCESS
@@ -160,6 +165,6 @@ impl Report {
     }
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }

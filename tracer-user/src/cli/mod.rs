@@ -24,7 +24,10 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use self::attach::Attach;
 use crate::{
     daemon::config::units,
-    model::redact::{Capture, Redactor},
+    model::{
+        Listed,
+        redact::{Capture, Redactor},
+    },
     probe::{Backend, Options},
 };
 
@@ -207,7 +210,7 @@ struct Ls {
     peer: Option<String>,
     /// In this state: running, ending, orphaned, stalled, waiting; or with this verdict: clean,
     /// near_miss, truncated, unknown
-    #[arg(short, long, value_name = "WORD")]
+    #[arg(short, long, value_name = "WORD", value_parser = Listed::STATES, hide_possible_values = true)]
     state: Option<String>,
     /// With this in its command
     #[arg(short, long, value_name = "TEXT")]

@@ -81,8 +81,8 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
         policy: policy(&config),
         boot: boot.clone(),
     });
+    let past = Past::new(config.store.dir.clone(), boot, recorder.flusher());
     let restarted = Restarted::new(recorder, left);
-    let past = Past::new(config.store.dir.clone(), boot);
     let (tell, news) = mpsc::unbounded_channel();
     let (ask, asks) = std::sync::mpsc::channel();
     let (change, config) = watch::channel(Arc::new(config));

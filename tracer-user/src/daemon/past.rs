@@ -20,6 +20,7 @@ const WRITES_WITHIN: Duration = Duration::from_secs(5);
 pub struct Past {
     directory: Arc<PathBuf>,
     boot: Arc<str>,
+    writing: Flusher,
 }
 
 /// A session with the records that were made of it.
@@ -31,15 +32,17 @@ pub struct Course {
 }
 
 impl Past {
-    /// That of a state directory, as seen from this boot.
-    pub fn new(directory: PathBuf, boot: String) -> Self {
+    /// That of a state directory, as seen from this boot, and who writes there.
+    pub fn new(directory: PathBuf, boot: String, writing: Flusher) -> Self {
         Self {
             directory: Arc::new(directory),
             boot: boot.into(),
+            writing,
         }
     }
 
-    /// Sessions that are over, the oldest first; of more than the filter's limit the youngest.
+    /// Sessions that are over, the oldest first; of more than the filter's limit the youngest. All whose
+    /// end was told of are among them.
     pub async fn list(&self, filter: &Filter, sees: Sees) -> anyhow::Result<Vec<Listed>> {
         let (this, filter) = (self.clone(), filter.clone());
         apart(move || {
@@ -58,19 +61,10 @@ impl Past {
     }
 
     /// The session that a text names, open or over, with its records; `None` when there is none that may
-    /// be seen. What is being written of it is waited for.
-    pub async fn course(
-        &self,
-        name: &str,
-        sees: Sees,
-        writing: Option<Flusher>,
-    ) -> anyhow::Result<Option<Course>> {
+    /// be seen.
+    pub async fn course(&self, name: &str, sees: Sees) -> anyhow::Result<Option<Course>> {
         let (this, name) = (self.clone(), name.to_owned());
         apart(move || {
-            if let Some(writing) = writing {
-                // Whatever is not written by then is missing, as it would be a moment earlier.
-                let _ = writing.flush(WRITES_WITHIN);
-            }
             let reader = this.reader()?;
             let found = reader.session(&name)?;
             let Some(kept) = found.filter(|kept| sees.session(kept.outcome.view())) else {
@@ -84,7 +78,10 @@ impl Past {
         .await
     }
 
+    /// Reads everything that was handed to the flight recorder so far.
     fn reader(&self) -> anyhow::Result<Reader> {
+        // What cannot be written is missing, and the flight recorder says so.
+        let _ = self.writing.flush(WRITES_WITHIN);
         Reader::open(&self.directory)
             .with_context(|| format!("the flight recorder in {}", self.directory.display()))
     }

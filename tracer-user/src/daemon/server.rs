@@ -36,10 +36,7 @@ use super::{
     protocol::{self, Frame, Hello, Reply, Request, Status, Welcome},
     told::Ask,
 };
-use crate::{
-    model::{Filter, Update},
-    store::Flusher,
-};
+use crate::model::{Filter, Update};
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -269,10 +266,8 @@ impl House {
             }
             Request::List(filter) => self.list(filter, sees).await?,
             Request::Course { session } => {
-                let course = self
-                    .past
-                    .course(session, sees, self.writing().await)
-                    .await?;
+                self.hand_over().await;
+                let course = self.past.course(session, sees).await?;
                 let course = course.with_context(|| {
                     format!("no session {session} is known: `lastbyte ls` lists those that are")
                 })?;
@@ -316,11 +311,13 @@ impl House {
         Ok(frames)
     }
 
-    /// What to wait with until everything that is known is written; `None` when the tracer is busy.
-    async fn writing(&self) -> Option<Flusher> {
+    /// Waits until everything that is known has been handed to the flight recorder.
+    async fn hand_over(&self) {
         let (ask, answer) = oneshot::channel();
-        self.asks.send(ask).ok()?;
-        timeout(PATIENCE, answer).await.ok()?.ok()
+        if self.asks.send(ask).is_ok() {
+            // A tracer that is too busy, or gone, hands nothing over: then there is what there was.
+            let _ = timeout(PATIENCE, answer).await;
+        }
     }
 
     /// Whether a client is let in; else why not.

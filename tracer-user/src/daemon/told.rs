@@ -18,7 +18,7 @@ use crate::{
     model::{Model, Update, redact::Redactor},
     probe::{Earlier, Probes},
     road::{Followed, Subscriber},
-    store::{Flusher, Recorder},
+    store::Recorder,
 };
 
 /// How often the server is told how the tracer is.
@@ -37,7 +37,7 @@ pub struct Told {
     drained: u64,
     updates: Vec<Update>,
     server: UnboundedSender<News>,
-    /// The server wants what is known to be written down.
+    /// The server wants everything that is known to be handed to the flight recorder.
     asks: Receiver<Ask>,
     config: watch::Receiver<Arc<Config>>,
     status: Status,
@@ -47,8 +47,8 @@ pub struct Told {
     heard: Instant,
 }
 
-/// Gets what to wait with for the writing.
-pub type Ask = oneshot::Sender<Flusher>;
+/// Is told when everything that is known has been handed to the flight recorder.
+pub type Ask = oneshot::Sender<()>;
 
 impl Told {
     /// The road that leads here, which begins or goes on.
@@ -147,7 +147,7 @@ impl Told {
             self.recorder.hurry();
             for ask in asked {
                 // Whoever asked may have left.
-                let _ = ask.send(self.recorder.flusher());
+                let _ = ask.send(());
             }
         }
         if self.told.is_none_or(|told| now - told >= STATUS) {

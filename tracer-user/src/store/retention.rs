@@ -30,6 +30,8 @@ impl Default for Policy {
 
 /// Sessions that are deleted at once, so that nothing else waits for long.
 const STEP: u32 = 64;
+/// Bytes of a session beside its records, about.
+const ROW: u64 = 512;
 /// Steps until other things are seen to.
 const STEPS: usize = 16;
 /// Free pages that are given back at once.
@@ -56,17 +58,26 @@ impl Step {
         }
     }
 
-    /// Does it for the oldest that ended before; gives how many there were.
-    fn take(self, database: &mut Database, before: i64) -> Result<usize, Error> {
+    /// Does it for the oldest that ended before, until so many bytes are free; gives how many there were.
+    fn take(self, database: &mut Database, before: i64, bytes: u64) -> Result<usize, Error> {
         let tx = database.connection.transaction()?;
         let oldest = format!(
-            "SELECT key FROM session WHERE {} AND closed < ? ORDER BY closed LIMIT ?",
+            "SELECT key, bytes FROM session WHERE {} AND closed < ? ORDER BY closed LIMIT ?",
             self.sessions()
         );
-        let keys: Vec<i64> = tx
-            .prepare(&oldest)?
-            .query_map(params![before, STEP], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
+        let mut keys = Vec::new();
+        let mut free = 0;
+        let mut query = tx.prepare(&oldest)?;
+        let mut rows = query.query(params![before, STEP])?;
+        while free < bytes
+            && let Some(row) = rows.next()?
+        {
+            let (key, of_records): (i64, i64) = (row.get(0)?, row.get(1)?);
+            keys.push(key);
+            free += of_records.cast_unsigned() + ROW;
+        }
+        drop(rows);
+        drop(query);
         for key in &keys {
             tx.execute("DELETE FROM chunk WHERE session = ?", [key])?;
             match self {
@@ -93,7 +104,7 @@ pub(super) fn age(database: &mut Database, policy: &Policy, now: i64) -> Result<
         };
         let before = now.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
         for _ in 0..STEPS {
-            if step.take(database, before)? < STEP as usize {
+            if step.take(database, before, u64::MAX)? < STEP as usize {
                 break;
             }
         }
@@ -113,8 +124,9 @@ pub(super) fn shrink(database: &mut Database, policy: &Policy) -> Result<bool, E
             continue;
         }
         let mut taken = 0;
+        let over = (used(database)? + log).saturating_sub(policy.max_bytes);
         for step in Step::ALL {
-            taken = step.take(database, i64::MAX)?;
+            taken = step.take(database, i64::MAX, over)?;
             if taken > 0 {
                 break;
             }

@@ -34,6 +34,8 @@ pub struct Conf {
     pub pins: bool,
     /// Whether users see their own sessions.
     pub allow_own: bool,
+    /// What there is to say of the store.
+    pub store: String,
     /// Further sections.
     pub more: String,
 }
@@ -48,6 +50,7 @@ impl Conf {
             user: "root",
             pins: true,
             allow_own: false,
+            store: String::new(),
             more: String::new(),
         }
     }
@@ -319,12 +322,13 @@ impl Conf {
         let text = format!(
             "user = {:?}\n\
              [socket]\npath = {:?}\ngroup = \"root\"\nallow_own = {}\n\
-             [store]\ndir = {:?}\n\
+             [store]\ndir = {:?}\n{}\
              [tracing]\nservers = {:?}\npins = {pins:?}\nbackend = {:?}\n{}\n",
             self.user,
             of("sock"),
             self.allow_own,
             of("state"),
+            self.store,
             self.servers,
             self.backend.as_deref().unwrap_or("auto"),
             self.more,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Arrived, Client, Target};
 use crate::event::Event;
-use crate::expect::{Bytes, Expect, Who};
+use crate::expect::{Bytes, Expect, Stream, Who};
 use crate::tracer::Tracer;
 use crate::world::{Server, World};
 
@@ -318,6 +318,18 @@ impl Run {
         } else {
             expect
         }
+    }
+
+    /// The same with these bytes of stdout at the client, as many as were written and read.
+    ///
+    /// # Errors
+    /// When others arrived: then the scenario itself went wrong.
+    pub fn whole(&self, bytes: u64) -> anyhow::Result<Expect> {
+        let arrived = self.arrived.stdout;
+        anyhow::ensure!(arrived == bytes, "{arrived} of {bytes} B arrived");
+        let counted = Some(bytes);
+        let expect = self.clean().exits(0);
+        Ok(expect.counts(Stream::Stdout, counted, counted))
     }
 
     /// Checks the client's exit status.

@@ -63,7 +63,7 @@ pub fn make_fifo(path: &Path) -> io::Result<()> {
 /// # Errors
 /// As mount(2): the kernel has none, or we may not.
 pub fn mount_cgroups(on: &Path) -> io::Result<()> {
-    mount(on, c"cgroup2")
+    mount(on, c"cgroup2", None)
 }
 
 /// Mounts a BPF file system on a directory.
@@ -71,14 +71,23 @@ pub fn mount_cgroups(on: &Path) -> io::Result<()> {
 /// # Errors
 /// As mount(2).
 pub fn mount_bpffs(on: &Path) -> io::Result<()> {
-    mount(on, c"bpf")
+    mount(on, c"bpf", None)
 }
 
-fn mount(on: &Path, kind: &CStr) -> io::Result<()> {
+/// Mounts a file system in memory that holds so many bytes.
+///
+/// # Errors
+/// As mount(2).
+pub fn mount_small(on: &Path, bytes: u64) -> io::Result<()> {
+    let size = CString::new(format!("size={bytes}"))?;
+    mount(on, c"tmpfs", Some(&size))
+}
+
+fn mount(on: &Path, kind: &CStr, data: Option<&CStr>) -> io::Result<()> {
     let on = CString::new(on.as_os_str().as_bytes())?;
-    let none = std::ptr::null();
+    let data = data.map_or(std::ptr::null(), CStr::as_ptr).cast();
     // SAFETY: mount reads the strings up to their NULs and keeps no pointer to them.
-    match unsafe { libc::mount(kind.as_ptr(), on.as_ptr(), kind.as_ptr(), 0, none) } {
+    match unsafe { libc::mount(kind.as_ptr(), on.as_ptr(), kind.as_ptr(), 0, data) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

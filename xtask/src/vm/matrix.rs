@@ -1,9 +1,17 @@
 //! Kernels × backends.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
+    num::NonZero,
+    panic::resume_unwind,
     path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -56,6 +64,7 @@ pub fn shell(arch: Arch, kernels: &[&Kernel], command: &str, timeout: Duration) 
             label: "shell",
             binaries: binaries.as_ref(),
             script: command,
+            alone: true,
             timeout,
         };
         let ended = job.run()?.result?;
@@ -66,39 +75,78 @@ pub fn shell(arch: Arch, kernels: &[&Kernel], command: &str, timeout: Duration) 
     Ok(())
 }
 
-/// Does the work in each VM, then prints a table.
-pub fn run(cells: &[Cell], work: Work<'_>, timeout: Duration) -> Result<()> {
-    let mut rows = Vec::new();
-    for &cell in cells {
-        let binaries = build::static_with_testkit(cell.arch)?;
-        let begun = Instant::now();
-        let job = Job {
-            arch: cell.arch,
-            kernel: cell.kernel,
-            label: cell.backend.name(),
-            binaries: Some(&binaries),
-            script: &script(cell, work),
-            timeout,
-        };
-        let (outcomes, result) = match job.run() {
-            Ok(run) => (results::read(&run.kept.join(RESULTS))?, run.result),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        results::merge(&outcomes)?;
-        rows.push(Row {
-            cell,
-            outcomes,
-            took: begun.elapsed(),
-            result,
-        });
+/// Does the work in each VM, so many at the same time, then prints a table.
+pub fn run(
+    cells: &[Cell],
+    work: Work<'_>,
+    at_once: NonZero<usize>,
+    timeout: Duration,
+) -> Result<()> {
+    // What all of them share is made before they begin.
+    let mut binaries = BTreeMap::new();
+    for cell in cells {
+        binaries.insert(cell.arch, build::static_with_testkit(cell.arch)?);
     }
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let turn = || -> Result<()> {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&cell) = cells.get(at) else {
+                return Ok(());
+            };
+            let row = try_one(cell, work, &binaries[&cell.arch], at_once, timeout)?;
+            let mut done = done.lock().expect("nobody panics with it");
+            results::merge(&row.outcomes)?;
+            done.push((at, row));
+        }
+    };
+    thread::scope(|scope| -> Result<()> {
+        let turns: Vec<_> = (0..at_once.get()).map(|_| scope.spawn(turn)).collect();
+        for turn in turns {
+            turn.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        }
+        Ok(())
+    })?;
 
+    let mut rows = done.into_inner().expect("nobody panics with it");
+    rows.sort_by_key(|(at, _)| *at);
+    let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
     print!("\n{}", table::of(&rows));
     let failed = rows.iter().filter(|row| !row.passed()).count();
     if failed > 0 {
         bail!("{failed} of {} VMs failed", rows.len());
     }
     Ok(())
+}
+
+fn try_one(
+    cell: Cell,
+    work: Work<'_>,
+    binaries: &Binaries,
+    at_once: NonZero<usize>,
+    timeout: Duration,
+) -> Result<Row> {
+    let begun = Instant::now();
+    let job = Job {
+        arch: cell.arch,
+        kernel: cell.kernel,
+        label: cell.backend.name(),
+        binaries: Some(binaries),
+        script: &script(cell, work),
+        alone: at_once.get() == 1,
+        timeout,
+    };
+    let (outcomes, result) = match job.run() {
+        Ok(run) => (results::read(&run.kept.join(RESULTS))?, run.result),
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    Ok(Row {
+        cell,
+        outcomes,
+        took: begun.elapsed(),
+        result,
+    })
 }
 
 /// Static binaries of an earlier build, for the shell to use.
@@ -116,6 +164,8 @@ struct Job<'a> {
     label: &'a str,
     binaries: Option<&'a Binaries>,
     script: &'a str,
+    /// Whether all that is printed is of this one.
+    alone: bool,
     timeout: Duration,
 }
 
@@ -156,7 +206,10 @@ impl Job<'_> {
         };
         let result = boot::run(&machine, |line| {
             if log.take(line) {
-                println!("{line}");
+                match self.alone {
+                    true => println!("{line}"),
+                    false => println!("{name:12} {line}"),
+                }
             }
         });
         // 170 MB that the next run makes anew.

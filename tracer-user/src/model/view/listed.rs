@@ -94,6 +94,19 @@ impl Filter {
 }
 
 impl Listed {
+    /// All words for how a session may be.
+    pub const STATES: [&'static str; 9] = [
+        "running",
+        "ending",
+        Kind::Orphaned.name(),
+        Kind::Stalled.name(),
+        Kind::Waiting.name(),
+        Verdict::Clean.name(),
+        Kind::NearMiss.name(),
+        Kind::Truncated.name(),
+        Verdict::Unknown.name(),
+    ];
+
     /// The word for how it is: what is wrong with it while it is open, its verdict when it is over.
     #[must_use]
     pub fn state(&self) -> &'static str {

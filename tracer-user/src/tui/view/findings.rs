@@ -7,7 +7,8 @@ use ratatui::{
 };
 
 use super::{
-    Theme, heading, left, line, lines, session, sessions, text::fit, theme::kind_sign, time_of_day,
+    Theme, heading, left, line, lines, select, session, sessions, text::fit, theme::kind_sign,
+    time_of_day,
 };
 use crate::{
     model::{Kind, State as Stage, message::who},
@@ -52,12 +53,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Dra
         let y = (at - first) as u16;
         line(buffer, list, y, &one(story, state, cells, theme));
         if at == selected {
-            let row = Rect {
-                y: list.y + y,
-                height: 1,
-                ..list
-            };
-            buffer.set_style(row, theme.selected());
+            select(buffer, list, y, theme);
         }
     }
     if stories.is_empty() {

@@ -89,6 +89,16 @@ fn line(buffer: &mut Buffer, area: Rect, at: u16, line: &Line<'_>) {
     }
 }
 
+/// Shows which line is selected.
+fn select(buffer: &mut Buffer, area: Rect, at: u16, theme: Theme) {
+    let row = Rect {
+        y: area.y + at,
+        height: 1,
+        ..area
+    };
+    buffer.set_style(row, theme.selected());
+}
+
 /// Writes lines from the first that is scrolled to.
 fn lines(buffer: &mut Buffer, area: Rect, all: &[Line<'_>], first: usize) -> Drawn {
     let page = usize::from(area.height);

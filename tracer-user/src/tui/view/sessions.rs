@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use super::{
-    Theme, gantt, left, line, lines, right, session,
+    Theme, gantt, left, line, lines, right, select, session,
     text::{age, count, spark},
     theme::{sign, word_sign},
 };
@@ -94,12 +94,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Dra
                     line(buffer, list, y, &one(row, now, &columns, theme));
                 }
                 if Some(at) == selected {
-                    let row = Rect {
-                        y: list.y + y,
-                        height: 1,
-                        ..list
-                    };
-                    buffer.set_style(row, theme.selected());
+                    select(buffer, list, y, theme);
                 }
             }
         }

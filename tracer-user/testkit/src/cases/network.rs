@@ -201,14 +201,5 @@ fn c26(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         ssh.arg("-C");
     })?;
     let run = started.finish(stage.setting.patience)?.ended_with(0)?;
-    ensure!(
-        run.arrived.stdout == SIZE,
-        "{} B arrived",
-        run.arrived.stdout
-    );
-    Ok(vec![run.clean().exits(0).counts(
-        Stream::Stdout,
-        Some(SIZE),
-        Some(SIZE),
-    )])
+    Ok(vec![run.whole(SIZE)?])
 }

@@ -41,16 +41,7 @@ fn n1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let mut expects = Vec::new();
     for _ in 0..stage.times(12) {
         let run = stage.run(OpenSsh, &command)?.ended_with(0)?;
-        ensure!(
-            run.arrived.stdout == BIG,
-            "{} of {BIG} B arrived",
-            run.arrived.stdout
-        );
-        expects.push(
-            run.clean()
-                .exits(0)
-                .counts(Stream::Stdout, Some(BIG), Some(BIG)),
-        );
+        expects.push(run.whole(BIG)?);
     }
     Ok(expects)
 }
@@ -68,17 +59,7 @@ fn n2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     sleep(Duration::from_millis(2500));
     sys::kill(started.client.pid(), libc::SIGCONT)?;
     let run = started.finish(stage.setting.patience)?.ended_with(0)?;
-    ensure!(
-        run.arrived.stdout == SIZE,
-        "{} of {SIZE} B arrived",
-        run.arrived.stdout
-    );
-    Ok(vec![
-        run.clean()
-            .exits(0)
-            .counts(Stream::Stdout, Some(SIZE), Some(SIZE))
-            .tolerate(&["stalled", "waiting"]),
-    ])
+    Ok(vec![run.whole(SIZE)?.tolerate(&["stalled", "waiting"])])
 }
 
 fn n3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {

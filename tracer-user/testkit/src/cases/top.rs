@@ -1,36 +1,69 @@
 //! The terminal UI on a terminal, while real sessions come and go.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Output};
 
 use anyhow::{Context, ensure};
 
+use super::daemon;
 use crate::case::{Case, Class, Tier};
 use crate::expect::Expect;
 use crate::procs;
-use crate::stage::{Skipped, Stage, new_marker};
+use crate::stage::{Skipped, Stage, Started, new_marker};
 use crate::world::Server::OpenSsh;
 
-pub(super) const CASES: &[Case] = &[Case {
-    id: "U1",
-    title: "top shows an orphan appear, explains it, and sees it leave",
-    class: Class::Orphaned,
-    tier: Tier::Full,
-    scenario: u1,
-}];
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "U1",
+        title: "top shows an orphan appear, explains it, and sees it leave",
+        class: Class::Orphaned,
+        tier: Tier::Full,
+        scenario: u1,
+    },
+    Case {
+        id: "U2",
+        title: "top follows a daemon through its restart, and ends a holder",
+        class: Class::Daemon,
+        tier: Tier::Full,
+        scenario: u2,
+    },
+];
 
-fn u1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let mut top = Tmux::start(stage)?;
-    top.shows("● live")?;
+/// A session that is orphaned and the only one in the list.
+struct Orphan {
+    started: Started,
+    truth: BTreeMap<u32, BTreeSet<i32>>,
+    holder: u32,
+    /// How its holder is shown.
+    shown: String,
+}
+
+fn orphan(stage: &Stage<'_>, top: &mut Tmux<'_>) -> anyhow::Result<Orphan> {
     let started = stage.start(OpenSsh, &format!("sleep {} &", stage.lasting()))?;
     // Whatever else is on this machine, the list is of this session.
     top.types("/")?;
     top.types(&started.marker)?;
     top.keys("Enter")?;
     top.shows("▲ orphaned")?;
-    let finding = stage.finding("orphaned", &started.marker)?;
+    stage.finding("orphaned", &started.marker)?;
     let truth = procs::holders(&started.marker);
     let holder = *truth.keys().next().context("nobody holds anything")?;
-    top.shows(&format!("holder sleep[{holder}]"))?;
+    let shown = format!("holder sleep[{holder}]");
+    top.shows(&shown)?;
+    Ok(Orphan {
+        started,
+        truth,
+        holder,
+        shown,
+    })
+}
+
+fn u1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let backend = stage.setting.backend.iter();
+    let traces: Vec<&str> = backend.flat_map(|it| ["--backend", it]).collect();
+    let mut top = Tmux::start(stage, &traces)?;
+    top.shows("● live")?;
+    let Orphan { started, truth, .. } = orphan(stage, &mut top)?;
     top.shows("start it as: sleep")?;
     top.keys("Enter")?;
     top.shows("holds stdout, stderr")?;
@@ -45,10 +78,53 @@ fn u1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     top.types("3")?;
     top.shows("✓ resolved orphaned")?;
     top.types("q")?;
+    Ok(vec![run.clean().exits(0).held_by(truth)])
+}
+
+fn u2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let patience = stage.setting.patience;
+    let mut daemon = daemon::start(stage, "")?;
+    let socket = daemon.socket().display().to_string();
+    let mut top = Tmux::start(stage, &["--socket", &socket, "--allow-signals"])?;
+    top.shows("● live")?;
+    let Orphan {
+        started,
+        truth,
+        holder,
+        shown,
+    } = orphan(stage, &mut top)?;
+
+    // It is told that the daemon has gone, and keeps what it showed: the list, and what it is of.
+    daemon.end(libc::SIGKILL, patience)?;
+    top.shows("✗ lost")?;
+    let screen = top.screen();
     ensure!(
-        finding.is("finding"),
-        "the tracer of all cases found it as well"
+        screen.contains(&shown) && screen.contains(&started.marker),
+        "it forgot what it showed:\n{screen}"
     );
+    daemon.again(patience)?;
+    top.shows("● live")?;
+    top.shows(&shown)?;
+
+    // Whoever says no sends nothing.
+    top.types("K")?;
+    top.shows("send SIGTERM?")?;
+    top.shows(&format!("sleep pid {holder}"))?;
+    top.shows("started ")?;
+    top.types("n")?;
+    top.shows_no_more("send SIGTERM?")?;
+    ensure!(
+        procs::Process::now(holder).is_some_and(|it| it.alive()),
+        "it was sent a signal unasked"
+    );
+    top.types("K")?;
+    top.shows("send SIGTERM?")?;
+    top.types("y")?;
+    top.shows(&format!("SIGTERM was sent to pid {holder}"))?;
+    let run = started.finish(patience)?.ended_with(0)?;
+    top.shows("· closed")?;
+    top.types("q")?;
+    daemon::stopped(daemon, stage)?;
     Ok(vec![run.clean().exits(0).held_by(truth)])
 }
 
@@ -59,7 +135,7 @@ struct Tmux<'a> {
 }
 
 impl<'a> Tmux<'a> {
-    fn start(stage: &'a Stage<'a>) -> anyhow::Result<Self> {
+    fn start(stage: &'a Stage<'a>, args: &[&str]) -> anyhow::Result<Self> {
         if Command::new("tmux").arg("-V").output().is_err() {
             return Err(Skipped("tmux is not installed".to_owned()).into());
         }
@@ -67,13 +143,7 @@ impl<'a> Tmux<'a> {
             socket: new_marker(),
             stage,
         };
-        let mut top = vec![
-            stage.setting.lastbyte.display().to_string(),
-            "top".to_owned(),
-        ];
-        if let Some(backend) = stage.setting.backend {
-            top.extend(["--backend".to_owned(), backend.to_owned()]);
-        }
+        let lastbyte = stage.setting.lastbyte.display().to_string();
         let mut command = tmux.command();
         command.args([
             "-f",
@@ -86,7 +156,8 @@ impl<'a> Tmux<'a> {
             "40",
         ]);
         // tmux draws what is no ASCII only in a UTF-8 locale.
-        let output = command.args(top).env("LC_ALL", "C.UTF-8").output();
+        command.args([&lastbyte, "top"]).args(args);
+        let output = command.env("LC_ALL", "C.UTF-8").output();
         let output = output.context("cannot start tmux")?;
         ensure!(output.status.success(), "tmux: {}", stderr(&output));
         Ok(tmux)
@@ -124,6 +195,15 @@ impl<'a> Tmux<'a> {
         procs::poll(self.stage.setting.patience, text, || {
             self.screen().contains(text).then_some(())
         })
+        .with_context(|| format!("the screen is\n{}", self.screen()))
+    }
+
+    fn shows_no_more(&self, text: &str) -> anyhow::Result<()> {
+        procs::poll(
+            self.stage.setting.patience,
+            &format!("an end of {text}"),
+            || (!self.screen().contains(text)).then_some(()),
+        )
         .with_context(|| format!("the screen is\n{}", self.screen()))
     }
 }

@@ -1,9 +1,7 @@
 //! Unusual ways to write: the byte ledger must match all the same.
 
-use anyhow::ensure;
-
 use crate::case::{Case, Class, Tier};
-use crate::expect::{Expect, Stream};
+use crate::expect::Expect;
 use crate::procs::{leader, quiescent, server_end};
 use crate::stage::{Stage, new_marker};
 use crate::sys::{self, needs_io_uring};
@@ -100,16 +98,7 @@ fn packets(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         fixture = world.fixture()?.display(),
     );
     let run = stage.run(OpenSsh, &command)?.ended_with(0)?;
-    ensure!(
-        run.arrived.stdout == SIZE,
-        "{} of {SIZE} B arrived",
-        run.arrived.stdout
-    );
-    Ok(vec![run.clean().exits(0).counts(
-        Stream::Stdout,
-        Some(SIZE),
-        Some(SIZE),
-    )])
+    Ok(vec![run.whole(SIZE)?])
 }
 
 fn uring(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
@@ -125,16 +114,7 @@ fn written(stage: &Stage<'_>, way: &str) -> anyhow::Result<Vec<Expect>> {
         world.big().display()
     );
     let run = stage.run(OpenSsh, &command)?.ended_with(0)?;
-    ensure!(
-        run.arrived.stdout == BIG,
-        "{} of {BIG} B arrived",
-        run.arrived.stdout
-    );
-    Ok(vec![run.clean().exits(0).counts(
-        Stream::Stdout,
-        Some(BIG),
-        Some(BIG),
-    )])
+    Ok(vec![run.whole(BIG)?])
 }
 
 fn big_pipe(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
@@ -162,15 +142,5 @@ fn big_pipe(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     full?;
     gone?;
     let run = started.finish(patience)?.ended_with(0)?;
-    ensure!(
-        run.arrived.stdout == SIZE,
-        "{} of {SIZE} B arrived",
-        run.arrived.stdout
-    );
-    Ok(vec![
-        run.clean()
-            .exits(0)
-            .counts(Stream::Stdout, Some(SIZE), Some(SIZE))
-            .tolerate(&["stalled"]),
-    ])
+    Ok(vec![run.whole(SIZE)?.tolerate(&["stalled"])])
 }

@@ -54,7 +54,7 @@ fn restarted(
     let mut closed = closed;
     closed["meanwhile"] = seen;
     stopped(daemon, stage)?;
-    Ok((closed, vec![whole(&run), meanwhile.clean().exits(0)]))
+    Ok((closed, vec![whole(&run)?, meanwhile.clean().exits(0)]))
 }
 
 /// A running session, once it is on the disk: whoever is shown it waits for that.
@@ -161,7 +161,7 @@ pub(super) fn d5(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         "it tells of what nobody saw"
     );
     stopped(daemon, stage)?;
-    Ok(vec![whole(&run), lost.clean().exits(0)])
+    Ok(vec![whole(&run)?, lost.clean().exits(0)])
 }
 
 pub(super) fn d12(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
@@ -195,7 +195,7 @@ pub(super) fn d12(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let held = started.finish(patience)?.ended_with(0)?;
     daemon.await_state(&held.marker, "clean", patience)?;
     stopped(daemon, stage)?;
-    Ok(vec![whole(&run), held.clean().exits(0).held_by(holders)])
+    Ok(vec![whole(&run)?, held.clean().exits(0).held_by(holders)])
 }
 
 /// There was no other session.
