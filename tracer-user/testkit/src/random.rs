@@ -111,6 +111,9 @@ impl fmt::Display for Result {
     }
 }
 
+/// After how many sessions it is said how many there were.
+const PROGRESS: usize = 250;
+
 /// Runs the sessions and compares what was said about them with what is true.
 ///
 /// # Errors
@@ -132,9 +135,11 @@ pub fn run(draw: Draw, setting: Setting<'_>) -> anyhow::Result<Result> {
                     }
                     let plan = Plan::new(draw.seed, number);
                     let outcome = plan.execute(&Stage::new(setting));
-                    done.lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((plan, outcome));
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.push((plan, outcome));
+                    if done.len() % PROGRESS == 0 {
+                        println!("{} of {} sessions have run", done.len(), draw.sessions);
+                    }
                 }
             });
         }

@@ -134,6 +134,38 @@ fn the_first_frame_is_there_at_once() {
 }
 
 #[test]
+fn a_click_selects_and_a_wheel_moves() {
+    // The lines above the list.
+    const ABOVE: usize = 3;
+    let recording = golden("demo");
+    let args = ["top", "--mouse", "--paused", "--replay", &recording];
+    let mut terminal = Terminal::lastbyte(&args, SIZES[1]);
+    terminal.shows("‖ paused");
+    terminal.keys("L");
+    terminal.shows("── session ");
+    let text = terminal.text();
+    let pids: Vec<&str> = text
+        .lines()
+        .skip(ABOVE)
+        .map_while(|line| {
+            line.split_whitespace()
+                .find(|word| word.parse::<u32>().is_ok())
+        })
+        .collect();
+    assert!(pids.len() > 1, "{text}");
+    // Lines and columns are counted from 1 (ctlseqs of xterm, SGR mouse mode).
+    for (at, pid) in pids.iter().enumerate().rev() {
+        terminal.keys(&format!("\x1b[<0;10;{}M", ABOVE + at + 1));
+        terminal.shows(&format!("── session {pid}-"));
+    }
+    terminal.keys("\x1b[<65;10;10M");
+    let last = pids[pids.len().min(4) - 1];
+    terminal.shows(&format!("── session {last}-"));
+    terminal.keys("q");
+    assert_eq!(terminal.ends().0, Some(0));
+}
+
+#[test]
 fn a_window_may_have_any_size_and_change_it() {
     let mut terminal = replay("orphaned", (120, 40));
     terminal.keys("n\r");
