@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{COMM_LEN, ConnId, Header, Proc, Progress};
 
-/// See [`Kind::Start`].
+/// See [`Kind::Start`](crate::Kind::Start).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Start {
@@ -39,7 +39,7 @@ pub mod backend {
     pub const SYSCALL: u32 = 3;
 }
 
-/// See [`Kind::Tick`].
+/// See [`Kind::Tick`](crate::Kind::Tick).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Tick {
@@ -66,7 +66,7 @@ pub mod loss {
     pub const KINDS: usize = 6;
 }
 
-/// See [`Kind::Loss`].
+/// See [`Kind::Loss`](crate::Kind::Loss).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Loss {
@@ -76,7 +76,7 @@ pub struct Loss {
     pub counts: [u64; loss::KINDS],
 }
 
-/// See [`Kind::Resume`].
+/// See [`Kind::Resume`](crate::Kind::Resume).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Resume {
@@ -90,7 +90,7 @@ pub struct Resume {
     pub pad: u32,
 }
 
-/// See [`Kind::Gone`].
+/// See [`Kind::Gone`](crate::Kind::Gone).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Gone {
@@ -100,7 +100,7 @@ pub struct Gone {
     pub session: u64,
 }
 
-/// See [`Kind::User`].
+/// See [`Kind::User`](crate::Kind::User).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct User {
@@ -114,7 +114,7 @@ pub struct User {
     pub name: [u8; 64],
 }
 
-/// See [`Kind::ScanBegin`] and [`Kind::ScanEnd`].
+/// See [`Kind::ScanBegin`](crate::Kind::ScanBegin) and [`Kind::ScanEnd`](crate::Kind::ScanEnd).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Scan {
@@ -126,7 +126,7 @@ pub struct Scan {
     pub pad: u32,
 }
 
-/// See [`Kind::Holder`]. The kernel side writes it to the iterator's output.
+/// See [`Kind::Holder`](crate::Kind::Holder). The kernel side writes it to the iterator's output.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Holder {
@@ -156,7 +156,7 @@ pub struct Holder {
     pub file: u64,
     /// Capacity in bytes.
     pub capacity: u32,
-    /// A [`transport`].
+    /// A [`transport`](crate::transport).
     pub transport: u32,
     /// Address of the descriptor table (`struct files_struct`), which processes may share.
     pub files: u64,
@@ -181,7 +181,7 @@ pub mod via {
 /// Bytes of a control group's path that are kept.
 pub const CGROUP_LEN: usize = 512;
 
-/// See [`Kind::Cgroup`].
+/// See [`Kind::Cgroup`](crate::Kind::Cgroup).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Cgroup {
@@ -197,7 +197,7 @@ pub struct Cgroup {
     pub path: [u8; CGROUP_LEN],
 }
 
-/// See [`Kind::Company`].
+/// See [`Kind::Company`](crate::Kind::Company).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Company {
@@ -211,7 +211,7 @@ pub struct Company {
     pub pad: u32,
 }
 
-/// See [`Kind::Socket`]. The kernel side writes it to the iterator's output.
+/// See [`Kind::Socket`](crate::Kind::Socket). The kernel side writes it to the iterator's output.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Socket {

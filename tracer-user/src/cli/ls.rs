@@ -5,6 +5,7 @@ use std::{
     process::ExitCode,
 };
 
+use clap::builder::PossibleValuesParser;
 use jiff::{Timestamp, civil, tz::TimeZone};
 
 use super::{Ls, look::Look};
@@ -15,7 +16,7 @@ use crate::{
         protocol::{Frame, Reply, Request},
     },
     export,
-    model::{Filter, Listed},
+    model::{Filter, Listed, Verdict},
 };
 
 impl Ls {
@@ -80,6 +81,14 @@ fn told(mut client: Client) -> anyhow::Result<Vec<Listed>> {
         }
     }
     Ok(sessions)
+}
+
+/// The words for how a session may be, open or over.
+pub(super) fn states() -> PossibleValuesParser {
+    let over = Verdict::WORDS
+        .into_iter()
+        .filter(|word| !Listed::WORDS.contains(word));
+    PossibleValuesParser::new(Listed::WORDS.into_iter().chain(over))
 }
 
 /// Reads a moment: a date, a date and time (UTC), or how long ago. Gives ns since 1970.

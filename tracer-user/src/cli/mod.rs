@@ -24,10 +24,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use self::attach::Attach;
 use crate::{
     daemon::config::units,
-    model::{
-        Listed,
-        redact::{Capture, Redactor},
-    },
+    model::redact::{Capture, Redactor},
     probe::{Backend, Options},
 };
 
@@ -210,7 +207,7 @@ struct Ls {
     peer: Option<String>,
     /// In this state: running, ending, orphaned, stalled, waiting; or with this verdict: clean,
     /// near_miss, truncated, unknown
-    #[arg(short, long, value_name = "WORD", value_parser = Listed::STATES, hide_possible_values = true)]
+    #[arg(short, long, value_name = "WORD", value_parser = ls::states(), hide_possible_values = true)]
     state: Option<String>,
     /// With this in its command
     #[arg(short, long, value_name = "TEXT")]

@@ -94,17 +94,14 @@ impl Filter {
 }
 
 impl Listed {
-    /// All words for how a session may be.
-    pub const STATES: [&'static str; 9] = [
+    /// The words for how an open session may be; one that is over has a word of [`Verdict::WORDS`].
+    pub const WORDS: [&'static str; 6] = [
         "running",
         "ending",
+        Kind::Truncated.name(),
         Kind::Orphaned.name(),
         Kind::Stalled.name(),
         Kind::Waiting.name(),
-        Verdict::Clean.name(),
-        Kind::NearMiss.name(),
-        Kind::Truncated.name(),
-        Verdict::Unknown.name(),
     ];
 
     /// The word for how it is: what is wrong with it while it is open, its verdict when it is over.
