@@ -255,8 +255,7 @@ pub extern "C" fn bind() -> u64 {
         {
             streams[slot] = key;
             if stream.session == 0 {
-                stream.slot = slot as u32;
-                stream.session = id;
+                streams::give(stream, id, slot as u32);
             }
         }
     }

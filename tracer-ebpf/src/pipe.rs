@@ -45,8 +45,8 @@ pub fn created(reader: File, writer: File) {
 pub fn release(file: File) {
     let pipe = file.as_pipe();
     let Some(state) = stream(pipe.0) else { return };
-    if state.session == 0 {
-        closed_early(state, file);
+    if !streams::has_session(state) {
+        closed_early(state, file, pipe.0, 1);
         return;
     }
     if is_server_end(state, file) {
@@ -73,8 +73,8 @@ pub fn close(file: File, pid: u32) {
     if pid != state.server && refs != 1 {
         return;
     }
-    if state.session == 0 {
-        closed_early(state, file);
+    if !streams::has_session(state) {
+        closed_early(state, file, pipe.0, refs);
     } else if is_server_end(state, file) {
         server_close(state, pipe.0, refs);
     }
@@ -83,11 +83,19 @@ pub fn close(file: File, pid: u32) {
 /// Until the leader's exec it is not known whether this is the server's end or the copy it has of
 /// the session's: of a client without input a server closes the command's stdin at once.
 #[inline(always)]
-fn closed_early(state: &mut StreamState, file: File) {
+fn closed_early(state: &mut StreamState, file: File, key: u64, refs: u32) {
     if file.0 == state.reader {
-        state.told |= told::READER_CLOSED;
+        state.told[told::READER_CLOSED] = 1;
     } else if file.0 == state.writer {
-        state.told |= told::WRITER_CLOSED;
+        state.told[told::WRITER_CLOSED] = 1;
+    }
+    // The leader may have begun its session on another CPU meanwhile, and not have seen this: either
+    // of the two comes after the other's, and tells.
+    if streams::has_session(state)
+        && is_server_end(state, file)
+        && state.told[told::SERVER_CLOSED] == 0
+    {
+        server_close(state, key, refs);
     }
 }
 
@@ -102,8 +110,8 @@ pub extern "C" fn tell_closed_early(key: u64) -> u64 {
     } else {
         told::READER_CLOSED
     };
-    if state.told & ours != 0 {
-        state.told |= told::SERVER_CLOSED;
+    if state.told[ours] != 0 {
+        state.told[told::SERVER_CLOSED] = 1;
         let server = state.server;
         // There was no one to write yet but the server itself, and its stdin is no loss.
         tell_of(edge::SERVER_CLOSE, state, key, 0, |r| {

@@ -102,6 +102,23 @@ pub extern "C" fn key_of(file: u64, slot: u32) -> u64 {
     }
 }
 
+/// Whether the stream is a session's by now.
+#[inline(always)]
+pub fn has_session(state: &StreamState) -> bool {
+    // SAFETY: live. Volatile, as its leader may set it on another CPU between two looks.
+    unsafe { core::ptr::read_volatile(&raw const state.session) != 0 }
+}
+
+/// The stream is a session's from here on.
+#[inline(always)]
+pub fn give(state: &mut StreamState, session: u64, slot: u32) {
+    // SAFETY: live. Volatile, so that whoever sees the session sees the slot.
+    unsafe {
+        core::ptr::write_volatile(&raw mut state.slot, slot);
+        core::ptr::write_volatile(&raw mut state.session, session);
+    }
+}
+
 /// Whether an object is, or may become, a stream.
 #[inline(always)]
 pub fn is_stream(key: u64) -> bool {
@@ -115,7 +132,7 @@ pub fn write_enter(key: u64, pipe: File) -> bool {
     let Some(state) = used(key) else { return false };
     state.counters.blocked_since = clock();
     // Looked at once: who wants packets says so first.
-    if state.told & told::FIRST_WRITE == 0 {
+    if state.told[told::FIRST_WRITE] == 0 {
         note_packets(state, pipe);
     }
     true
@@ -125,7 +142,7 @@ pub fn write_enter(key: u64, pipe: File) -> bool {
 #[inline(always)]
 pub fn note_packets(state: &mut StreamState, pipe: File) {
     if pipe.is_packetized() {
-        state.told |= told::PACKETS;
+        state.told[told::PACKETS] = 1;
     }
 }
 
@@ -213,7 +230,7 @@ fn hold(state: &mut StreamState, bytes: u64) {
 #[inline(always)]
 pub fn server_close(state: &mut StreamState, key: u64, refs: u32) {
     tell(edge::SERVER_CLOSE, state, key, |r| r.refs = refs);
-    state.told |= told::SERVER_CLOSED;
+    state.told[told::SERVER_CLOSED] = 1;
 }
 
 /// The streams of a session as they are now.
@@ -229,7 +246,7 @@ pub fn now(session: &Session, out: &mut [StreamNow; STREAMS]) {
             && let Some(state) = stream(key)
         {
             // The server's open end keeps the object in memory.
-            if state.told & told::SERVER_CLOSED == 0 {
+            if state.told[told::SERVER_CLOSED] == 0 {
                 now.unread = unread(state.transport, key);
             }
             now.written = state.counters.written;
@@ -279,9 +296,9 @@ impl Ends {
 
 /// Tells an edge of a session's stream the first time it is passed.
 #[inline(always)]
-pub fn once(bit: u32, edge: u32, state: &mut StreamState, key: u64, bytes: u64) {
-    if state.told & bit == 0 && state.session != 0 {
-        state.told |= bit;
+pub fn once(what: usize, edge: u32, state: &mut StreamState, key: u64, bytes: u64) {
+    if state.told[what] == 0 && state.session != 0 {
+        state.told[what] = 1;
         tell(edge, state, key, |r| r.bytes = bytes);
     }
 }
@@ -319,7 +336,7 @@ pub fn tell_of(
         r.readers = ends.readers;
         r.writers = ends.writers;
         r.counters = state.counters;
-        r.packets = u32::from(state.told & told::PACKETS != 0);
+        r.packets = u32::from(state.told[told::PACKETS] != 0);
         if let Some(progress) = tcp::progress(state.conn) {
             let since = Sock(state.conn).write_seq().wrapping_sub(state.mark);
             r.progress = progress;

@@ -48,14 +48,16 @@ pub struct StreamState {
     pub server: u32,
     /// 0, 1, 2: stdin, stdout, stderr.
     pub slot: u32,
-    /// [`told`].
-    pub told: u32,
+    /// What is set of [`told`]. A byte each: two CPUs that set two bits of one word at once can lose one.
+    pub told: [u8; told::ENTRIES],
     /// Writes that failed for want of a reader.
     pub epipes: u32,
     /// What the object is: a [`transport`](crate::transport).
     pub transport: u32,
     /// `write_seq` of `conn` at the last read.
     pub mark: u32,
+    /// Always 0.
+    pub pad: u32,
     /// Address of the socket to the client, 0 while it is not known; of outputs only.
     pub conn: u64,
     /// Bytes read since `conn` was last written to.
@@ -73,10 +75,11 @@ impl StreamState {
         writer: 0,
         server: 0,
         slot: 0,
-        told: 0,
+        told: [0; told::ENTRIES],
         epipes: 0,
         transport: 0,
         mark: 0,
+        pad: 0,
         conn: 0,
         held: 0,
         counters: Counters {
@@ -94,24 +97,26 @@ impl StreamState {
     };
 }
 
-/// Edges that are told once, bits of [`StreamState::told`].
+/// Edges that are told once, and what is remembered of a stream: entries of [`StreamState::told`].
 pub mod told {
     /// First write.
-    pub const FIRST_WRITE: u32 = 1;
+    pub const FIRST_WRITE: usize = 0;
     /// First read.
-    pub const FIRST_READ: u32 = 2;
+    pub const FIRST_READ: usize = 1;
     /// End-of-file.
-    pub const EOF: u32 = 4;
+    pub const EOF: usize = 2;
     /// The server's end is gone: the object may be freed at any time.
-    pub const SERVER_CLOSED: u32 = 8;
+    pub const SERVER_CLOSED: usize = 3;
     /// A failed write.
-    pub const EPIPE: u32 = 16;
+    pub const EPIPE: usize = 4;
     /// The server closed its read end before any session had the stream.
-    pub const READER_CLOSED: u32 = 32;
+    pub const READER_CLOSED: usize = 5;
     /// The same of its write end.
-    pub const WRITER_CLOSED: u32 = 64;
+    pub const WRITER_CLOSED: usize = 6;
     /// Some of what was written was packets.
-    pub const PACKETS: u32 = 128;
+    pub const PACKETS: usize = 7;
+    /// How many there are.
+    pub const ENTRIES: usize = 8;
 }
 
 /// What one tracer leaves to the next: entries of the map `LEGACY`.

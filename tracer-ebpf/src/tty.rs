@@ -158,7 +158,7 @@ pub fn close(file: File, pid: u32) {
     let all = || {
         Task::current().exiting()
             && stream(of_file(file).0)
-                .is_some_and(|state| state.server == pid && state.told & told::SERVER_CLOSED == 0)
+                .is_some_and(|state| state.server == pid && state.told[told::SERVER_CLOSED] == 0)
     };
     if refs == 1 || all() {
         release(file, refs);

@@ -20,7 +20,8 @@ use super::{
     tables::on_duty,
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lastbyte.bpf.o"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lastbyte.bpf.o"));
 
 /// How stream operations are observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -15,6 +15,7 @@ mod side;
 mod skipped;
 mod snapshot;
 mod tables;
+mod take;
 mod tracer;
 
 pub use btf::{Btf, BtfError};

@@ -1,10 +1,13 @@
 //! The kernel side's tables, as user space seeds, samples and cleans them.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, IterableMap as _, MapData, MapError, PerCpuArray, RingBuf},
 };
 use tracer_ebpf::{EXE_LEN, STREAMS, Session, StreamState, Task, legacy, loss, role};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -13,6 +16,7 @@ use super::{
     pins::{self, Root},
     side::Side,
     skipped::Skipped,
+    take::take,
 };
 
 /// Gives the ABI's own structs the trait that aya wants of a map's value.
@@ -26,15 +30,23 @@ unsafe impl<T: Copy + FromBytes + IntoBytes + Immutable + 'static> Pod for Plain
 /// `BPF_NOEXIST` of include/uapi/linux/bpf.h: what the kernel side already knows, it knows better.
 const NOEXIST: u64 = 1;
 
+/// A stream that was taken for another is back before a process can have been made for it: what takes
+/// that long is one of three pipes, a fork, and an exec or a read.
+const BACK_WITHIN: Duration = Duration::from_micros(100);
+
+type Streams = HashMap<MapData, u64, Plain<StreamState>>;
+
 /// Handles to the tables of one load.
 pub struct Tables {
     tasks: HashMap<MapData, u32, Plain<Task>>,
     sessions: HashMap<MapData, u64, Plain<Session>>,
-    streams: HashMap<MapData, u64, Plain<StreamState>>,
+    streams: Streams,
     conns: HashMap<MapData, u64, u32>,
     scan_all: Array<MapData, u32>,
     lost: PerCpuArray<MapData, u64>,
     legacy: Array<MapData, u64>,
+    /// Streams that were away while something may have been done with them.
+    away: u64,
 }
 
 /// Tells the kernel side which executables are servers; before anything is attached.
@@ -92,6 +104,7 @@ impl Tables {
             scan_all: side.take_map("SCAN_ALL")?.try_into()?,
             lost: side.take_map("LOST")?.try_into()?,
             legacy: side.take_map("LEGACY")?.try_into()?,
+            away: 0,
         })
     }
 
@@ -192,31 +205,27 @@ impl Tables {
     /// Drops a session that is over.
     pub fn forget(&mut self, session: u64) {
         for key in self.keys(session) {
-            if self
-                .streams
-                .get(&key, 0)
-                .is_ok_and(|state| state.0.session == session)
-            {
-                // Gone already where the kernel tells of the object's end.
-                let _ = self.streams.remove(&key);
-            }
+            // Gone already where the kernel tells of the object's end.
+            let is_over = |state: &StreamState| state.session == session;
+            self.away += drop_stream(&mut self.streams, key, is_over);
         }
         let _ = self.sessions.remove(&session);
     }
 
     /// Drops pipes of servers that are no more and that never became streams.
     pub fn sweep(&mut self) {
+        let tasks = &self.tasks;
+        let is_over =
+            |state: &StreamState| state.session == 0 && tasks.get(&state.server, 0).is_err();
         let dead: Vec<u64> = self
             .streams
             .iter()
             .flatten()
-            .filter(|(_, state)| {
-                state.0.session == 0 && self.tasks.get(&state.0.server, 0).is_err()
-            })
+            .filter(|(_, state)| is_over(&state.0))
             .map(|(key, _)| key)
             .collect();
         for key in dead {
-            let _ = self.streams.remove(&key);
+            self.away += drop_stream(&mut self.streams, key, is_over);
         }
     }
 
@@ -231,6 +240,7 @@ impl Tables {
             let total: u64 = self.lost.get(&(kind as u32), 0)?.iter().sum();
             *new = self.untold(legacy::LOST + kind as u32, total)?;
         }
+        new[loss::STREAMS as usize] += std::mem::take(&mut self.away);
         let (skipped, total) = skipped.look(self.legacy.get(&legacy::SKIPPED, 0)?);
         self.untold(legacy::SKIPPED, total)?;
         new[loss::SKIPPED as usize] += skipped;
@@ -247,6 +257,28 @@ impl Tables {
     }
 }
 
+/// Drops a stream that is over. Meanwhile a server may make another at the same address, which must not
+/// be dropped in its place: gives 1 if it was, and something may have been done with it by then.
+fn drop_stream(streams: &mut Streams, key: u64, is_over: impl Fn(&StreamState) -> bool) -> u64 {
+    if !streams.get(&key, 0).is_ok_and(|state| is_over(&state.0)) {
+        return 0;
+    }
+    let began = Instant::now();
+    match take::<_, Plain<StreamState>>(streams.map().fd(), &key) {
+        Ok(Some(other)) if !is_over(&other.0) => {
+            // Unless there is a still newer one.
+            let _ = streams.insert(key, other, NOEXIST);
+            u64::from(other.0.session != 0 || began.elapsed() > BACK_WITHIN)
+        }
+        Ok(_) => 0,
+        Err(_) => {
+            // Before 5.14 the two cannot be done in one step.
+            let _ = streams.remove(&key);
+            0
+        }
+    }
+}
+
 /// `EEXIST` is what a seed expects when the kernel side was faster. A table that is full (`E2BIG`) has no
 /// room for what the model knows to have begun before the tracer, and to have a gap, anyway.
 fn unless_there(result: Result<(), MapError>) -> Result<(), MapError> {
@@ -260,5 +292,52 @@ fn unless_there(result: Result<(), MapError>) -> Result<(), MapError> {
             Ok(())
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, os::fd::AsFd as _};
+
+    use aya::maps::Map;
+
+    use super::{super::load::OBJECT, *};
+
+    fn state(session: u64) -> Plain<StreamState> {
+        Plain(StreamState {
+            session,
+            ..StreamState::NEW
+        })
+    }
+
+    #[test]
+    fn a_stream_made_meanwhile_is_not_dropped() {
+        if !rustix::process::geteuid().is_root() {
+            println!("only root may make tables");
+            return;
+        }
+        let mut ebpf = Ebpf::load(OBJECT).unwrap();
+        let mut streams: Streams = ebpf.take_map("STREAM_TABLE").unwrap().try_into().unwrap();
+        let fd = streams.map().fd().as_fd().try_clone_to_owned().unwrap();
+        let map = Map::from_map_data(MapData::from_fd(fd).unwrap()).unwrap();
+        let kernel: RefCell<Streams> = RefCell::new(map.try_into().unwrap());
+
+        streams.insert(1, state(7), 0).unwrap();
+        assert_eq!(drop_stream(&mut streams, 1, |it| it.session == 7), 0);
+        assert!(streams.get(&1, 0).is_err(), "it was over");
+
+        // Another is made right after the first look, with and without a session of its own.
+        for (other, lost) in [(0, 0), (8, 1)] {
+            streams.insert(1, state(7), 0).unwrap();
+            let dropped = drop_stream(&mut streams, 1, |it| {
+                let is_over = it.session == 7;
+                if is_over {
+                    kernel.borrow_mut().insert(1, state(other), 0).unwrap();
+                }
+                is_over
+            });
+            assert_eq!(streams.get(&1, 0).unwrap().0.session, other);
+            assert!(dropped >= lost, "{dropped}");
+        }
     }
 }

@@ -175,10 +175,18 @@ pub fn run(
     })
 }
 
-/// Whether every session is in the daemon's store.
-fn kept(daemon: &Daemon, sessions: u64) -> anyhow::Result<Option<String>> {
-    let all = ["--closed", "--limit", "0", "--command", ": soak"];
-    let kept = daemon.ls(&all)?.len() as u64;
-    Ok((kept != sessions)
-        .then(|| format!("{sessions} sessions ran, {kept} of them are in the store")))
+/// Whether every session is in the daemon's store; if not, also which it takes for open.
+fn kept(daemon: &Daemon, sessions: u64) -> anyhow::Result<Vec<String>> {
+    let all = ["--limit", "0", "--command", ": soak"];
+    let kept = daemon.ls(&[&["--closed"], &all[..]].concat())?.len() as u64;
+    if kept == sessions {
+        return Ok(Vec::new());
+    }
+    let mut problems = vec![format!(
+        "{sessions} sessions ran, {kept} of them are in the store"
+    )];
+    for session in daemon.ls(&[&["--open"], &all[..]].concat())? {
+        problems.push(format!("still open: {session}"));
+    }
+    Ok(problems)
 }

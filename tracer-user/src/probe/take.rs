@@ -1,0 +1,51 @@
+//! Taking an entry out of a hash table and looking at it in one step, for which aya has no call.
+
+use std::{io, mem::MaybeUninit, os::fd::AsFd, os::fd::AsRawFd as _};
+
+use aya::Pod;
+
+/// `BPF_MAP_LOOKUP_AND_DELETE_ELEM` of include/uapi/linux/bpf.h.
+const LOOKUP_AND_DELETE: libc::c_long = 21;
+
+/// The part of `union bpf_attr` for operations on an entry (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct Element {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Removes an entry and gives what it was; `None` when there is none.
+///
+/// # Errors
+/// `ENOTSUPP` (524) before Linux 5.14 (`map_lookup_and_delete_elem`, kernel/bpf/syscall.c).
+pub fn take<K: Pod, V: Pod>(table: impl AsFd, key: &K) -> io::Result<Option<V>> {
+    let mut value = MaybeUninit::<V>::uninit();
+    let attr = Element {
+        map_fd: table.as_fd().as_raw_fd() as u32,
+        pad: 0,
+        key: std::ptr::from_ref(key) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the struct and the key, and writes a value of the table's size, which aya
+    // has checked to be V's.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            LOOKUP_AND_DELETE,
+            &raw const attr,
+            size_of::<Element>(),
+        )
+    };
+    if done == 0 {
+        // SAFETY: written by the kernel, and any bytes are a V.
+        return Ok(Some(unsafe { value.assume_init() }));
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        error => Err(error),
+    }
+}
