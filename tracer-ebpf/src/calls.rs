@@ -1,7 +1,7 @@
 //! Calls under way: what a call's end needs to know of its beginning, kept by thread.
 //!
-//! For the backends that see the two apart: system calls, and kernel functions by kprobes. What is
-//! followed calls nothing else that is, so a thread is in one call at most.
+//! For the backends that see the two apart: system calls, and kernel functions by kprobes; and for
+//! programs with twins. What is followed calls nothing else that is, so a thread is in one call at most.
 
 use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
 use tracer_ebpf::loss;

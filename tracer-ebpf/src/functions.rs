@@ -6,6 +6,12 @@
 //! The kernel may not tell of a return: it follows a limited number of calls at once, in all
 //! processes together (`kretprobe.maxactive`). Such a call's arguments are still there when its
 //! thread begins another or ends, and count as lost; they are never taken for another call's.
+//!
+//! The kernel skips an fexit program, too, where one can be preempted and another process comes to it on
+//! the same CPU (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c). There each has a twin, and the first
+//! of the two that comes to a return keeps that it has told of it until the other comes. What is kept
+//! because that was skipped is dropped as the thread's next call begins: so an event is lost only if
+//! both are skipped, or two of the function's programs are in a row.
 
 use aya_ebpf::{
     EbpfContext,
@@ -92,6 +98,40 @@ pub fn kept(what: u64, ctx: &RetProbeContext) -> Option<(calls::Call, u64)> {
     Some((call, field!(ctx.as_ptr() as u64, regs_result: u64)))
 }
 
+/// A call begins: what its thread has kept of the one before, as the other twin was skipped, is of no use
+/// any more.
+#[inline(always)]
+pub fn begins() {
+    if constant!(twins) != 0 {
+        let _ = calls::end();
+    }
+}
+
+/// Which of two twins a program is.
+#[derive(Clone, Copy)]
+pub enum Twin {
+    First = 1,
+    Again = 2,
+}
+
+/// A call returns: tells of it, unless the program's twin just did. `tell` says whether there was
+/// anything to tell that must not be told again.
+#[inline(always)]
+pub fn returns(what: u64, this: Twin, result: u64, tell: impl FnOnce() -> bool) {
+    let twins = constant!(twins) != 0;
+    let by_other = |kept: calls::Call| {
+        let [told, by, _] = kept.args;
+        // What this very program has kept is of an earlier call, whose return the other did not see.
+        kept.what == what && told == result && by != this as u64
+    };
+    if twins && calls::end().is_some_and(by_other) {
+        return;
+    }
+    if tell() && twins {
+        calls::begin(what, [result, this as u64, 0]);
+    }
+}
+
 /// The current thread is in no call: what is still kept of one is of a return that was not told.
 #[inline(always)]
 pub fn missed() {
@@ -116,7 +156,8 @@ pub const fn number_of(name: &str) -> u64 {
     hash
 }
 
-/// Programs that run as a kernel function begins: `fentry_NAME`, `kprobe_NAME`.
+/// Programs that run as a kernel function begins: `fentry_NAME`, `kprobe_NAME`. The twin tells all of it
+/// again, which changes nothing.
 macro_rules! on_entry {
     ($(#[$doc:meta])* fn $name:ident($call:ident) $body:block) => {
         $(#[$doc])*
@@ -126,16 +167,18 @@ macro_rules! on_entry {
             #[inline(always)]
             fn entry($call: &impl Arguments) $body
 
-            program!("fentry", $name, fentry(ctx: FEntryContext) { entry(&ctx) });
-            program!("kprobe", $name, kprobe(ctx: ProbeContext) { entry(&ctx) });
+            program!("fentry", $name, "", fentry(ctx: FEntryContext) { entry(&ctx) });
+            program!("fentry", $name, "_again", again(ctx: FEntryContext) { entry(&ctx) });
+            program!("kprobe", $name, "", kprobe(ctx: ProbeContext) { entry(&ctx) });
         }
     };
 }
 pub(crate) use on_entry;
 
-/// Programs that run as a kernel function returns: `fexit_NAME`, and `kretprobe_NAME` with a
-/// `kprobe_NAME` that keeps the arguments of calls of which `when` holds. `enter` in its place has also
-/// something to do as the call begins: `fentry_NAME`.
+/// Programs that run as a kernel function returns: `fexit_NAME` with its twin, and `kretprobe_NAME` with
+/// a `kprobe_NAME` that keeps the arguments of calls of which `when` holds. `enter` in its place has also
+/// something to do as the call begins: `fentry_NAME`, which without it is for twins only. The body says
+/// whether it must not run again for the same call.
 ///
 /// `fn pipe_read(call: 2) -> result` is a function of two parameters.
 macro_rules! on_return {
@@ -158,36 +201,43 @@ macro_rules! on_return {
             }
 
             #[inline(always)]
-            fn end($call: &impl Arguments, $result: u64) $body
+            fn end($call: &impl Arguments, $result: u64) -> bool $body
 
-            on_return!(@$how $name);
-            program!("fexit", $name, fexit(ctx: FExitContext) {
-                end(&ctx, ctx.arg($parameters));
+            program!("fentry", $name, "", fentry(ctx: FEntryContext) {
+                functions::begins();
+                on_return!(@$how ctx);
             });
-            program!("kprobe", $name, kprobe(ctx: ProbeContext) {
+            program!("fexit", $name, "", fexit(ctx: FExitContext) {
+                let result = ctx.arg($parameters);
+                functions::returns(NUMBER, functions::Twin::First, result, || end(&ctx, result));
+            });
+            program!("fexit", $name, "_again", again(ctx: FExitContext) {
+                let result = ctx.arg($parameters);
+                functions::returns(NUMBER, functions::Twin::Again, result, || end(&ctx, result));
+            });
+            program!("kprobe", $name, "", kprobe(ctx: ProbeContext) {
                 functions::begun(NUMBER, &ctx, begin(&ctx));
             });
-            program!("kretprobe", $name, kretprobe(ctx: RetProbeContext) {
+            program!("kretprobe", $name, "", kretprobe(ctx: RetProbeContext) {
                 if let Some((call, result)) = functions::kept(NUMBER, &ctx) {
                     end(&call, result);
                 }
             });
         }
     };
-    (@when $name:ident) => {};
-    (@enter $name:ident) => {
-        program!("fentry", $name, fentry(ctx: FEntryContext) {
-            begin(&ctx);
-        });
-    };
+    (@when $ctx:ident) => { let _ = $ctx; };
+    (@enter $ctx:ident) => { begin(&$ctx); };
 }
 pub(crate) use on_return;
 
-/// One program of a kind, in the section that tells aya the kind, named `KIND_NAME`.
+/// One program of a kind, in the section that tells aya the kind, named `KIND_NAME` and a suffix.
 macro_rules! program {
-    ($kind:literal, $name:ident, $function:ident($ctx:ident: $context:ty) $body:block) => {
+    (
+        $kind:literal, $name:ident, $suffix:literal,
+        $function:ident($ctx:ident: $context:ty) $body:block
+    ) => {
         #[unsafe(link_section = $kind)]
-        #[unsafe(export_name = concat!($kind, "_", stringify!($name)))]
+        #[unsafe(export_name = concat!($kind, "_", stringify!($name), $suffix))]
         fn $function(ctx: *mut c_void) -> u32 {
             if duty::on_duty() {
                 let $ctx = <$context>::new(ctx);

@@ -4,8 +4,8 @@
 //! leads a session once it has ends of its server's streams as stdin, stdout and stderr; that is
 //! seen at its exec, or, when it never execs (internal-sftp), at its first read, write or fork.
 //!
-//! Fork, exec and exit are each told by the first of two programs that comes to it: the kernel skips
-//! one that would interrupt itself, as happens where tracepoints can be preempted.
+//! Where programs have twins, fork, exec and exit are each told by the first of the two that comes to it,
+//! since they find that it has been told.
 
 use core::ffi::c_void;
 

@@ -42,7 +42,7 @@ use unix::Unix;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-// Twice each: see `lineage`.
+// Those with a twin are told by the first of the two that comes to an event: see `functions`.
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn process_fork(ctx: BtfTracePointContext) -> i32 {
@@ -134,6 +134,15 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
+    if !duty::on_duty() {
+        return 0;
+    }
+    tcp::state(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+    0
+}
+
 // Backends fentry and kprobe.
 
 on_return! {
@@ -142,7 +151,10 @@ on_return! {
     /// fexit program.
     fn pipe_create(call: 3) -> result
     when { streams::by_server() }
-    { pipe::cloned(File(call.arg(0)), File(result)) }
+    {
+        pipe::cloned(File(call.arg(0)), File(result));
+        false
+    }
 }
 
 on_return! {
@@ -150,7 +162,7 @@ on_return! {
     enter { pipe::write_enter(call.arg(0)) }
     {
         let left = field!(call.arg(1), iter_count: u64);
-        streams::write_exit(pipe::of_call(call.arg(0)), result as i64, left);
+        streams::write_exit(pipe::of_call(call.arg(0)), result as i64, left)
     }
 }
 
@@ -171,7 +183,10 @@ on_entry! {
 on_return! {
     fn unix_pair(call: 2) -> _result
     when { streams::by_server() }
-    { unix::paired(call.arg(0), call.arg(1)) }
+    {
+        unix::paired(call.arg(0), call.arg(1));
+        false
+    }
 }
 
 on_return! {
@@ -179,7 +194,7 @@ on_return! {
     enter { streams::write_enter(unix::written(Unix::of_socket(call.arg(0))), File(0)) }
     {
         let key = unix::written(Unix::of_socket(call.arg(0)));
-        streams::write_exit(key, functions::int(result), call.arg(2));
+        streams::write_exit(key, functions::int(result), call.arg(2))
     }
 }
 
@@ -229,6 +244,15 @@ on_entry! {
 
 on_entry! {
     fn files_received(call) { passed::received(call.arg(1)) }
+}
+
+/// A thread ends, with twins.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn thread_exit_told(_: BtfTracePointContext) -> i32 {
+    if duty::on_duty() {
+        functions::begins();
+    }
+    0
 }
 
 /// A thread ends, with kprobes.

@@ -146,10 +146,11 @@ pub fn note_packets(state: &mut StreamState, pipe: File) {
     }
 }
 
-/// A write ended with `result`: bytes or a negative errno; it was asked to write `len`.
+/// A write ended with `result`: bytes or a negative errno; it was asked to write `len`. Tells whether it
+/// was to a stream.
 #[inline(always)]
-pub fn write_exit(key: u64, result: i64, len: u64) {
-    let Some(state) = used(key) else { return };
+pub fn write_exit(key: u64, result: i64, len: u64) -> bool {
+    let Some(state) = used(key) else { return false };
     let counters = &mut state.counters;
     counters.blocked_since = 0;
     if result > 0 {
@@ -175,16 +176,18 @@ pub fn write_exit(key: u64, result: i64, len: u64) {
         state.epipes += 1;
         once(told::EPIPE, edge::EPIPE, state, key, len);
     }
+    true
 }
 
-/// A read ended with `result`: bytes, 0 for end-of-file, or a negative errno.
+/// A read ended with `result`: bytes, 0 for end-of-file, or a negative errno. Tells whether it was from a
+/// stream.
 #[inline(always)]
-pub fn read_exit(key: u64, result: i64) {
+pub fn read_exit(key: u64, result: i64) -> bool {
     // The master of a pty whose other side is closed gives EIO (n_tty_read, drivers/tty/n_tty.c).
     if result < 0 && result != EIO {
-        return;
+        return false;
     }
-    let Some(state) = used(key) else { return };
+    let Some(state) = used(key) else { return false };
     if result > 0 {
         let time = clock();
         hold(state, result as u64);
@@ -209,6 +212,7 @@ pub fn read_exit(key: u64, result: i64) {
     } else if result == EIO || Ends::of(state, key).writers == 0 {
         once(told::EOF, edge::EOF, state, key, 0);
     }
+    true
 }
 
 /// The server has read `bytes` of a stream: they stay with it at least until it writes to its

@@ -97,10 +97,14 @@ pub fn exit(result: i64) {
     let Some(call) = calls::end() else { return };
     let [at, len, _] = call.args;
     match call.what {
-        READ => streams::read_exit(at, result),
+        READ => {
+            streams::read_exit(at, result);
+        }
         // Another call's end, whose beginning was skipped as well.
         WRITE if len != 0 && result > len as i64 => {}
-        WRITE => streams::write_exit(at, result, len),
+        WRITE => {
+            streams::write_exit(at, result, len);
+        }
         PIPE | SOCKETPAIR if result == 0 => {
             // SAFETY: the helper checks the address.
             let Ok(fds) = (unsafe { bpf_probe_read_user(at as *const [u32; 2]) }) else {

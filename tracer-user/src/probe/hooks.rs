@@ -10,28 +10,34 @@ pub struct Hooked {
     pub hook: Hook,
     /// Kernel function or tracepoint.
     pub target: &'static str,
+    /// Its name without the kind, which a twin has as well.
+    pub base: &'static str,
+    /// Stands in for the one of the same kind that has the base's name.
+    pub is_twin: bool,
 }
 
-impl Hooked {
-    /// Its name without the kind of program.
-    pub fn base(&self) -> &str {
-        let prefix = self.hook.prefix();
-        self.name.strip_prefix(prefix).unwrap_or(&self.name)
-    }
-}
-
-/// All programs of a backend, in the order in which they are attached.
-pub fn of(backend: Backend, btf: &Btf<'_>) -> Result<Vec<Hooked>, String> {
+/// All programs of a backend, in the order in which they are attached; with twins, where a program may be
+/// preempted and then skipped for others.
+pub fn of(backend: Backend, btf: &Btf<'_>, twins: bool) -> Result<Vec<Hooked>, String> {
     let mut hooks = Vec::new();
-    for attach in backend.tables().iter().copied().flatten() {
+    for attach in backend.tables(twins).iter().copied().flatten() {
         if attach.fits(btf) {
             let target = attach.target(btf)?;
-            let kinds = attach.moment.hooks(backend).iter();
-            hooks.extend(kinds.map(|hook| Hooked {
-                name: attach.name(*hook),
-                hook: *hook,
-                target,
-            }));
+            let twins = twins && attach.has_twin;
+            let kinds = attach.moment.hooks(backend, twins).iter();
+            let mut add = |hook: Hook, is_twin| {
+                hooks.push(Hooked {
+                    name: attach.name(hook, is_twin),
+                    hook,
+                    target,
+                    base: attach.program,
+                    is_twin,
+                });
+            };
+            kinds.clone().for_each(|hook| add(*hook, false));
+            if let Some(last) = kinds.last().filter(|hook| twins && hook.has_twin()) {
+                add(*last, true);
+            }
         }
     }
     Ok(hooks)
@@ -39,8 +45,9 @@ pub fn of(backend: Backend, btf: &Btf<'_>) -> Result<Vec<Hooked>, String> {
 
 impl Backend {
     /// What it attaches, in this order.
-    const fn tables(self) -> &'static [&'static [Attach]] {
+    const fn tables(self, twins: bool) -> &'static [&'static [Attach]] {
         match self {
+            Self::Fentry if twins => &[FUNCTIONS, TOLD, COMMON],
             Self::Fentry => &[FUNCTIONS, COMMON],
             Self::Kprobe => &[FUNCTIONS, KPROBE, COMMON],
             Self::Syscall => &[SYSCALL, COMMON],
@@ -63,14 +70,14 @@ enum Moment {
 
 impl Moment {
     /// How a backend gets there.
-    const fn hooks(self, backend: Backend) -> &'static [Hook] {
+    const fn hooks(self, backend: Backend, twins: bool) -> &'static [Hook] {
         match (self, backend) {
             (Self::Tracepoint, _) => &[Hook::Tracepoint],
             (Self::Entry, Backend::Kprobe) => &[Hook::Kprobe],
             (Self::Return | Self::Call, Backend::Kprobe) => &[Hook::Kprobe, Hook::Kretprobe],
             (Self::Entry, _) => &[Hook::Fentry],
-            (Self::Return, _) => &[Hook::Fexit],
-            (Self::Call, _) => &[Hook::Fentry, Hook::Fexit],
+            (Self::Return, _) if !twins => &[Hook::Fexit],
+            (Self::Return | Self::Call, _) => &[Hook::Fentry, Hook::Fexit],
         }
     }
 }
@@ -86,6 +93,12 @@ pub enum Hook {
 }
 
 impl Hook {
+    /// Whether the kernel skips such a program when another process was preempted in it. Kprobes are not
+    /// preempted.
+    const fn has_twin(self) -> bool {
+        matches!(self, Self::Tracepoint | Self::Fentry | Self::Fexit)
+    }
+
     /// What the names of such programs begin with, if they are of a function.
     const fn prefix(self) -> &'static str {
         match self {
@@ -106,11 +119,14 @@ struct Attach {
     to: &'static [&'static str],
     /// Only where the function has this many parameters; 0 for any number.
     parameters: u32,
+    /// Its last program has a twin.
+    has_twin: bool,
 }
 
 impl Attach {
-    fn name(&self, hook: Hook) -> String {
-        format!("{}{}", hook.prefix(), self.program)
+    fn name(&self, hook: Hook, is_twin: bool) -> String {
+        let suffix = if is_twin { "_again" } else { "" };
+        format!("{}{}{suffix}", hook.prefix(), self.program)
     }
 
     /// The attach point that this kernel has.
@@ -135,28 +151,34 @@ const fn at(moment: Moment, program: &'static str, to: &'static [&'static str]) 
         moment,
         to,
         parameters: 0,
+        has_twin: true,
     }
 }
 
-const fn tracepoint(program: &'static str, to: &'static [&'static str]) -> Attach {
-    at(Moment::Tracepoint, program, to)
+/// What it skips is made up for, or does no harm.
+const fn alone(moment: Moment, program: &'static str, to: &'static [&'static str]) -> Attach {
+    Attach {
+        has_twin: false,
+        ..at(moment, program, to)
+    }
 }
 
 const COMMON: &[Attach] = &[
-    tracepoint("process_free", &["sched_process_free"]),
-    tracepoint("process_exit", &["sched_process_exit"]),
-    tracepoint("process_fork", &["sched_process_fork"]),
-    tracepoint("process_exit_again", &["sched_process_exit"]),
-    tracepoint("process_exec_again", &["sched_process_exec"]),
-    tracepoint("process_fork_again", &["sched_process_fork"]),
-    tracepoint("process_exec", &["sched_process_exec"]),
-    tracepoint("signal_generate", &["signal_generate"]),
-    tracepoint("signal_deliver", &["signal_deliver"]),
-    tracepoint("inet_sock_set_state", &["inet_sock_set_state"]),
+    alone(Moment::Tracepoint, "process_free", &["sched_process_free"]),
+    at(Moment::Tracepoint, "process_exit", &["sched_process_exit"]),
+    at(Moment::Tracepoint, "process_fork", &["sched_process_fork"]),
+    at(Moment::Tracepoint, "process_exec", &["sched_process_exec"]),
+    alone(Moment::Tracepoint, "signal_generate", &["signal_generate"]),
+    alone(Moment::Tracepoint, "signal_deliver", &["signal_deliver"]),
+    at(
+        Moment::Tracepoint,
+        "inet_sock_set_state",
+        &["inet_sock_set_state"],
+    ),
 ];
 
 const FUNCTIONS: &[Attach] = &[
-    at(Moment::Entry, "pipe_free", &["free_pipe_info"]),
+    alone(Moment::Entry, "pipe_free", &["free_pipe_info"]),
     at(Moment::Entry, "pipe_release", &["pipe_release"]),
     at(Moment::Return, "pipe_create", &["alloc_file_clone"]),
     // Split from the FIFO's in 6.15.
@@ -176,12 +198,12 @@ const FUNCTIONS: &[Attach] = &[
     at(Moment::Call, "unix_send", &["unix_stream_sendmsg"]),
     // Called with the message's list of files. That is not a copy any more where the garbage
     // collector of 6.10 is, which stable kernels have got too: 6.12.117 copies nothing.
-    at(
+    alone(
         Moment::Entry,
         "files_sent",
         &["unix_prepare_fpl", "scm_fp_dup"],
     ),
-    at(Moment::Entry, "files_received", &["scm_detach_fds"]),
+    alone(Moment::Entry, "files_received", &["scm_detach_fds"]),
     at(Moment::Entry, "tty_release", &["tty_release"]),
     at(Moment::Return, "pty_write", &["pty_write"]),
     // (kiocb, iov_iter) since 5.12, (file, buf, count, ppos) before.
@@ -195,12 +217,26 @@ const FUNCTIONS: &[Attach] = &[
     },
 ];
 
-const KPROBE: &[Attach] = &[tracepoint("thread_exit", &["sched_process_exit"])];
+const KPROBE: &[Attach] = &[alone(
+    Moment::Tracepoint,
+    "thread_exit",
+    &["sched_process_exit"],
+)];
+
+const TOLD: &[Attach] = &[alone(
+    Moment::Tracepoint,
+    "thread_exit_told",
+    &["sched_process_exit"],
+)];
 
 const SYSCALL: &[Attach] = &[
-    tracepoint("process_exit_files", &["sched_process_exit"]),
-    tracepoint("sys_exit", &["sys_exit"]),
-    tracepoint("sys_enter", &["sys_enter"]),
+    alone(
+        Moment::Tracepoint,
+        "process_exit_files",
+        &["sched_process_exit"],
+    ),
+    alone(Moment::Tracepoint, "sys_exit", &["sys_exit"]),
+    alone(Moment::Tracepoint, "sys_enter", &["sys_enter"]),
 ];
 
 pub const ITERATORS: &[(&str, &str)] = &[

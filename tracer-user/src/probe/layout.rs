@@ -2,7 +2,10 @@
 
 use tracer_ebpf::{Config, Layout, OPTIONAL, Sys};
 
-use super::btf::{Btf, BtfError};
+use super::{
+    btf::{Btf, BtfError},
+    preemption,
+};
 
 /// A field that this kernel does not have.
 #[derive(Clone, Debug)]
@@ -61,6 +64,7 @@ pub fn resolve(btf: &Btf<'_>) -> Result<(Config, Vec<Missing>), BtfError> {
         ring_node_file: btf
             .offset_of("io_rsrc_node", "file_ptr")
             .unwrap_or(OPTIONAL),
+        twins: u32::from(preemption::is_possible()),
         sys: system_calls(),
     };
     Ok((config, missing))

@@ -298,7 +298,7 @@ struct Attached {
 
 impl Attempting<'_> {
     fn attach(&self, backend: Backend) -> Result<Attached, String> {
-        let hooks = hooks::of(backend, self.btf)?;
+        let hooks = hooks::of(backend, self.btf, self.config.twins != 0)?;
         let attached = hooks
             .iter()
             .map(|hook| format!("{} -> {}", hook.name, hook.target))
@@ -399,7 +399,10 @@ impl Attempting<'_> {
                     .map_err(|error| format!("pinning {program}: {error}"))?;
             }
         }
-        for Hooked { name, hook, target } in hooks {
+        for Hooked {
+            name, hook, target, ..
+        } in hooks
+        {
             match hook {
                 Hook::Tracepoint => {
                     program_of::<BtfTracePoint>(&mut ebpf, name)?.load(target, self.aya_btf)
@@ -454,7 +457,10 @@ impl Attempting<'_> {
                 }
             }};
         }
-        for Hooked { name, hook, target } in hooks {
+        for Hooked {
+            name, hook, target, ..
+        } in hooks
+        {
             let refused = |error: ProgramError| refusal(name, target, &error);
             match hook {
                 Hook::Tracepoint => attach!(BtfTracePoint, name, refused),

@@ -10,6 +10,7 @@ mod kretprobe;
 mod layout;
 mod load;
 mod pins;
+mod preemption;
 mod scan;
 mod side;
 mod skipped;

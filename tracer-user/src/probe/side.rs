@@ -21,8 +21,28 @@ pub struct Side {
     ebpf: Option<Ebpf>,
     pinned: Option<Root>,
     iterators: HashMap<&'static str, Iter>,
-    /// Programs of attach points, with the name that they have without their kind.
-    programs: Vec<(String, OwnedFd)>,
+    /// Programs of attach points.
+    pub programs: Vec<Program>,
+}
+
+/// A loaded program of an attach point.
+pub struct Program {
+    /// See [`Hooked::base`].
+    pub base: &'static str,
+    /// See [`Hooked::is_twin`].
+    pub is_twin: bool,
+    /// A descriptor of it.
+    pub fd: OwnedFd,
+}
+
+impl Program {
+    fn of(hook: &Hooked, fd: OwnedFd) -> Self {
+        Self {
+            base: hook.base,
+            is_twin: hook.is_twin,
+            fd,
+        }
+    }
 }
 
 impl Side {
@@ -31,7 +51,7 @@ impl Side {
         let descriptor = |hook: &Hooked| {
             let program = ebpf.program(&hook.name)?.fd().ok()?;
             let fd = program.as_fd().try_clone_to_owned().ok()?;
-            Some((hook.base().to_owned(), fd))
+            Some(Program::of(hook, fd))
         };
         Self {
             programs: hooks.iter().filter_map(descriptor).collect(),
@@ -58,7 +78,7 @@ impl Side {
                 Hook::Kprobe | Hook::Kretprobe => continue,
             };
             let fd = fd.as_fd().try_clone_to_owned();
-            programs.push((hook.base().to_owned(), fd.map_err(ProgramError::IOError)?));
+            programs.push(Program::of(hook, fd.map_err(ProgramError::IOError)?));
         }
         Ok(Self {
             ebpf: None,
@@ -88,13 +108,6 @@ impl Side {
         self.iterators
             .get_mut(name)
             .ok_or_else(|| format!("no program {name} is pinned"))
-    }
-
-    /// The programs of an attach point, by the name that they have without their kind.
-    pub fn programs(&self, name: &str) -> impl Iterator<Item = &OwnedFd> {
-        self.programs
-            .iter()
-            .filter_map(move |(base, fd)| (base == name).then_some(fd))
     }
 
     /// What this process has loaded, for the programs' log.

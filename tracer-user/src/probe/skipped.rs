@@ -10,28 +10,24 @@ use std::{
     },
 };
 
-use super::side::Side;
+use super::side::{Program, Side};
 
-/// Programs whose every run tells something that no other does. What the others skip is made up for:
-/// counters by the object itself, an end-of-file by the end of the last writer, the news of a death by
-/// the death, the signal that ended a server by its status.
-const ALONE: &[&str] = &[
+/// Attach points whose programs' every run tells something that nothing else does. What the others skip is
+/// made up for: counters by the object itself, the news of a death by the death, the signal that ended a
+/// server by its status; or only names are missing.
+const COUNTED: &[&str] = &[
     "inet_sock_set_state",
     "pipe_create",
     "pipe_release",
+    "process_exec",
+    "process_exit",
+    "process_fork",
+    "tty_release",
     "unix_pair",
     "unix_release",
-    "tty_release",
 ];
 
-/// Programs that stand in for each other: only what both skip is lost.
-const TWINS: &[[&str; 2]] = &[
-    ["process_fork", "process_fork_again"],
-    ["process_exec", "process_exec_again"],
-    ["process_exit", "process_exit_again"],
-];
-
-/// Counters of those among them that are loaded.
+/// The counters of those that are loaded, by what can stand in for one another.
 pub struct Skipped {
     groups: Vec<Vec<Counter>>,
     looked: bool,
@@ -50,18 +46,23 @@ impl Skipped {
     /// # Errors
     /// When /proc does not tell of our own descriptors.
     pub fn of(side: &Side) -> io::Result<Self> {
-        let counters = |names: &[&str]| {
-            let programs = names.iter().flat_map(|name| side.programs(name));
-            programs.map(Counter::open).collect::<io::Result<Vec<_>>>()
-        };
-        // Of a function's two programs, each tells something.
-        let alone = ALONE
-            .iter()
-            .flat_map(|name| side.programs(name))
-            .map(|program| Counter::open(program).map(|counter| vec![counter]));
-        let twins = TWINS.iter().map(|names| counters(names));
+        let mut groups: Vec<Vec<Counter>> = Vec::new();
+        for name in COUNTED {
+            let programs: Vec<&Program> = side
+                .programs
+                .iter()
+                .filter(|program| program.base == *name)
+                .collect();
+            let counters = programs.iter().map(|program| Counter::open(&program.fd));
+            let counters = counters.collect::<io::Result<Vec<_>>>()?;
+            if programs.iter().any(|program| program.is_twin) {
+                groups.push(counters);
+            } else {
+                groups.extend(counters.into_iter().map(|counter| vec![counter]));
+            }
+        }
         Ok(Self {
-            groups: alone.chain(twins).collect::<io::Result<_>>()?,
+            groups,
             looked: false,
         })
     }
@@ -69,16 +70,23 @@ impl Skipped {
     /// How many events no program told since the last look, and a number that grows with them; at the
     /// first look since an earlier tracer got the number `told`. 0 where the kernel does not count.
     pub fn look(&mut self, told: u64) -> (u64, u64) {
-        let lost = |group: &mut Vec<Counter>| group.iter_mut().map(Counter::new_ones).min();
-        let new = self.groups.iter_mut().filter_map(lost).sum();
-        // What each of a pair skipped at other times counts here, so this is for a first look only.
-        let all = |group: &Vec<Counter>| group.iter().map(|counter| counter.seen).min();
-        let total: u64 = self.groups.iter().filter_map(all).sum();
+        let new = |group: &mut Vec<Counter>| lost(group.iter_mut().map(Counter::new_ones));
+        let new = self.groups.iter_mut().map(new).sum();
+        // What each of a group skipped at other times counts here, so this is for a first look only.
+        let all = |group: &Vec<Counter>| lost(group.iter().map(|counter| counter.seen));
+        let total: u64 = self.groups.iter().map(all).sum();
         match std::mem::replace(&mut self.looked, true) {
             true => (new, total),
             false => (total.saturating_sub(told), total),
         }
     }
+}
+
+/// How many events may be lost of those that each of a group skipped: two have to skip one.
+fn lost(skipped: impl Iterator<Item = u64>) -> u64 {
+    let mut skipped: Vec<u64> = skipped.collect();
+    skipped.sort_unstable_by(|a, b| b.cmp(a));
+    skipped.get(1).or(skipped.first()).copied().unwrap_or(0)
 }
 
 impl Counter {
@@ -113,7 +121,15 @@ fn misses(fdinfo: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::misses;
+    use super::{lost, misses};
+
+    #[test]
+    fn of_twins_two_must_skip_an_event() {
+        assert_eq!(lost([3].into_iter()), 3);
+        assert_eq!(lost([3, 0].into_iter()), 0);
+        assert_eq!(lost([0, 2, 5].into_iter()), 2);
+        assert_eq!(lost([].into_iter()), 0);
+    }
 
     #[test]
     fn the_counter_is_found() {
