@@ -133,6 +133,7 @@ pub fn main(args: &Args) -> Result<()> {
         kernel,
         backend,
         tier: args.tier.unwrap_or_else(|| Tier::of(args.arch, backend)),
+        part: WHOLE,
     };
     let cells: Vec<Cell> = kernels
         .iter()
@@ -155,28 +156,33 @@ const CASES_TIMEOUT: Duration = Duration::from_secs(1800);
 /// How long a random session may take; a tenth is usual.
 const RANDOM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What `cargo xtask test` runs of the matrix, in the time that CI has: a third of the cases once, and on
-/// each those that carry most; all of them with the `syscall` backend run on this machine's own kernel.
-/// `cargo xtask vm --kernel all` runs everything.
+/// The only part.
+const WHOLE: (u32, u32) = (1, 1);
+
+/// What `cargo xtask test` runs of the matrix, in the time that CI has: all cases on one kernel, and on
+/// each other those that carry most; all of them with the `syscall` backend run on this machine's own
+/// kernel. `cargo xtask vm --kernel all` runs everything.
 pub fn in_short() -> Result<()> {
     let newest_stable = kernel::find("6.12")?;
-    let cell = |kernel, backend, tier| Cell {
+    let cell = |kernel, backend, tier, part| Cell {
         arch: Arch::X86_64,
         kernel,
         backend,
         tier,
+        part,
     };
+    // Most of a case's time is waiting.
+    let at_once = NonZero::new(2).expect("two");
     let mut cells = vec![
-        cell(newest_stable, Backend::Fentry, Tier::Chosen),
-        cell(newest_stable, Backend::Kprobe, Tier::Core),
+        cell(newest_stable, Backend::Fentry, Tier::Full, (1, 2)),
+        cell(newest_stable, Backend::Fentry, Tier::Full, (2, 2)),
+        cell(newest_stable, Backend::Kprobe, Tier::Core, WHOLE),
     ];
     for kernel in kernel::ALL {
         if kernel.version != newest_stable.version {
-            cells.push(cell(kernel, Backend::Fentry, Tier::Core));
+            cells.push(cell(kernel, Backend::Fentry, Tier::Core, WHOLE));
         }
     }
-    // Most of a case's time is waiting.
-    let at_once = NonZero::new(2).expect("two");
     matrix::run(&cells, Work::Cases { only: &[] }, at_once, CASES_TIMEOUT)
 }
 

@@ -254,6 +254,15 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         ..
     } = *look;
     session.watch.looked = true;
+    let server = session.server.pid;
+    let is_server = |copy: &Copy| copy.proc.pid == server || servers.is_server(copy.proc);
+    if !partial {
+        for stream in session.observed_mut() {
+            let slot = stream.slot;
+            let reads = |copy: &Copy| copy.slot == slot && copy.is_server_end() && is_server(copy);
+            stream.looked_for_readers(copies.iter().any(reads), now);
+        }
+    }
     if session.linger.is_pending() {
         waiting::looked(session, look, out);
         return;
@@ -273,15 +282,13 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         session.watch.due = Some(now.saturating_add(RESCAN_IDLE));
         return;
     }
-    let server = session.server.pid;
     let held: Vec<&Copy> = copies
         .iter()
         .filter(|copy| {
             let hangs = session
                 .outputs()
                 .any(|stream| stream.slot == copy.slot && stream.hangs());
-            let is_server = copy.proc.pid == server || servers.is_server(copy.proc);
-            hangs && copy.is_session_end() && !is_server
+            hangs && copy.is_session_end() && !is_server(copy)
         })
         .collect();
     let mut by_proc = by_holder(&held);

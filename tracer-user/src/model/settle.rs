@@ -160,6 +160,9 @@ impl Session {
             _ if !open => self.watch.due = None,
             _ => {}
         }
+        if let Some(look) = self.outputs().filter_map(Stream::doubted_at).min() {
+            self.watch.ask(look);
+        }
         if let Some(due) = self.watch.due.filter(|due| *due > now) {
             next.at(due);
         }

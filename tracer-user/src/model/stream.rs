@@ -4,9 +4,13 @@ use tracer_ebpf::{Counters, StreamEnds, StreamNow, edge, transport};
 
 use super::view::Slot;
 
-/// How long a close by one of several owners of the server's end is not believed to be its end, ns:
-/// long enough for a sample that would show the server still reading.
+/// From a close by one of several owners of the server's end to the look for the others, ns: long enough
+/// for a child that was just forked to execute something and have it no more.
 const SHARED_CLOSE_SETTLES: u64 = 300_000_000;
+/// From one such look to the next at most, ns.
+const SHARED_CLOSE_LOOKS: u64 = 10_000_000_000;
+/// How long after that such a close is taken for the end though nobody could look, ns.
+const NOBODY_LOOKS: u64 = 2_000_000_000;
 /// How long a blocked or unread stream may rest before it is told as stalled, ns.
 pub(super) const STALLED_AFTER: u64 = 1_000_000_000;
 
@@ -14,7 +18,8 @@ pub(super) const STALLED_AFTER: u64 = 1_000_000_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Close {
     pub time: u64,
-    /// When the last copy of it that was seen to go went.
+    /// When the last copy of it that was seen to go went, or the last look found that another server's
+    /// process has one.
     latest: u64,
     /// Bytes in the object then.
     pub unread: u64,
@@ -26,7 +31,7 @@ pub(super) struct Close {
     pub exiting: bool,
     /// The leader was dead already.
     pub after_leader: bool,
-    /// Other processes had copies of the server's end.
+    /// Other processes had copies of the server's end, and may still read.
     shared: bool,
     /// Only concluded from nobody having the server's end: `unread` is not known.
     pub unseen: bool,
@@ -220,11 +225,27 @@ impl Stream {
     /// From when on the close can be taken for the end.
     pub fn settled_at(&self) -> Option<u64> {
         let close = self.close?;
-        Some(if close.shared {
-            close.latest.saturating_add(SHARED_CLOSE_SETTLES)
-        } else {
-            close.time
+        Some(match self.doubted_at() {
+            Some(look) => look.saturating_add(NOBODY_LOOKS),
+            None => close.time,
         })
+    }
+
+    /// When to look whether the close was the end.
+    pub fn doubted_at(&self) -> Option<u64> {
+        let close = self.close.filter(|close| close.shared)?;
+        // Less and less often while somebody has it.
+        let passed = close.latest.saturating_sub(close.time);
+        let wait = passed.clamp(SHARED_CLOSE_SETTLES, SHARED_CLOSE_LOOKS);
+        Some(close.latest.saturating_add(wait))
+    }
+
+    /// A look found that a server's process has the server's end, or that none has.
+    pub fn looked_for_readers(&mut self, any: bool, now: u64) {
+        if let Some(close) = &mut self.close {
+            close.shared &= any;
+            close.latest = close.latest.max(now);
+        }
     }
 
     /// Since when nothing has moved although something should, if that is long enough.

@@ -319,6 +319,48 @@ fn a_close_by_one_of_several_owners_is_not_yet_the_end() {
 }
 
 #[test]
+fn while_another_process_of_the_server_has_the_end_a_close_is_not_the_end() {
+    let mut road = Road::new(backend::SYSCALL);
+    road.runs(5000, "cat big").leader_exits(5000, 0, empty());
+    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
+        closed_with(50, 100)(r);
+        r.refs = 2;
+    });
+    road.run(30_000, |road| {
+        road.server_holds(5000);
+    });
+    assert!(road.findings(Kind::Truncated).is_empty());
+    assert!(road.closed().is_empty());
+    road.stream(5000, STDOUT, edge::SAMPLE, |r| {
+        (r.counters.written, r.counters.read) = (100, 100);
+    });
+    road.tick().closes(5000, STDOUT, 100).leaves().tick();
+    assert!(road.findings(Kind::Truncated).is_empty());
+    assert_eq!(road.end().verdict, Verdict::Clean);
+}
+
+#[test]
+fn once_no_process_of_the_server_has_the_end_a_shared_close_is_the_end() {
+    let mut road = Road::new(backend::SYSCALL);
+    road.runs(5000, "cat big").leader_exits(5000, 0, empty());
+    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
+        closed_with(50, 100)(r);
+        (r.counters.read, r.refs) = (50, 2);
+    });
+    road.run(250, |_| ());
+    assert!(road.findings(Kind::Truncated).is_empty(), "not looked yet");
+    road.run(100, |_| ());
+    assert_eq!(road.findings(Kind::Truncated).len(), 1);
+    road.leaves().tick();
+    assert_eq!(
+        road.end().verdict,
+        verdict(50, true, Cause::ServerClosedEarly)
+    );
+}
+
+#[test]
 fn each_close_by_one_of_several_owners_is_given_time() {
     let mut road = Road::exact();
     road.runs(5000, "cat big").leader_exits(5000, 0, empty());

@@ -39,6 +39,8 @@ pub struct Cell {
     pub kernel: &'static Kernel,
     pub backend: Backend,
     pub tier: Tier,
+    /// Which part of the tier's cases: the first number, of so many parts.
+    pub part: (u32, u32),
 }
 
 /// What the runner does in each VM.
@@ -226,7 +228,7 @@ const RESULTS: &str = "results.jsonl";
 
 /// Runs the runner, then sends its results, and what was kept of failures, as files to the host.
 fn script(cell: Cell, work: Work<'_>) -> String {
-    let chosen = arguments(cell.tier, work);
+    let chosen = arguments(cell, work);
     format!(
         r#"{GUEST_BIN}/cases --lastbyte {GUEST_BIN}/lastbyte --eager {GUEST_BIN}/eager \
     --results /tmp/{RESULTS} --patience 90 --backend {backend} {chosen}
@@ -245,11 +247,14 @@ exit $status
 }
 
 /// The runner's arguments that choose what it does, for the shell.
-fn arguments(tier: Tier, work: Work<'_>) -> String {
+fn arguments(cell: Cell, work: Work<'_>) -> String {
     let mut arguments = String::new();
+    let (nth, of) = cell.part;
     // Writing to a String cannot fail.
     let _ = match work {
-        Work::Cases { only: [] } => write!(arguments, "--tier {}", tier.name()),
+        Work::Cases { only: [] } => {
+            write!(arguments, "--tier {} --part {nth}/{of}", cell.tier.name())
+        }
         Work::Cases { only } => only.iter().try_for_each(|case| {
             let quoted = case.replace('\'', r"'\''");
             write!(arguments, " --only '{quoted}'")

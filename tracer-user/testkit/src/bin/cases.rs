@@ -37,6 +37,9 @@ struct Options {
     /// Which cases to run
     #[arg(long, value_enum, default_value_t = Tier::Full)]
     tier: Tier,
+    /// Of these, only every Mth from the Nth on: M runs at the same time share them
+    #[arg(long, value_name = "N/M", value_parser = part)]
+    part: Option<(usize, usize)>,
     /// Run everything this many times
     #[arg(long, default_value_t = 1)]
     repeat: u32,
@@ -269,5 +272,16 @@ fn choose(options: &Options) -> anyhow::Result<Vec<Case>> {
         [] => case.tier <= options.tier,
         _ => options.only.iter().any(|id| id == case.id),
     };
-    Ok(all.into_iter().filter(wanted).collect())
+    let (nth, of) = options.part.unwrap_or((1, 1));
+    let chosen = all.into_iter().filter(wanted);
+    Ok(chosen.skip(nth - 1).step_by(of).collect())
+}
+
+/// Reads `N/M`, from `1/M` to `M/M`.
+fn part(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text.split_once('/').and_then(|(nth, of)| {
+        let numbers: (usize, usize) = (nth.parse().ok()?, of.parse().ok()?);
+        (1..=numbers.1).contains(&numbers.0).then_some(numbers)
+    });
+    numbers.ok_or_else(|| "expected N/M with N from 1 to M, as 1/2".to_owned())
 }
