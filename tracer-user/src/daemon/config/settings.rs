@@ -242,7 +242,8 @@ pub(super) const HOOK: &[Key<Draft>] = &[
     },
     Key {
         full: "hook.url",
-        about: "Instead of a command: where the finding is posted to.",
+        about: "Instead of a command: where the finding is posted to. An https server needs a certificate that\n\
+                this machine trusts, or one from the file that SSL_CERT_FILE names.",
         expected: "a URL that begins with http:// or https://",
         restart: false,
         read: |to, value| {
