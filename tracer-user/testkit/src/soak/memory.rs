@@ -3,26 +3,27 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+/// Into how many parts the time is cut. During the first the daemon gets warm.
+const PARTS: usize = 6;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Memory {
     pid: u32,
     began: Instant,
-    warm: Duration,
-    early: u64,
-    late: u64,
+    part: Duration,
+    most: [u64; PARTS],
 }
 
 impl Memory {
-    /// Of a process that is warm after a while.
+    /// Of a process that is looked at for so long.
     #[must_use]
-    pub fn of(pid: u32, warm: Duration) -> Self {
+    pub fn of(pid: u32, time: Duration) -> Self {
         Self {
             pid,
             began: Instant::now(),
-            warm,
-            early: 0,
-            late: 0,
+            part: time / PARTS as u32,
+            most: [0; PARTS],
         }
     }
 
@@ -34,16 +35,21 @@ impl Memory {
             .find_map(|line| line.strip_prefix("RssAnon:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         let bytes = kib.unwrap_or(0) << 10;
-        if self.began.elapsed() < self.warm {
-            self.early = self.early.max(bytes);
-        } else {
-            self.late = self.late.max(bytes);
-        }
+        let parts = self.began.elapsed().div_duration_f64(self.part);
+        let most = &mut self.most[(parts as usize).min(PARTS - 1)];
+        *most = bytes.max(*most);
+    }
+
+    /// The most in each part of the time, bytes.
+    #[must_use]
+    pub const fn most(&self) -> [u64; PARTS] {
+        self.most
     }
 
     /// The most before it was warm, and after, bytes.
     #[must_use]
-    pub const fn result(&self) -> (u64, u64) {
-        (self.early, self.late)
+    pub fn result(&self) -> (u64, u64) {
+        let [early, late @ ..] = self.most;
+        (early, late.into_iter().max().unwrap_or(0))
     }
 }

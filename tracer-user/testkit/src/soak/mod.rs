@@ -114,7 +114,7 @@ pub fn run(
     }
     let truths = Arc::new(Truths::default());
     let clients = Clients::start(&daemon, load.clients, Arc::clone(&truths), patience)?;
-    let mut memory = Memory::of(daemon.pid(), load.time / 6);
+    let mut memory = Memory::of(daemon.pid(), load.time);
 
     let next = AtomicU64::new(0);
     let began = Instant::now();
@@ -160,7 +160,8 @@ pub fn run(
     let growth = 100.0 * (late as f64 / early as f64 - 1.0);
     if growth > load.growth {
         problems.push(format!(
-            "the daemon's memory grew by {growth:.1} %, from {early} B to {late} B"
+            "the daemon's memory grew by {growth:.1} %; the most in each part of the time, B: {:?}",
+            memory.most()
         ));
     }
     drop(masters);
