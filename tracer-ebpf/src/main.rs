@@ -42,105 +42,54 @@ use unix::Unix;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-// Those with a twin are told by the first of the two that comes to an event: see `functions`.
-
-#[btf_tracepoint(function = "sched_process_fork")]
-fn process_fork(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    lineage::fork(Task(ctx.arg(0)), Task(ctx.arg(1)));
-    0
+/// Programs at a tracepoint. A twin finds that an event has been told, or tells it again, which changes
+/// nothing: see `functions`.
+macro_rules! on_tracepoint {
+    ($at:tt => $($name:ident),+; |$ctx:pat_param| $body:expr) => {$(
+        #[btf_tracepoint(function = $at)]
+        fn $name(ctx: BtfTracePointContext) -> i32 {
+            if duty::on_duty() {
+                let $ctx = ctx;
+                $body;
+            }
+            0
+        }
+    )+};
 }
 
-#[btf_tracepoint(function = "sched_process_fork")]
-fn process_fork_again(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    lineage::fork(Task(ctx.arg(0)), Task(ctx.arg(1)));
-    0
+on_tracepoint! {
+    "sched_process_fork" => process_fork, process_fork_again;
+    |ctx| lineage::fork(Task(ctx.arg(0)), Task(ctx.arg(1)))
 }
 
-#[btf_tracepoint(function = "sched_process_exec")]
-fn process_exec(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    lineage::exec(&ctx, Task(ctx.arg(0)));
-    0
+on_tracepoint! {
+    "sched_process_exec" => process_exec, process_exec_again;
+    |ctx| lineage::exec(&ctx, Task(ctx.arg(0)))
 }
 
-#[btf_tracepoint(function = "sched_process_exec")]
-fn process_exec_again(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    lineage::exec(&ctx, Task(ctx.arg(0)));
-    0
+on_tracepoint! {
+    "sched_process_exit" => process_exit, process_exit_again;
+    |ctx| lineage::exit(Task(ctx.arg(0)))
 }
 
-#[btf_tracepoint(function = "sched_process_exit")]
-fn process_exit(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    lineage::exit(Task(ctx.arg(0)));
-    0
+on_tracepoint! {
+    "sched_process_free" => process_free;
+    |ctx| lineage::free(Task(ctx.arg(0)))
 }
 
-#[btf_tracepoint(function = "sched_process_exit")]
-fn process_exit_again(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    lineage::exit(Task(ctx.arg(0)));
-    0
+on_tracepoint! {
+    "signal_generate" => signal_generate;
+    |ctx| signal::generated(ctx.arg(0), Task(ctx.arg(2)))
 }
 
-#[btf_tracepoint(function = "sched_process_free")]
-fn process_free(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    lineage::free(Task(ctx.arg(0)));
-    0
+on_tracepoint! {
+    "signal_deliver" => signal_deliver;
+    |ctx| signal::delivered(ctx.arg(0), ctx.arg(1))
 }
 
-#[btf_tracepoint(function = "signal_generate")]
-fn signal_generate(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    signal::generated(ctx.arg(0), Task(ctx.arg(2)));
-    0
-}
-
-#[btf_tracepoint(function = "signal_deliver")]
-fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    signal::delivered(ctx.arg(0), ctx.arg(1));
-    0
-}
-
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    tcp::state(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
-    0
-}
-
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    tcp::state(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
-    0
+on_tracepoint! {
+    "inet_sock_set_state" => inet_sock_set_state, inet_sock_set_state_again;
+    |ctx| tcp::state(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2))
 }
 
 // Backends fentry and kprobe.
@@ -246,52 +195,33 @@ on_entry! {
     fn files_received(call) { passed::received(call.arg(1)) }
 }
 
-/// A thread ends, with twins.
-#[btf_tracepoint(function = "sched_process_exit")]
-fn thread_exit_told(_: BtfTracePointContext) -> i32 {
-    if duty::on_duty() {
-        functions::begins();
-    }
-    0
+// A thread ends, with twins.
+on_tracepoint! {
+    "sched_process_exit" => thread_exit_told;
+    |_| functions::begins()
 }
 
-/// A thread ends, with kprobes.
-#[btf_tracepoint(function = "sched_process_exit")]
-fn thread_exit(_: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    functions::missed();
-    0
+// A thread ends, with kprobes.
+on_tracepoint! {
+    "sched_process_exit" => thread_exit;
+    |_| functions::missed()
 }
 
 // Backend syscall.
 
-#[btf_tracepoint(function = "sys_enter")]
-fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    syscalls::enter(ctx.arg(0), ctx.arg(1));
-    0
+on_tracepoint! {
+    "sys_enter" => sys_enter;
+    |ctx| syscalls::enter(ctx.arg(0), ctx.arg(1))
 }
 
-#[btf_tracepoint(function = "sys_exit")]
-fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    syscalls::exit(ctx.arg(1));
-    0
+on_tracepoint! {
+    "sys_exit" => sys_exit;
+    |ctx| syscalls::exit(ctx.arg(1))
 }
 
-#[btf_tracepoint(function = "sched_process_exit")]
-fn process_exit_files(ctx: BtfTracePointContext) -> i32 {
-    if !duty::on_duty() {
-        return 0;
-    }
-    syscalls::process_exit(Task(ctx.arg(0)));
-    0
+on_tracepoint! {
+    "sched_process_exit" => process_exit_files;
+    |ctx| syscalls::process_exit(Task(ctx.arg(0)))
 }
 
 /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
