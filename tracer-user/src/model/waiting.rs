@@ -158,11 +158,16 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         .iter()
         .map(|socket| (socket.conn.sock, socket.proc.pid))
         .collect();
-    let forwards: Vec<&Socket> = sockets
-        .iter()
-        .filter(|socket| {
+    let others = || {
+        sockets.iter().filter(|socket| {
             socket.proc.pid == session.server.pid && socket.conn.sock != session.conn.sock
         })
+    };
+    // A server in one process that has got other clients since: on whose connection a forward is cannot
+    // be told.
+    let shared = others().any(|socket| socket.conn.local_port == session.conn.local_port);
+    let forwards: Vec<&Socket> = others()
+        .filter(|_| !shared)
         // What the privileged monitor has as well (a directory service's connection) was there
         // before any forward: those are made by the user's process alone.
         .filter(|socket| !owners.contains(&(socket.conn.sock, socket.parent)))

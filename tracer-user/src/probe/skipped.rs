@@ -29,8 +29,13 @@ const COUNTED: &[&str] = &[
 
 /// The counters of those that are loaded, by what can stand in for one another.
 pub struct Skipped {
-    groups: Vec<Vec<Counter>>,
+    groups: Vec<Group>,
     looked: bool,
+}
+
+struct Group {
+    name: &'static str,
+    counters: Vec<Counter>,
 }
 
 struct Counter {
@@ -46,19 +51,23 @@ impl Skipped {
     /// # Errors
     /// When /proc does not tell of our own descriptors.
     pub fn of(side: &Side) -> io::Result<Self> {
-        let mut groups: Vec<Vec<Counter>> = Vec::new();
-        for name in COUNTED {
+        let mut groups = Vec::new();
+        for &name in COUNTED {
             let programs: Vec<&Program> = side
                 .programs
                 .iter()
-                .filter(|program| program.base == *name)
+                .filter(|program| program.base == name)
                 .collect();
             let counters = programs.iter().map(|program| Counter::open(&program.fd));
             let counters = counters.collect::<io::Result<Vec<_>>>()?;
             if programs.iter().any(|program| program.is_twin) {
-                groups.push(counters);
+                groups.push(Group { name, counters });
             } else {
-                groups.extend(counters.into_iter().map(|counter| vec![counter]));
+                let alone = |counter| Group {
+                    name,
+                    counters: vec![counter],
+                };
+                groups.extend(counters.into_iter().map(alone));
             }
         }
         Ok(Self {
@@ -70,10 +79,16 @@ impl Skipped {
     /// How many events no program told since the last look, and a number that grows with them; at the
     /// first look since an earlier tracer got the number `told`. 0 where the kernel does not count.
     pub fn look(&mut self, told: u64) -> (u64, u64) {
-        let new = |group: &mut Vec<Counter>| lost(group.iter_mut().map(Counter::new_ones));
+        let new = |group: &mut Group| {
+            let new = lost(group.counters.iter_mut().map(Counter::new_ones));
+            if new > 0 {
+                log::debug!("{new} runs of {} were skipped", group.name);
+            }
+            new
+        };
         let new = self.groups.iter_mut().map(new).sum();
         // What each of a group skipped at other times counts here, so this is for a first look only.
-        let all = |group: &Vec<Counter>| lost(group.iter().map(|counter| counter.seen));
+        let all = |group: &Group| lost(group.counters.iter().map(|counter| counter.seen));
         let total: u64 = self.groups.iter().map(all).sum();
         match std::mem::replace(&mut self.looked, true) {
             true => (new, total),

@@ -178,6 +178,17 @@ fn a_server_of_many_connections_is_not_waited_for() {
 }
 
 #[test]
+fn another_client_of_the_server_is_no_forward() {
+    let mut road = Road::exact();
+    over(&mut road).run(5000, |road| {
+        socket(road, 1, (SERVER, MONITOR), (22, 50_001));
+        socket(road, 2, (SERVER, MONITOR), (40_000, 5432));
+    });
+    assert_eq!(course(&road), [], "it is not known whose the forward is");
+    assert_eq!(road.end().verdict, Verdict::Clean);
+}
+
+#[test]
 fn a_server_that_ends_takes_the_connection_with_it() {
     let mut road = Road::exact();
     over(&mut road).run(1500, forward);
