@@ -229,3 +229,19 @@ fn gaps_are_problems() {
 fn the_path_of_a_holder_is_read() {
     assert_eq!(orphaned("open", SLEEPER).path_of(9), [7, 9]);
 }
+
+#[test]
+fn where_evidence_may_be_lost_a_known_loss_still_counts() {
+    let closed = || {
+        line(
+            r#""type":"session_closed","verdict":"truncated","gap":true,"streams":[
+            {"stream":"stdout","verdict":"truncated","cause":"server_closed_early","written":100,"read":80,
+            "unread":20,"exact":true},{"stream":"stderr","verdict":"unknown","cause":null,"written":0,"read":0,
+            "unread":0,"exact":false}]"#,
+        )
+    };
+    let told = [opened(), truncated(20, true), closed()];
+    agrees(&told, cut(20).lacking());
+    objects(&told, &[cut(21).lacking()], "Some(20) B");
+    objects(&told, &[cut(20)], "gap on a session");
+}
