@@ -148,6 +148,10 @@ kill $daemon
 wait $daemon
 ";
 
+/// Where the service's files are for the test: wherever the project is, in somebody's home or in /tmp, the
+/// unit hides it.
+const SERVICE_FILES: &str = "/var/lib/lastbyte.test";
+
 /// The files for systemd: they are understood, the service can do little, and what it can do is
 /// enough for tracing.
 pub fn service(binaries: &Binaries) -> Result<()> {
@@ -181,15 +185,24 @@ pub fn service(binaries: &Binaries) -> Result<()> {
     let config = root.join("lastbyte.toml");
     std::fs::write(&config, SERVICE_CONFIG)
         .with_context(|| format!("cannot write {}", config.display()))?;
-    sh::run(
-        sh::root_cmd("sh")?
-            .args(["-euc", SERVICE])
-            .arg(&binaries.confine)
-            .arg(&unit)
-            .arg(&binaries.lastbyte)
-            .arg(&config),
-    )
-    .context("lastbyte does not trace under the unit's restrictions")
+    let install = sh::run(
+        sh::root_cmd("install")?
+            .args(["-D", "--target-directory", SERVICE_FILES])
+            .args([&binaries.lastbyte, &config]),
+    );
+    let traces = install.and_then(|()| {
+        sh::run(
+            sh::root_cmd("sh")?
+                .args(["-euc", SERVICE])
+                .arg(&binaries.confine)
+                .arg(&unit)
+                .arg(format!("{SERVICE_FILES}/lastbyte"))
+                .arg(format!("{SERVICE_FILES}/lastbyte.toml")),
+        )
+        .context("lastbyte does not trace under the unit's restrictions")
+    });
+    sh::run(sh::root_cmd("rm")?.args(["-rf", SERVICE_FILES]))?;
+    traces
 }
 
 pub fn vm_cases() -> Result<()> {
