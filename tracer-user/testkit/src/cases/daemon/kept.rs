@@ -256,8 +256,8 @@ pub(super) fn d15(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 pub(super) fn d16(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    const MOST: u64 = 1 << 20;
-    const SESSIONS: usize = 12;
+    const MOST: u64 = 512 << 10;
+    const SESSIONS: usize = 6;
     let patience = stage.setting.patience;
     let mut daemon = start(stage, UNMASKED)?;
     daemon.end(libc::SIGTERM, patience)?;
