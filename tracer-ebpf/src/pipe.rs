@@ -4,7 +4,7 @@ use tracer_ebpf::{StreamState, edge, told, transport};
 
 use crate::{
     kernel::{FMODE_READ, FMODE_WRITE, File, current_tgid, field},
-    streams::{self, by_server, server_close, stream, tell, tell_of},
+    streams::{self, by_server, once, server_close, stream, tell_of},
 };
 
 /// Key of the pipe that a `kiocb` is for.
@@ -52,10 +52,10 @@ pub fn release(file: File) {
     if is_server_end(state, file) {
         server_close(state, pipe.0, 1);
     } else if state.slot == 0 && file.mode() & FMODE_READ != 0 && pipe.readers() == 1 {
-        tell(edge::SESSION_CLOSE, state, pipe.0, |_| ());
+        once(told::SESSION_CLOSED, edge::SESSION_CLOSE, state, pipe.0, 0);
     } else if state.slot != 0 && file.mode() & FMODE_WRITE != 0 && pipe.writers() == 1 {
         streams::note_packets(state, file);
-        tell(edge::WRITERS_GONE, state, pipe.0, |_| ());
+        once(told::WRITERS_GONE, edge::WRITERS_GONE, state, pipe.0, 0);
     }
 }
 

@@ -233,6 +233,13 @@ fn hold(state: &mut StreamState, bytes: u64) {
 /// The server's own end of a stream is being released; `refs` references to it are left.
 #[inline(always)]
 pub fn server_close(state: &mut StreamState, key: u64, refs: u32) {
+    if refs == 1 {
+        if state.told[told::RELEASED] != 0 {
+            // By a twin.
+            return;
+        }
+        state.told[told::RELEASED] = 1;
+    }
     tell(edge::SERVER_CLOSE, state, key, |r| r.refs = refs);
     state.told[told::SERVER_CLOSED] = 1;
 }

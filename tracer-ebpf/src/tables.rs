@@ -56,14 +56,22 @@ pub struct StreamState {
     pub transport: u32,
     /// `write_seq` of `conn` at the last read.
     pub mark: u32,
-    /// Always 0.
-    pub pad: u32,
     /// Address of the socket to the client, 0 while it is not known; of outputs only.
     pub conn: u64,
     /// Bytes read since `conn` was last written to.
     pub held: u64,
     /// Sums.
     pub counters: Counters,
+}
+
+/// What the kernel side keeps of a session's connection.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Link {
+    /// Pid of the server.
+    pub server: u32,
+    /// The last state that was told (`TCP_*` of include/net/tcp_states.h); 0 for none.
+    pub state: u32,
 }
 
 impl StreamState {
@@ -79,7 +87,6 @@ impl StreamState {
         epipes: 0,
         transport: 0,
         mark: 0,
-        pad: 0,
         conn: 0,
         held: 0,
         counters: Counters {
@@ -115,8 +122,14 @@ pub mod told {
     pub const WRITER_CLOSED: usize = 6;
     /// Some of what was written was packets.
     pub const PACKETS: usize = 7;
-    /// How many there are.
-    pub const ENTRIES: usize = 8;
+    /// The last writer of the session is gone.
+    pub const WRITERS_GONE: usize = 8;
+    /// The last reader of the session's stdin is gone.
+    pub const SESSION_CLOSED: usize = 9;
+    /// The last reference to the server's end was released.
+    pub const RELEASED: usize = 10;
+    /// How many there may be.
+    pub const ENTRIES: usize = 12;
 }
 
 /// What one tracer leaves to the next: entries of the map `LEGACY`.

@@ -1,16 +1,16 @@
 //! The connection that a server's sessions live on.
 
 use aya_ebpf::{bindings::BPF_ANY, macros::map, maps::HashMap};
-use tracer_ebpf::{Conn, Kind, Progress, loss};
+use tracer_ebpf::{Conn, Kind, Link, Progress, loss};
 
 use crate::{
     emit::{emit, lost},
     kernel::{File, Sock, Task},
 };
 
-/// Connections of sessions by address of the socket; the value is the server's pid.
+/// Connections of sessions by address of the socket.
 #[map]
-static CONNS: HashMap<u64, u32> = HashMap::with_max_entries(32_768, 0);
+static CONNS: HashMap<u64, Link> = HashMap::with_max_entries(32_768, 0);
 
 /// Descriptors of a server that are searched for its connection.
 const FDS: u32 = 64;
@@ -27,10 +27,11 @@ pub fn connection(server: Task) -> Option<Sock> {
     if found == 0 {
         return None;
     }
-    if CONNS
-        .insert(found, server.tgid(), u64::from(BPF_ANY))
-        .is_err()
-    {
+    let link = Link {
+        server: server.tgid(),
+        state: 0,
+    };
+    if CONNS.insert(found, link, u64::from(BPF_ANY)).is_err() {
         lost(loss::SESSIONS);
     }
     Some(Sock(found))
@@ -100,7 +101,12 @@ pub fn is_connected(state: u8) -> bool {
 /// A TCP socket changes state (`inet_sock_set_state`), perhaps in an interrupt.
 #[inline(always)]
 pub fn state(sock: Sock, old: u32, new: u32) {
-    if !is_connection(sock) {
+    let Some(link) = CONNS.get_ptr_mut(sock.0) else {
+        return;
+    };
+    // SAFETY: live. Plain data, written by whoever has the socket's lock.
+    let told = unsafe { core::mem::replace(&mut (*link).state, new) };
+    if told == new {
         return;
     }
     emit(Kind::Conn, |r: &mut Conn| {

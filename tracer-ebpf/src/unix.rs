@@ -1,11 +1,11 @@
 //! Unix socketpairs. Bytes wait in the receive queue of the socket that is to read them: the
 //! server's for stdout and stderr, the session's for stdin.
 
-use tracer_ebpf::{StreamState, edge, transport};
+use tracer_ebpf::{StreamState, edge, told, transport};
 
 use crate::{
     kernel::{File, constant, current_tgid, field, long, read},
-    streams::{self, by_server, server_close, stream, tell},
+    streams::{self, by_server, once, server_close, stream},
 };
 
 /// Buffers of a receive queue that are added up. A sender's buffer space (`wmem_default`, 208 KiB)
@@ -205,7 +205,7 @@ pub fn release(sock: Unix, refs: u32) {
         } else if state.slot != 0 {
             server_close(state, sock.0, refs);
         } else if refs == 1 {
-            tell(edge::SESSION_CLOSE, state, sock.0, |_| ());
+            once(told::SESSION_CLOSED, edge::SESSION_CLOSE, state, sock.0, 0);
         }
     }
     let peer = sock.peer().0;
@@ -213,7 +213,7 @@ pub fn release(sock: Unix, refs: u32) {
         if state.slot == 0 {
             server_close(state, peer, refs);
         } else if refs == 1 {
-            tell(edge::WRITERS_GONE, state, peer, |_| ());
+            once(told::WRITERS_GONE, edge::WRITERS_GONE, state, peer, 0);
         }
     }
 }
