@@ -1,7 +1,7 @@
 //! The source of all records: drains the ring, adds ticks, samples, scans and names.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     future::Future,
     os::fd::AsRawFd,
     pin::pin,
@@ -81,6 +81,10 @@ pub struct Known {
 
 /// How often the counters of open streams are read.
 const SAMPLE: Duration = Duration::from_millis(250);
+/// How long the kernel side keeps a session that is over. What was freed last is what the kernel gives out
+/// next: by then another pipe is at the address and has its own entry, or hardly will be while the old
+/// one is dropped.
+const KEPT: Duration = Duration::from_secs(5);
 /// How often left-overs of dead servers are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -95,6 +99,8 @@ pub struct Tracer {
     named: HashSet<u32>,
     /// By session and slot: what was sampled last, hashed.
     sampled: HashMap<u64, [u32; STREAMS]>,
+    /// Sessions that are over, and since when.
+    over: VecDeque<(Instant, u64)>,
     host: Host,
     grace: u64,
 }
@@ -126,6 +132,7 @@ impl Tracer {
             log,
             named: HashSet::new(),
             sampled: HashMap::new(),
+            over: VecDeque::new(),
             host,
             grace: options.grace,
         })
@@ -173,6 +180,7 @@ impl Tracer {
             if now >= sample_at {
                 sample_at = now + SAMPLE;
                 self.sample(road)?;
+                self.forget(now);
             }
             if now >= sweep_at {
                 sweep_at = now + SWEEP;
@@ -242,11 +250,19 @@ impl Tracer {
             self.scan(road)?;
             tick(road, Kind::Tick)?;
         }
+        let now = Instant::now();
         for session in road.over() {
             self.sampled.remove(&session);
-            self.tables.forget(session);
+            self.over.push_back((now, session));
         }
         Ok(())
+    }
+
+    /// Drops what has been over for long enough.
+    fn forget(&mut self, now: Instant) {
+        while let Some((_, session)) = self.over.pop_front_if(|(since, _)| *since + KEPT <= now) {
+            self.tables.forget(session);
+        }
     }
 
     fn scan(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
