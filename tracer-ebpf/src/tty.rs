@@ -91,7 +91,10 @@ pub extern "C" fn adopt_pty() -> u64 {
         return 0;
     };
     let master = slave.link();
-    if stream(master.0).is_some() || find_master(parent.0, master.0) == 0 {
+    // An old pty at the address may still have its entry.
+    let is_known = stream(master.0)
+        .is_some_and(|state| state.server == parent.tgid() && state.told[told::SERVER_CLOSED] == 0);
+    if is_known || find_master(parent.0, master.0) == 0 {
         return 0;
     }
     direction(master, slave, parent);

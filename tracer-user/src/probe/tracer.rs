@@ -15,8 +15,7 @@ use tokio::{
     time::Instant,
 };
 use tracer_ebpf::{
-    Gone, Kind, Loss, Proc, Record, Resume, STREAMS, Scan, Start, Stream, StreamState, Tick, User,
-    edge, transport,
+    Gone, Kind, Loss, Proc, Record, Resume, STREAMS, Scan, Start, Stream, Tick, User, edge,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
@@ -254,14 +253,7 @@ impl Tracer {
         let now = Instant::now();
         for session in road.over() {
             self.sampled.remove(&session);
-            // A terminal is looked at by whoever gets it, not when it is made: the old one at its address
-            // must be gone by then.
-            let on_terminal = |stream: StreamState| stream.transport == transport::PTY;
-            if self.tables.streams(session).any(on_terminal) {
-                self.tables.forget(session);
-            } else {
-                self.over.push_back((now, session));
-            }
+            self.over.push_back((now, session));
         }
         Ok(())
     }
