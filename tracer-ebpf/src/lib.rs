@@ -20,7 +20,7 @@ pub use added::{
 pub use config::{Config, Sys};
 pub use connection::{Conn, ConnId, Progress, X11_PORTS};
 pub use layout::{Layout, Member, OPTIONAL};
-pub use tables::{Link, Session, StreamState, Task, legacy, told};
+pub use tables::{Session, StreamState, Task, legacy, told};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a record's layout or meaning does; a recording of another version is refused.

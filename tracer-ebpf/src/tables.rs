@@ -64,16 +64,6 @@ pub struct StreamState {
     pub counters: Counters,
 }
 
-/// What the kernel side keeps of a session's connection.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Link {
-    /// Pid of the server.
-    pub server: u32,
-    /// The last state that was told (`TCP_*` of include/net/tcp_states.h); 0 for none.
-    pub state: u32,
-}
-
 impl StreamState {
     /// Nothing is known of it.
     pub const NEW: Self = Self {

@@ -1,16 +1,17 @@
 //! The connection that a server's sessions live on.
 
 use aya_ebpf::{bindings::BPF_ANY, macros::map, maps::HashMap};
-use tracer_ebpf::{Conn, Kind, Link, Progress, loss};
+use tracer_ebpf::{Conn, Kind, Progress, loss};
 
 use crate::{
     emit::{emit, lost},
     kernel::{File, Sock, Task},
 };
 
-/// Connections of sessions by address of the socket.
+/// Connections of sessions by address of the socket: the last state that was told (`TCP_*` of
+/// include/net/tcp_states.h), 0 for none.
 #[map]
-static CONNS: HashMap<u64, Link> = HashMap::with_max_entries(32_768, 0);
+static CONNS: HashMap<u64, u32> = HashMap::with_max_entries(32_768, 0);
 
 /// Descriptors of a server that are searched for its connection.
 const FDS: u32 = 64;
@@ -27,11 +28,7 @@ pub fn connection(server: Task) -> Option<Sock> {
     if found == 0 {
         return None;
     }
-    let link = Link {
-        server: server.tgid(),
-        state: 0,
-    };
-    if CONNS.insert(found, link, u64::from(BPF_ANY)).is_err() {
+    if CONNS.insert(found, 0, u64::from(BPF_ANY)).is_err() {
         lost(loss::SESSIONS);
     }
     Some(Sock(found))
@@ -101,11 +98,11 @@ pub fn is_connected(state: u8) -> bool {
 /// A TCP socket changes state (`inet_sock_set_state`), perhaps in an interrupt.
 #[inline(always)]
 pub fn state(sock: Sock, old: u32, new: u32) {
-    let Some(link) = CONNS.get_ptr_mut(sock.0) else {
+    let Some(last) = CONNS.get_ptr_mut(sock.0) else {
         return;
     };
     // SAFETY: live. Plain data, written by whoever has the socket's lock.
-    let told = unsafe { core::mem::replace(&mut (*link).state, new) };
+    let told = unsafe { core::mem::replace(&mut *last, new) };
     if told == new {
         return;
     }

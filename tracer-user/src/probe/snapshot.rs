@@ -436,7 +436,7 @@ impl World {
             },
         )?;
         if found.start.conn.sock != 0 {
-            tables.seed_conn(found.start.conn.sock, server)?;
+            tables.seed_conn(found.start.conn.sock)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, IterableMap as _, MapData, MapError, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{EXE_LEN, Link, STREAMS, Session, StreamState, Task, legacy, loss, role};
+use tracer_ebpf::{EXE_LEN, STREAMS, Session, StreamState, Task, legacy, loss, role};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
@@ -41,7 +41,7 @@ pub struct Tables {
     tasks: HashMap<MapData, u32, Plain<Task>>,
     sessions: HashMap<MapData, u64, Plain<Session>>,
     streams: Streams,
-    conns: HashMap<MapData, u64, Plain<Link>>,
+    conns: HashMap<MapData, u64, u32>,
     scan_all: Array<MapData, u32>,
     lost: PerCpuArray<MapData, u64>,
     legacy: Array<MapData, u64>,
@@ -160,9 +160,8 @@ impl Tables {
     }
 
     /// Adds a connection.
-    pub fn seed_conn(&mut self, sock: u64, server: u32) -> Result<(), MapError> {
-        let link = Link { server, state: 0 };
-        unless_there(self.conns.insert(sock, Plain(link), NOEXIST))
+    pub fn seed_conn(&mut self, sock: u64) -> Result<(), MapError> {
+        unless_there(self.conns.insert(sock, 0, NOEXIST))
     }
 
     /// Whether a process is a member of the session, or a server: then it has been described.

@@ -59,6 +59,12 @@ fn eager(road: &mut Road, slot: u32) {
         .tick();
 }
 
+/// A command that exited, and of whose streams the server has only stdout.
+fn only_stdout_is_left(road: &mut Road) {
+    road.runs(5000, "cat big").leader_exits(5000, 0, empty());
+    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+}
+
 #[test]
 fn the_race_is_the_servers_fault() {
     let mut road = Road::exact();
@@ -134,8 +140,7 @@ fn a_client_that_left_first_is_nobodys_fault() {
 #[test]
 fn a_client_that_leaves_because_the_server_closed_is_no_excuse() {
     let mut road = Road::exact();
-    road.runs(5000, "cat big").leader_exits(5000, 0, empty());
-    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    only_stdout_is_left(&mut road);
     road.stream(5000, STDOUT, edge::SERVER_CLOSE, closed_with(10, 20));
     road.after(1).conn(ESTABLISHED, CLOSE_WAIT, 0).tick();
     assert_eq!(the_loss(&road).cause, Some(Cause::ServerClosedEarly));
@@ -300,8 +305,7 @@ fn a_writer_is_not_waited_for_forever() {
 #[test]
 fn a_close_by_one_of_several_owners_is_not_yet_the_end() {
     let mut road = Road::exact();
-    road.runs(5000, "cat big").leader_exits(5000, 0, empty());
-    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    only_stdout_is_left(&mut road);
     road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
         closed_with(50, 100)(r);
         r.refs = 2;
@@ -321,8 +325,7 @@ fn a_close_by_one_of_several_owners_is_not_yet_the_end() {
 #[test]
 fn while_another_process_of_the_server_has_the_end_a_close_is_not_the_end() {
     let mut road = Road::new(backend::SYSCALL);
-    road.runs(5000, "cat big").leader_exits(5000, 0, empty());
-    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    only_stdout_is_left(&mut road);
     road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
         closed_with(50, 100)(r);
         r.refs = 2;
@@ -343,8 +346,7 @@ fn while_another_process_of_the_server_has_the_end_a_close_is_not_the_end() {
 #[test]
 fn once_no_process_of_the_server_has_the_end_a_shared_close_is_the_end() {
     let mut road = Road::new(backend::SYSCALL);
-    road.runs(5000, "cat big").leader_exits(5000, 0, empty());
-    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    only_stdout_is_left(&mut road);
     road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
         closed_with(50, 100)(r);
         (r.counters.read, r.refs) = (50, 2);
@@ -363,8 +365,7 @@ fn once_no_process_of_the_server_has_the_end_a_shared_close_is_the_end() {
 #[test]
 fn each_close_by_one_of_several_owners_is_given_time() {
     let mut road = Road::exact();
-    road.runs(5000, "cat big").leader_exits(5000, 0, empty());
-    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    only_stdout_is_left(&mut road);
     for refs in [3, 2] {
         road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
             closed_with(50, 100)(r);
@@ -381,8 +382,7 @@ fn each_close_by_one_of_several_owners_is_given_time() {
 #[test]
 fn when_a_childs_copy_goes_last_the_most_unread_counts() {
     let mut road = Road::new(backend::SYSCALL);
-    road.runs(5000, "cat big").leader_exits(5000, 0, empty());
-    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    only_stdout_is_left(&mut road);
     for (unread, refs) in [(50, 2), (80, 1)] {
         road.after(1).stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
             closed_with(unread, 100)(r);

@@ -141,7 +141,14 @@ fn threads(pid: u32) -> Vec<(String, f64)> {
     times
 }
 
-fn measure(helper: &str, what: &str, wall: Duration) {
+/// Drawing: how often, and how much of a processor it takes, s.
+struct Cost {
+    frames: usize,
+    processor: f64,
+    wall: f64,
+}
+
+fn measure(helper: &str, what: &str, wall: Duration) -> Cost {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
     command.args(["--ignored", "--exact", helper, "--nocapture"]);
     command.env("TERM", "xterm-256color");
@@ -156,10 +163,10 @@ fn measure(helper: &str, what: &str, wall: Duration) {
     let after = threads(terminal.id());
     let output = &terminal.written[written..];
     let frames = output.windows(8).filter(|it| *it == b"\x1b[?2026h").count();
+    let processor = sum(&after) - sum(&before);
     println!(
-        "{what}: {:.1}% of one processor ({:.2} s in {wall:.1} s), {:.1} frames/s, {:.1} kB/s written",
-        (sum(&after) - sum(&before)) / wall * 100.0,
-        sum(&after) - sum(&before),
+        "{what}: {:.1}% of one processor ({processor:.2} s in {wall:.1} s), {:.1} frames/s, {:.1} kB/s written",
+        processor / wall * 100.0,
         frames as f64 / wall,
         output.len() as f64 / wall / 1000.0
     );
@@ -168,15 +175,28 @@ fn measure(helper: &str, what: &str, wall: Duration) {
     }
     terminal.keys("q");
     terminal.ends();
+    Cost {
+        frames,
+        processor,
+        wall,
+    }
 }
 
+/// Ratios of processor time, which a busy machine does not change: it draws less often then.
 #[test]
-#[ignore = "takes half a minute, and says how much of a processor that took"]
 fn what_it_costs() {
-    measure(
+    let busy = measure(
         "cost::busy_source",
         "1,000 sessions, 10,000 updates/s",
-        Duration::from_secs(20),
+        Duration::from_secs(4),
     );
-    measure("cost::idle_source", "idle", Duration::from_secs(10));
+    let a_second = busy.frames as f64 / busy.wall;
+    assert!(busy.frames > 0 && a_second < 22.0, "{a_second} frames/s");
+    // Half a processor at 20 frames a second.
+    let a_frame = busy.processor / busy.frames as f64;
+    assert!(a_frame < 0.5 / 20.0, "{a_frame} s a frame");
+    let idle = measure("cost::idle_source", "idle", Duration::from_secs(3));
+    assert_eq!(idle.frames, 0);
+    let share = idle.processor / idle.wall;
+    assert!(share < 0.02, "{share} of a processor");
 }
