@@ -220,7 +220,8 @@ fn o9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
 fn o11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let patience = stage.setting.patience;
-    let socket = stage.setting.world.dir().join("mux");
+    // Each run its own: a killed master leaves its socket.
+    let socket = stage.setting.world.dir().join(new_marker());
     let control = format!("ControlPath={}", socket.display());
     let target = stage.target(OpenSsh)?;
     // The master sets the environment of every session that goes through it.
