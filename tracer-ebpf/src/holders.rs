@@ -50,47 +50,38 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
 /// Tells each end that a file is, of the objects that are wanted.
 #[inline(always)]
 pub fn ends(file: File, mut tell: impl FnMut(End)) {
-    let all = wants_all();
     if let Some(pipe) = file.pipe() {
-        let mode = file.mode() & (FMODE_READ | FMODE_WRITE);
         let object = file.ino();
-        match streams::stream(pipe.0).filter(|state| state.object == object) {
-            Some(state) if state.session != 0 || all => {
-                tell(End::of(file, pipe.0, state, mode));
-            }
-            None if all => tell(End {
-                file,
-                session: 0,
-                slot: 0,
-                transport: transport::PIPE,
-                key: pipe.0,
-                mode,
-                object,
-                capacity: pipe.capacity(),
-            }),
-            _ => {}
+        let mut end = End::new(file, transport::PIPE, pipe.0, object);
+        end.mode = file.mode() & (FMODE_READ | FMODE_WRITE);
+        end.capacity = pipe.capacity();
+        if end.is_wanted(|state| state.object == object) {
+            tell(end);
         }
-    } else if let Some(sock) = file.unix() {
-        both_ways(file, sock.0, sock.peer().0, tell);
+        return;
+    }
+    // A socket or tty reads the one stream and writes the other.
+    let (mut reads, mut writes) = if let Some(sock) = file.unix() {
+        (
+            End::new(file, transport::UNIX, sock.0, file.ino()),
+            End::new(file, transport::UNIX, sock.peer().0, 0),
+        )
     } else if let Some(tty) = file.pty() {
-        both_ways(file, tty.0, tty.link().0, tell);
+        (
+            End::new(file, transport::PTY, tty.0, tty.object()),
+            End::new(file, transport::PTY, tty.link().0, tty.object()),
+        )
+    } else {
+        return;
+    };
+    let key = reads.key;
+    reads.mode = FMODE_READ;
+    writes.mode = FMODE_WRITE;
+    if reads.is_wanted(|state| state.reader == key) {
+        tell(reads);
     }
-}
-
-/// A socket or tty reads the one stream and writes the other.
-#[inline(always)]
-fn both_ways(file: File, reads: u64, writes: u64, mut tell: impl FnMut(End)) {
-    if let Some(state) = streams::stream(reads)
-        && state.reader == reads
-        && state.session != 0
-    {
-        tell(End::of(file, reads, state, FMODE_READ));
-    }
-    if let Some(state) = streams::stream(writes)
-        && state.writer == reads
-        && state.session != 0
-    {
-        tell(End::of(file, writes, state, FMODE_WRITE));
+    if writes.is_wanted(|state| state.writer == key) {
+        tell(writes);
     }
 }
 
@@ -109,16 +100,31 @@ pub struct End {
 
 impl End {
     #[inline(always)]
-    fn of(file: File, key: u64, state: &StreamState, mode: u32) -> Self {
+    fn new(file: File, transport: u32, key: u64, object: u64) -> Self {
         Self {
             file,
-            session: state.session,
-            slot: state.slot,
-            transport: state.transport,
+            session: 0,
+            slot: 0,
+            transport,
             key,
-            mode,
-            object: state.object,
+            mode: 0,
+            object,
             capacity: 0,
+        }
+    }
+
+    /// Whether it is to be told: an end of a session's stream, or any. `is_its` says whether what is
+    /// known of a stream with its key is of this one, and not of an older object at the address.
+    #[inline(always)]
+    fn is_wanted(&mut self, is_its: impl Fn(&StreamState) -> bool) -> bool {
+        match streams::stream(self.key) {
+            Some(state) if state.session != 0 && is_its(state) => {
+                self.session = state.session;
+                self.slot = state.slot;
+                self.object = state.object;
+                true
+            }
+            _ => wants_all() && self.key != 0,
         }
     }
 

@@ -37,6 +37,13 @@ impl Tty {
     pub fn unread(self) -> u64 {
         tty_unread(self.0)
     }
+
+    /// Number of the pty as devpts shows it, for both sides: `pty_unix98_install` makes them with
+    /// one index.
+    #[inline(always)]
+    pub fn object(self) -> u64 {
+        PTS_INODE + u64::from(field!(self.0, tty_index: u32))
+    }
 }
 
 /// Bytes that wait to be read from a tty: in its line discipline and before it (FIONREAD tells only
@@ -105,8 +112,7 @@ pub extern "C" fn adopt_pty() -> u64 {
 #[inline(always)]
 fn direction(reader: Tty, writer: Tty, server: Task) {
     if let Some(state) = streams::created(reader.0, transport::PTY) {
-        // Both sides have the pty's number (`pty_unix98_install` makes them with one index).
-        state.object = PTS_INODE + u64::from(field!(reader.0, tty_index: u32));
+        state.object = reader.object();
         state.reader = reader.0;
         state.writer = writer.0;
         state.server = server.tgid();

@@ -94,11 +94,7 @@ pub fn take(
             });
         }
         // Of a leader that is gone the survivors are known by what they hold.
-        for holder in world
-            .holders
-            .iter()
-            .filter(|holder| session.keys.contains(&holder.key))
-        {
+        for holder in session.keys.iter().flat_map(|key| world.holders(*key)) {
             if !world.servers.contains(&holder.proc.pid) {
                 members
                     .entry(holder.proc.pid)
@@ -142,14 +138,26 @@ pub fn take(
 struct World {
     processes: BTreeMap<u32, Fork>,
     servers: HashSet<u32>,
-    holders: Vec<Holder>,
+    /// Ends by what they are of.
+    holders: HashMap<u64, Vec<Holder>>,
+    /// By file of a socket or tty: the stream that it reads.
+    reads: HashMap<u64, u64>,
     sockets: Vec<Socket>,
 }
 
 impl World {
     fn read(side: &mut Side, names: &[String]) -> Result<Self, ScanError> {
-        let mut holders = scan::descriptors(side)?;
-        holders.extend(scan::hidden(side)?);
+        let mut holders: HashMap<u64, Vec<Holder>> = HashMap::new();
+        let mut reads = HashMap::new();
+        for holder in scan::descriptors(side)?
+            .into_iter()
+            .chain(scan::hidden(side)?)
+        {
+            if holder.transport != transport::PIPE && holder.mode & FMODE_READ != 0 {
+                reads.insert(holder.file, holder.key);
+            }
+            holders.entry(holder.key).or_default().push(holder);
+        }
         let sockets = scan::sockets(side)?;
         let processes: BTreeMap<u32, Fork> = scan::processes(side)?
             .into_iter()
@@ -164,6 +172,7 @@ impl World {
             processes,
             servers,
             holders,
+            reads,
             sockets,
         })
     }
@@ -181,19 +190,15 @@ impl World {
         }
     }
 
-    /// Streams by the pipes of which a server holds one side only, and someone else the other.
+    fn holders(&self, key: u64) -> &[Holder] {
+        self.holders.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Streams by the objects of which a server holds one side only, and someone else the other.
     fn sessions(&self, time: u64) -> Vec<Found> {
-        let mut pipes: HashMap<u64, Vec<&Holder>> = HashMap::new();
-        for holder in self
-            .holders
-            .iter()
-            .filter(|holder| holder.transport == transport::PIPE)
-        {
-            pipes.entry(holder.key).or_default().push(holder);
-        }
         // Server ends by server: what it reads (stdout, stderr) and what it writes (stdin).
         let mut ends: BTreeMap<u32, Vec<&Holder>> = BTreeMap::new();
-        for holders in pipes.values() {
+        for holders in self.holders.values() {
             let server_ends: Vec<_> = holders
                 .iter()
                 .filter(|holder| self.servers.contains(&holder.proc.pid))
@@ -210,7 +215,7 @@ impl World {
         }
         let mut found = Vec::new();
         for (server, mut ends) in ends {
-            ends.sort_by_key(|end| end.object);
+            ends.sort_by_key(|end| (end.object, end.key));
             ends.dedup_by_key(|end| end.key);
             let mut taken = HashSet::new();
             for process in self
@@ -218,13 +223,18 @@ impl World {
                 .values()
                 .filter(|process| process.parent.pid == server)
             {
-                if let Some(session) = self.led_by(process, server, &pipes, &ends, time) {
+                if let Some(session) = self.led_by(process, server, &ends, time) {
                     taken.extend(session.keys);
                     found.push(session);
                 }
             }
-            ends.retain(|end| !taken.contains(&end.key) && self.held_by_others(end, &pipes));
-            found.extend(self.leaderless(server, &ends, &pipes, time));
+            // A socket of a server may lead to any service, and no pty outlives its leader.
+            ends.retain(|end| {
+                end.transport == transport::PIPE
+                    && !taken.contains(&end.key)
+                    && self.held_by_others(end)
+            });
+            found.extend(self.leaderless(server, &ends, time));
         }
         found
     }
@@ -235,25 +245,23 @@ impl World {
             .is_some_and(|process| self.servers.contains(&process.parent.pid))
     }
 
-    fn held_by_others(&self, end: &Holder, pipes: &HashMap<u64, Vec<&Holder>>) -> bool {
-        pipes[&end.key]
+    fn held_by_others(&self, end: &Holder) -> bool {
+        self.holders(end.key)
             .iter()
             .any(|other| !self.servers.contains(&other.proc.pid) && other.mode != end.mode)
     }
 
     /// The session that a child of a server leads: it has other sides of its server's ends as
     /// stdin, stdout or stderr.
-    fn led_by(
-        &self,
-        process: &Fork,
-        server: u32,
-        pipes: &HashMap<u64, Vec<&Holder>>,
-        ends: &[&Holder],
-        time: u64,
-    ) -> Option<Found> {
+    fn led_by(&self, process: &Fork, server: u32, ends: &[&Holder], time: u64) -> Option<Found> {
         let mut keys = [0; STREAMS];
-        for end in ends {
-            for other in &pipes[&end.key] {
+        // Servers that work together talk through sockets.
+        let is_server = self.servers.contains(&process.child.pid);
+        for end in ends
+            .iter()
+            .filter(|end| end.transport == transport::PIPE || !is_server)
+        {
+            for other in self.holders(end.key) {
                 let slot = other.fd as usize;
                 let side = if slot == 0 { FMODE_READ } else { FMODE_WRITE };
                 if other.proc.pid == process.child.pid
@@ -271,13 +279,7 @@ impl World {
     }
 
     /// What is left has no leader any more: pipes that were made together are one session's.
-    fn leaderless(
-        &self,
-        server: u32,
-        ends: &[&Holder],
-        pipes: &HashMap<u64, Vec<&Holder>>,
-        time: u64,
-    ) -> Vec<Found> {
+    fn leaderless(&self, server: u32, ends: &[&Holder], time: u64) -> Vec<Found> {
         let mut groups: Vec<[u64; STREAMS]> = Vec::new();
         let mut last = 0;
         for end in ends {
@@ -285,7 +287,7 @@ impl World {
             let near = end.object.abs_diff(last) <= 2;
             last = end.object;
             let is_held_as = |fd| {
-                pipes[&end.key].iter().any(|h| {
+                self.holders(end.key).iter().any(|h| {
                     h.fd == fd && h.via == via::DESCRIPTOR && !self.servers.contains(&h.proc.pid)
                 })
             };
@@ -315,10 +317,9 @@ impl World {
         groups
             .into_iter()
             .map(|keys| {
-                let uid = self
-                    .holders
-                    .iter()
-                    .find(|h| keys.contains(&h.key) && !self.servers.contains(&h.proc.pid))
+                let mut holders = keys.iter().flat_map(|key| self.holders(*key));
+                let uid = holders
+                    .find(|holder| !self.servers.contains(&holder.proc.pid))
                     .map_or(0, |holder| holder.uid);
                 self.found(server, Proc::default(), uid, keys, ends, time)
             })
@@ -345,10 +346,11 @@ impl World {
         let mut first = u64::MAX;
         for (slot, key) in keys.iter().enumerate() {
             if let Some(end) = ends.iter().find(|end| end.key == *key) {
-                first = first.min(end.object);
+                let object = self.object(end);
+                first = first.min(object);
                 streams[slot] = StreamEnds {
-                    object: end.object,
-                    transport: transport::PIPE,
+                    object,
+                    transport: end.transport,
                     capacity: end.capacity,
                 };
             }
@@ -380,6 +382,21 @@ impl World {
         Found { start, keys }
     }
 
+    /// Number of what an end is of. Only the socket that reads it tells a stream's.
+    fn object(&self, end: &Holder) -> u64 {
+        let mut holders = self.holders(end.key).iter();
+        let reader = holders.find(|holder| holder.mode & FMODE_READ != 0);
+        reader.map_or(end.object, |reader| reader.object)
+    }
+
+    /// The socket or tty that writes what another reads, 0 if nobody has it.
+    fn other_side(&self, key: u64) -> u64 {
+        let mut holders = self.holders(key).iter();
+        let writer = holders.find(|holder| holder.mode & FMODE_WRITE != 0);
+        let reads = writer.and_then(|writer| self.reads.get(&writer.file));
+        reads.copied().unwrap_or(0)
+    }
+
     /// The connection of a server that has just one.
     fn connection(&self, server: u32) -> Option<&Socket> {
         let mut socks: Vec<_> = self
@@ -401,23 +418,27 @@ impl World {
     fn seed(&self, tables: &mut Tables, found: &Found) -> Result<(), MapError> {
         let server = found.start.server.pid;
         for (slot, key) in found.keys.iter().enumerate().filter(|(_, key)| **key != 0) {
+            let transport = found.start.streams[slot].transport;
             let ours = |mode| {
-                let end = self
-                    .holders
-                    .iter()
-                    .find(|h| h.key == *key && h.proc.pid == server && h.mode & mode != 0);
+                let mut holders = self.holders(*key).iter();
+                let end = holders.find(|it| it.proc.pid == server && it.mode & mode != 0);
                 end.map_or(0, |end| end.file)
+            };
+            let (reader, writer) = match transport {
+                transport::PIPE => (ours(FMODE_READ), ours(FMODE_WRITE)),
+                // A socket or tty is the stream that it reads.
+                _ => (*key, self.other_side(*key)),
             };
             tables.seed_stream(
                 *key,
                 StreamState {
                     session: found.start.session,
                     object: found.start.streams[slot].object,
-                    reader: ours(FMODE_READ),
-                    writer: ours(FMODE_WRITE),
+                    reader,
+                    writer,
                     server,
                     slot: slot as u32,
-                    transport: transport::PIPE,
+                    transport,
                     conn: match slot {
                         0 => 0,
                         _ => found.start.conn.sock,

@@ -1,6 +1,6 @@
 //! Real SSH clients with nothing of the machine's own configuration, and what arrived at them.
 
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -204,6 +204,16 @@ impl Client {
     #[must_use]
     pub fn stdout_head(&self) -> String {
         text(&self.stdout)
+    }
+
+    /// Writes to the client's stdin.
+    ///
+    /// # Errors
+    /// When that is no pipe, or the client has closed it.
+    pub fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        let stdin = self.child.0.stdin.as_mut();
+        let stdin = stdin.context("the client's stdin is no pipe")?;
+        Ok(stdin.write_all(text.as_bytes())?)
     }
 
     /// Closes the client's stdin, if it is a pipe.

@@ -6,6 +6,7 @@ mod copies;
 mod daemon;
 mod holders;
 mod identity;
+mod late;
 mod network;
 mod orphaned;
 mod quiet;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Case> {
         orphaned::CASES,
         holders::CASES,
         identity::CASES,
+        late::CASES,
         roads::CASES,
         waiting::CASES,
         servers::CASES,

@@ -7,11 +7,10 @@ use anyhow::{Context, ensure};
 use crate::case::{Case, Class, Tier};
 use crate::client::Client;
 use crate::event::Event;
-use crate::expect::{Expect, Holders, Who};
+use crate::expect::{Expect, Holders};
 use crate::procs;
 use crate::stage::{Run, Stage, new_marker};
 use crate::sys;
-use crate::tracer::Tracer;
 use crate::world::Server::OpenSsh;
 
 pub(super) const CASES: &[Case] = &[
@@ -63,13 +62,6 @@ pub(super) const CASES: &[Case] = &[
         class: Class::Orphaned,
         tier: Tier::Full,
         scenario: o11,
-    },
-    Case {
-        id: "O14",
-        title: "the tracer comes after the hang",
-        class: Class::Orphaned,
-        tier: Tier::Full,
-        scenario: o14,
     },
 ];
 
@@ -254,88 +246,4 @@ fn o11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         held.clean().exits(0).held_by(truth),
         free.clean().exits(0),
     ])
-}
-
-fn o14(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let setting = stage.setting;
-    let command = format!("sleep {} & echo $PPID", stage.lasting());
-    let started = stage.start(OpenSsh, &command)?;
-    stage.finding("orphaned", &started.marker)?;
-    let server: u32 = started
-        .client
-        .stdout_head()
-        .trim()
-        .parse()
-        .context("the server's pid")?;
-    let truth = procs::holders(&started.marker);
-
-    let late = Tracer::start(
-        setting.lastbyte,
-        setting.backend,
-        &["watch"],
-        setting.patience,
-    )?;
-    let says = |what: &str, wanted: &dyn Fn(&Event) -> bool| {
-        late.wait_for(
-            0,
-            setting.patience,
-            &format!("the late tracer's {what}"),
-            |events| {
-                let mut own = events.iter().filter(|event| event.server() == Some(server));
-                own.find(|event| wanted(event)).cloned()
-            },
-        )
-    };
-    let opened = says("session_opened", &|event| event.is("session_opened"))?;
-    ensure!(
-        opened.value["preexisting"].as_bool() == Some(true),
-        "the late tracer does not say that the session began before it"
-    );
-    let finding = says("`orphaned`", &|event| event.finds("orphaned"))?;
-    let named = finding.holders();
-    ensure!(
-        named == truth,
-        "the late tracer names {named:?}, in truth {truth:?}"
-    );
-    why(stage, server, &truth)?;
-    procs::end(&started.marker);
-
-    let run = started.finish(setting.patience)?.ended_with(0)?;
-    let closed = says("session_closed", &|event| event.is("session_closed"))?;
-    ensure!(
-        closed.verdict() == "unknown",
-        "the late tracer judges {:?} without the history",
-        closed.verdict()
-    );
-    late.stop(setting.patience)?;
-    Ok(vec![
-        Expect::clean(Who::Marked(run.marker), OpenSsh)
-            .exits(0)
-            .held_by(truth),
-    ])
-}
-
-/// `lastbyte why` about the server's pid must name the same holders.
-fn why(stage: &Stage<'_>, server: u32, truth: &Holders) -> anyhow::Result<()> {
-    let output = std::process::Command::new(stage.setting.lastbyte)
-        .args(["why", &server.to_string(), "--json"])
-        .output()
-        .context("cannot run lastbyte why")?;
-    ensure!(
-        output.status.success(),
-        "why: {}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
-    let text = String::from_utf8_lossy(&output.stdout);
-    let named: Vec<Holders> = text
-        .lines()
-        .filter_map(|line| Event::parse(line.to_owned()).ok())
-        .filter(|event| event.finds("orphaned"))
-        .map(|event| event.holders())
-        .collect();
-    ensure!(
-        named == [truth.clone()],
-        "why names {named:?}, in truth {truth:?}; it printed {text}"
-    );
-    Ok(())
 }
