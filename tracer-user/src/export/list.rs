@@ -63,9 +63,15 @@ fn row(it: &Listed, now: u64) -> [String; 8] {
         opened(&clock, session.opened, now),
         duration(end.saturating_sub(session.opened)),
         state(it),
-        ByteSize(it.written).to_string(),
+        written(it.written, session.preexisting),
         session.command.as_deref().unwrap_or("-").to_owned(),
     ]
+}
+
+/// Of a session that began before the tracer only what it wrote since is known.
+fn written(bytes: u64, preexisting: bool) -> String {
+    let least = if preexisting { "≥ " } else { "" };
+    format!("{least}{}", ByteSize(bytes))
 }
 
 /// The time of day, with the date when that is not today.
@@ -108,6 +114,12 @@ fn state(it: &Listed) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_came_before_the_tracer_is_not_called_nothing() {
+        assert_eq!(written(0, false), "0 B");
+        assert_eq!(written(0, true), "≥ 0 B");
+    }
 
     #[test]
     fn yesterday_has_a_date() {
