@@ -199,7 +199,11 @@ impl Tracer {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                bail!("waited {:.0} s in vain for {what}", patience.as_secs_f32());
+                bail!(
+                    "waited {:.0} s in vain for {what}; {}",
+                    patience.as_secs_f32(),
+                    told(&log.events[mark..])
+                );
             }
             log = self
                 .shared
@@ -250,4 +254,21 @@ impl Tracer {
         }
         Ok((status, self.since(0)))
     }
+}
+
+/// What was told instead of what was waited for: every gap, and the last few events.
+fn told(events: &[Event]) -> String {
+    /// Events that are shown, and bytes of each.
+    const LAST: usize = 3;
+    const WIDTH: usize = 300;
+    let (gaps, others): (Vec<&Event>, Vec<&Event>) =
+        events.iter().partition(|event| event.is("gap"));
+    let last = &others[others.len().saturating_sub(LAST)..];
+    let mut text = format!("{} events, {} gaps", events.len(), gaps.len());
+    for event in gaps.iter().chain(last) {
+        let cut = event.raw.floor_char_boundary(WIDTH.min(event.raw.len()));
+        text.push_str("\n  ");
+        text.push_str(&event.raw[..cut]);
+    }
+    text
 }

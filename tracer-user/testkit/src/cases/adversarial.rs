@@ -318,7 +318,7 @@ fn a5(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let patience = setting.patience;
     let gate = setting.world.fifo(&new_marker())?;
     let command = format!("seq 1 1000; cat {}; seq 1 500", gate.display());
-    let first = setting.world.dir().join("first.rec");
+    let first = setting.world.dir().join(format!("{}.rec", new_marker()));
     let path = first.display().to_string();
     let tracer = Tracer::start(
         setting.lastbyte,

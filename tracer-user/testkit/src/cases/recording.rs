@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 
 use crate::case::{Case, Class, Tier};
 use crate::expect::{Bytes, Expect, Stream};
-use crate::stage::Stage;
+use crate::stage::{Stage, new_marker};
 use crate::tracer::Tracer;
 use crate::world::{
     BIG,
@@ -81,7 +81,11 @@ fn r1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 fn g1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
-    let file = stage.setting.world.dir().join("golden.rec");
+    let file = stage
+        .setting
+        .world
+        .dir()
+        .join(format!("{}.rec", new_marker()));
     let tracer = record(stage, &file)?;
     let mut expects = Vec::new();
     expects.push(
