@@ -34,6 +34,13 @@ pub fn begin(what: u64, args: [u64; 3]) {
     }
 }
 
+/// The call that the current thread has begun.
+#[inline(always)]
+pub fn under_way() -> Option<Call> {
+    // SAFETY: only this thread uses its entry.
+    unsafe { CALLS.get(bpf_get_current_pid_tgid()) }.copied()
+}
+
 /// The call that the current thread has begun, which ends now.
 #[inline(always)]
 pub fn end() -> Option<Call> {

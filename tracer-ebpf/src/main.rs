@@ -31,7 +31,7 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::{BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use functions::{Arguments, on_entry, on_return, program};
+use functions::{Arguments, Twin, on_entry, on_return, program};
 use kernel::{File, Sock, Task, field};
 use tty::Tty;
 use unix::Unix;
@@ -211,16 +211,21 @@ on_tracepoint! {
 
 on_tracepoint! {
     "sys_enter" => sys_enter;
-    |ctx| syscalls::enter(ctx.arg(0), ctx.arg(1))
+    |ctx| syscalls::enter(ctx.arg(0), ctx.arg(1), Twin::First)
 }
 
 on_tracepoint! {
-    "sys_exit" => sys_exit;
+    "sys_enter" => sys_enter_again;
+    |ctx| syscalls::enter(ctx.arg(0), ctx.arg(1), Twin::Again)
+}
+
+on_tracepoint! {
+    "sys_exit" => sys_exit, sys_exit_again;
     |ctx| syscalls::exit(ctx.arg(1))
 }
 
 on_tracepoint! {
-    "sched_process_exit" => process_exit_files;
+    "sched_process_exit" => process_exit_files, process_exit_files_again;
     |ctx| syscalls::process_exit(Task(ctx.arg(0)))
 }
 

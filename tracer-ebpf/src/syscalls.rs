@@ -8,29 +8,39 @@ use tracer_ebpf::{chld, role};
 
 use crate::{
     calls::{self, begin},
+    functions::{self, Twin},
     kernel::{File, Task, constant, current_tgid, field},
     lineage::tracked,
     passed, pipe, signal, streams, tty, unix,
 };
 
 /// What is called: of a [`READ`] the key of the stream is kept, of a [`WRITE`] also the bytes asked
-/// for, of a [`PIPE`] and [`SOCKETPAIR`] the address of the user's two descriptors.
+/// for, of a [`PIPE`] and [`SOCKETPAIR`] the address of the user's two descriptors; of each which of two
+/// twins saw it begin.
 const READ: u64 = 1;
 const WRITE: u64 = 2;
 const PIPE: u64 = 3;
 const WAIT: u64 = 4;
 const SOCKETPAIR: u64 = 5;
+const CLOSE: u64 = 6;
 
 /// Descriptors of a dying server that are looked at: OpenSSH has some twenty.
 const FDS: u32 = 1024;
 
+/// Where a program may be skipped (see `functions`) a twin sees each call again: it finds what the other
+/// has kept of the call's beginning, and nothing of its end any more.
 #[inline(always)]
-pub fn enter(regs: u64, nr: u32) {
+pub fn enter(regs: u64, nr: u32, this: Twin) {
     let pid = current_tgid();
     let Some(entry) = tracked(pid) else { return };
-    // The kernel skipped the end of the call before, which must not take this one's: what it did is seen
-    // by the object.
-    let _ = calls::end();
+    let by = this as u64;
+    if let Some(call) = calls::under_way() {
+        if constant!(twins) != 0 && call.args[2] != by {
+            return;
+        }
+        // The kernel skipped the end of the call before: what that moved is not counted.
+        functions::missed();
+    }
     let arg0 = field!(regs, regs_arg0: u64);
     if nr == constant!(sys.sendmsg) {
         passed::asked(arg0 as u32, field!(regs, regs_arg1: u64));
@@ -47,27 +57,29 @@ pub fn enter(regs: u64, nr: u32) {
             };
             let file = Task::current().fds().file(arg0 as u32);
             streams::write_enter(key, file);
-            begin(WRITE, [key, len, 0]);
+            begin(WRITE, [key, len, by]);
         }
     } else if is_read(nr) {
         let key = taken(arg0 as u32);
         if key != 0 {
-            begin(READ, [key, 0, 0]);
+            begin(READ, [key, 0, by]);
         }
     } else if nr == constant!(sys.close) {
         close(arg0 as u32, pid);
+        begin(CLOSE, [0, 0, by]);
     } else if nr == constant!(sys.dup2) || nr == constant!(sys.dup3) {
         let onto = field!(regs, regs_arg1: u64) as u32;
         if onto != arg0 as u32 {
             close(onto, pid);
+            begin(CLOSE, [0, 0, by]);
         }
     } else if entry.flags & role::SERVER != 0 {
         if nr == constant!(sys.pipe) || nr == constant!(sys.pipe2) {
-            begin(PIPE, [arg0, 0, 0]);
+            begin(PIPE, [arg0, 0, by]);
         } else if nr == constant!(sys.socketpair) {
-            begin(SOCKETPAIR, [field!(regs, regs_arg3: u64), 0, 0]);
+            begin(SOCKETPAIR, [field!(regs, regs_arg3: u64), 0, by]);
         } else if nr == constant!(sys.wait4) {
-            begin(WAIT, [0; 3]);
+            begin(WAIT, [0, 0, by]);
         }
     }
 }

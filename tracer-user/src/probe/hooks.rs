@@ -230,13 +230,13 @@ const TOLD: &[Attach] = &[alone(
 )];
 
 const SYSCALL: &[Attach] = &[
-    alone(
+    at(
         Moment::Tracepoint,
         "process_exit_files",
         &["sched_process_exit"],
     ),
-    alone(Moment::Tracepoint, "sys_exit", &["sys_exit"]),
-    alone(Moment::Tracepoint, "sys_enter", &["sys_enter"]),
+    at(Moment::Tracepoint, "sys_exit", &["sys_exit"]),
+    at(Moment::Tracepoint, "sys_enter", &["sys_enter"]),
 ];
 
 pub const ITERATORS: &[(&str, &str)] = &[

@@ -14,7 +14,8 @@ use super::side::{Program, Side};
 
 /// Attach points whose programs' every run tells something that nothing else does. What the others skip is
 /// made up for: counters by the object itself, the news of a death by the death, the signal that ended a
-/// server by its status; or only names are missing.
+/// server by its status; or only names are missing. System calls are every process's: of one that matters
+/// the kernel side sees that its end was skipped.
 const COUNTED: &[&str] = &[
     "inet_sock_set_state",
     "pipe_create",
