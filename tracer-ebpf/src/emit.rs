@@ -13,14 +13,17 @@ use crate::kernel::now;
 static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 #[map]
-static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::KINDS as u32, 0);
+static LOST: PerCpuArray<[u64; loss::KINDS]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Counts one piece of evidence that could not be kept.
 #[inline(always)]
 pub fn lost(kind: u32) {
-    if let Some(count) = LOST.get_ptr_mut(kind) {
-        // SAFETY: this CPU's own slot of a live map; programs do not migrate.
-        unsafe { *count += 1 };
+    let Some(counts) = LOST.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own slot of a live map; programs do not migrate.
+    if let Some(count) = unsafe { &mut *counts }.get_mut(kind as usize) {
+        *count += 1;
     }
 }
 

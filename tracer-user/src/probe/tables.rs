@@ -43,8 +43,12 @@ pub struct Tables {
     streams: Streams,
     conns: HashMap<MapData, u64, u32>,
     scan_all: Array<MapData, u32>,
-    lost: PerCpuArray<MapData, u64>,
+    lost: PerCpuArray<MapData, [u64; loss::KINDS]>,
     legacy: Array<MapData, u64>,
+    /// What is in `legacy`, once it has been read: nobody else writes to it. Each call of a map costs
+    /// more than its time: the kernel skips kprobes' programs on a CPU where one was preempted
+    /// (`bpf_disable_instrumentation`, include/linux/bpf.h).
+    told: Option<[u64; legacy::ENTRIES as usize]>,
     /// Streams that were away while something may have been done with them.
     away: u64,
 }
@@ -104,19 +108,20 @@ impl Tables {
             scan_all: side.take_map("SCAN_ALL")?.try_into()?,
             lost: side.take_map("LOST")?.try_into()?,
             legacy: side.take_map("LEGACY")?.try_into()?,
+            told: None,
             away: 0,
         })
     }
 
     /// How many times the ring has been emptied, by earlier tracers too.
-    pub fn taken(&self) -> Result<u64, MapError> {
-        self.legacy.get(&legacy::TAKEN, 0)
+    pub fn taken(&mut self) -> Result<u64, MapError> {
+        self.told(legacy::TAKEN)
     }
 
     /// The ring is going to be emptied once more: what is taken from it has to be kept by someone else.
     pub fn taking(&mut self) -> Result<u64, MapError> {
         let number = self.taken()? + 1;
-        self.legacy.set(legacy::TAKEN, number, 0)?;
+        self.tell(legacy::TAKEN, number)?;
         Ok(number)
     }
 
@@ -236,12 +241,13 @@ impl Tables {
         skipped: &mut Skipped,
     ) -> Result<Option<[u64; loss::KINDS]>, MapError> {
         let mut new = [0; loss::KINDS];
+        let by_cpu = self.lost.get(&0, 0)?;
         for (kind, new) in new.iter_mut().enumerate() {
-            let total: u64 = self.lost.get(&(kind as u32), 0)?.iter().sum();
+            let total: u64 = by_cpu.iter().map(|counts| counts[kind]).sum();
             *new = self.untold(legacy::LOST + kind as u32, total)?;
         }
         new[loss::STREAMS as usize] += std::mem::take(&mut self.away);
-        let (skipped, total) = skipped.look(self.legacy.get(&legacy::SKIPPED, 0)?);
+        let (skipped, total) = skipped.look(self.told(legacy::SKIPPED)?);
         self.untold(legacy::SKIPPED, total)?;
         new[loss::SKIPPED as usize] += skipped;
         Ok(new.iter().any(|count| *count != 0).then_some(new))
@@ -249,11 +255,35 @@ impl Tables {
 
     /// How much of a total has not been told; it is now.
     fn untold(&mut self, entry: u32, total: u64) -> Result<u64, MapError> {
-        let told = self.legacy.get(&entry, 0)?;
-        if told != total {
-            self.legacy.set(entry, total, 0)?;
-        }
+        let told = self.told(entry)?;
+        self.tell(entry, total)?;
         Ok(total.saturating_sub(told))
+    }
+
+    /// What the next tracer would be left.
+    fn told(&mut self, entry: u32) -> Result<u64, MapError> {
+        let told = match self.told {
+            Some(told) => told,
+            None => {
+                let mut told = [0; legacy::ENTRIES as usize];
+                for (entry, told) in told.iter_mut().enumerate() {
+                    *told = self.legacy.get(&(entry as u32), 0)?;
+                }
+                *self.told.insert(told)
+            }
+        };
+        Ok(told[entry as usize])
+    }
+
+    /// Leaves it to the next tracer.
+    fn tell(&mut self, entry: u32, value: u64) -> Result<(), MapError> {
+        if self.told(entry)? != value {
+            self.legacy.set(entry, value, 0)?;
+        }
+        if let Some(told) = &mut self.told {
+            told[entry as usize] = value;
+        }
+        Ok(())
     }
 }
 
