@@ -139,6 +139,8 @@ struct Inner {
     urgent: bool,
     stop: bool,
     put: u64,
+    /// So much of it is being written, or has been.
+    taken: u64,
     committed: u64,
     failures: u64,
     /// Somebody waits for the next attempt.
@@ -165,6 +167,7 @@ impl Pending {
                 urgent: false,
                 stop: false,
                 put: 0,
+                taken: 0,
                 committed: 0,
                 failures: 0,
                 flushing: false,
@@ -215,6 +218,7 @@ impl Pending {
                 inner.flushing = false;
                 let mut work = std::mem::take(&mut inner.work);
                 work.upto = inner.put;
+                inner.taken = inner.put;
                 return Some(work);
             }
             (inner, _) = self
@@ -224,7 +228,7 @@ impl Pending {
         }
     }
 
-    /// The work is done.
+    /// The work is done, and there is room again for more.
     pub fn committed(&self, work: &Work) {
         self.inner().committed = work.upto;
         self.done.notify_all();
@@ -237,6 +241,7 @@ impl Pending {
         let later = std::mem::take(&mut inner.work);
         work.append(later);
         inner.work = work;
+        inner.taken = inner.committed;
         inner.since.get_or_insert_with(Instant::now);
         inner.failures += 1;
         self.done.notify_all();
@@ -254,15 +259,19 @@ impl Pending {
         !inner.stop
     }
 
-    /// Waits until everything that was put down is committed; false when it cannot be, or not in time.
+    /// Waits until everything that was put down is committed and has been made room for; false when it cannot be, or not in time.
     pub fn flush(&self, timeout: Duration) -> bool {
         let mut inner = self.inner();
         let all = inner.put;
         let end = Instant::now() + timeout;
         let failures = inner.failures;
-        (inner.urgent, inner.flushing) = (true, true);
-        inner.since.get_or_insert_with(Instant::now);
-        self.wake.notify_one();
+        // What is being written already needs no turn of its own: with nothing to do it would be taken
+        // for an idle one.
+        if inner.taken < all {
+            (inner.urgent, inner.flushing) = (true, true);
+            inner.since.get_or_insert_with(Instant::now);
+            self.wake.notify_one();
+        }
         loop {
             if inner.committed >= all {
                 return true;

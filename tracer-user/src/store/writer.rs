@@ -90,7 +90,6 @@ impl Writer {
                         false => Health::Good,
                     };
                     self.pending.set_health(health);
-                    self.pending.committed(&work);
                 }
                 Err(error) => {
                     let pause = self.failed(&error);
@@ -103,6 +102,7 @@ impl Writer {
             if let Err(error) = self.retain(idle) {
                 self.failed(&error);
             }
+            self.pending.committed(&work);
         }
         if let Some(database) = &self.database {
             // What is left in the log is good as it is.

@@ -72,7 +72,10 @@ fn what_is_old_goes_and_findings_stay_longer() {
     drop(trace);
     // The stories are of 2023.
     let kept = |policy: fn(&mut Policy)| {
-        let (mut trace, _) = Trace::begin(with(directory.path(), policy));
+        let options = with(directory.path(), policy);
+        let policy = options.policy;
+        let (mut trace, _) = Trace::begin(options);
+        trace.recorder.keep(policy);
         assert!(trace.recorder.flush(PATIENCE));
         drop(trace);
         let reader = Reader::open(directory.path()).unwrap();
