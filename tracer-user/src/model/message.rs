@@ -416,13 +416,18 @@ pub(crate) fn user(view: &SessionView) -> String {
     }
 }
 
+/// What stands in a command's place where none is known.
+pub(crate) fn without_command(view: &SessionView) -> &'static str {
+    match came_late(view) {
+        true => "(its command exited before the tracer began)",
+        false => "(no command executed)",
+    }
+}
+
 /// What the session runs, quoted.
 pub(crate) fn command(view: &SessionView) -> String {
     let Some(command) = &view.command else {
-        return match came_late(view) {
-            true => format!("({UNSEEN})"),
-            false => "(no command executed)".to_owned(),
-        };
+        return without_command(view).to_owned();
     };
     match command.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("`{}…`", &command[..end]),

@@ -12,6 +12,7 @@ use super::{
     text::{age, count, spark},
     theme::{sign, word_sign},
 };
+use crate::model::message::without_command;
 use crate::tui::{
     feed::Phase,
     state::{
@@ -216,7 +217,7 @@ fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
     };
     let command = match &row.view.command {
         Some(command) => script(command),
-        None => "(no command executed)",
+        None => without_command(&row.view),
     };
     let mut spans = vec![
         Span::raw(" "),
