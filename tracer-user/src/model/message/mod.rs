@@ -1,0 +1,16 @@
+//! Sentences for a person, and what to do in the shell's words.
+
+mod durations;
+mod fixes;
+mod names;
+mod sentences;
+
+pub(crate) use self::{
+    durations::duration,
+    names::{command, ended, held, own_server, signal_name, user, who, without_command},
+};
+pub(super) use self::{
+    fixes::{fix, fix_stalled, fix_truncated},
+    names::told_end,
+    sentences::{moves, near_miss, orphaned, released, stalled, truncated},
+};
