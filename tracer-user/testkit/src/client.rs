@@ -12,6 +12,7 @@ use anyhow::Context;
 
 use crate::netns;
 use crate::procs::{self, MARK, Owned};
+use crate::terminal::{self, Window};
 
 /// First bytes of each output that are kept for error messages and small comparisons.
 const HEAD: usize = 64 * 1024;
@@ -141,6 +142,8 @@ pub struct Client {
     stderr: Arc<Counted>,
     readers: Vec<JoinHandle<()>>,
     tool: String,
+    /// The terminal that it runs in, if it runs in one.
+    window: Option<Window>,
 }
 
 /// What a client got from its session.
@@ -185,7 +188,30 @@ impl Client {
             stderr,
             readers,
             tool,
+            window: None,
         })
+    }
+
+    /// Starts the command in a terminal window of its own, whose screen counts as its stdout.
+    ///
+    /// # Errors
+    /// When the program cannot be started, or there is no terminal.
+    pub fn start_in_window(mut command: Command) -> anyhow::Result<Self> {
+        let (window, screen) = terminal::open(&mut command)?;
+        let mut client = Self::start(command)?;
+        let reader = count(screen, Arc::clone(&client.stdout));
+        client.readers.push(reader);
+        client.window = Some(window);
+        Ok(client)
+    }
+
+    /// Closes the window that the client runs in, if it runs in one.
+    pub fn close_window(&mut self) {
+        drop(self.window.take());
+        for reader in self.readers.drain(..) {
+            // The window is closed once its screen is; a reader has nothing to report.
+            drop(reader.join());
+        }
     }
 
     /// Process id of the client.
@@ -209,8 +235,11 @@ impl Client {
     /// Writes to the client's stdin.
     ///
     /// # Errors
-    /// When that is no pipe, or the client has closed it.
+    /// When that is neither a pipe nor a window, or the client has closed it.
     pub fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        if let Some(window) = &mut self.window {
+            return Ok(window.press(text)?);
+        }
         let stdin = self.child.0.stdin.as_mut();
         let stdin = stdin.context("the client's stdin is no pipe")?;
         Ok(stdin.write_all(text.as_bytes())?)

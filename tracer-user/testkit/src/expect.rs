@@ -145,6 +145,17 @@ impl Expect {
         }
     }
 
+    /// A session whose client left, or which was ended by a person: bytes may be left behind in it, but
+    /// nothing may be reported that `watch` prints unless it is asked for everything.
+    #[must_use]
+    pub fn quiet(who: Who, server: Server) -> Self {
+        const GONE: &[&str] = &["client_gone"];
+        let any = Bytes::Within(0, u64::MAX);
+        Self::clean(who, server)
+            .may_cut(Stream::Stdout, GONE, any)
+            .may_cut(Stream::Stderr, GONE, any)
+    }
+
     /// Adds a certain loss.
     #[must_use]
     pub fn cut(mut self, stream: Stream, causes: &'static [&'static str], bytes: Bytes) -> Self {

@@ -23,5 +23,6 @@ pub mod soak;
 pub mod sshd;
 pub mod stage;
 pub mod sys;
+pub mod terminal;
 pub mod tracer;
 pub mod world;

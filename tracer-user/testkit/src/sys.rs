@@ -121,6 +121,21 @@ pub fn needs_io_uring() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the process the leader of a session of its own, with its stdin as the controlling terminal.
+pub fn own_terminal(command: &mut Command) -> &mut Command {
+    let take = || {
+        // SAFETY: setsid takes nothing; TIOCSCTTY takes a number and touches no memory of ours.
+        let taken = unsafe { libc::setsid() >= 0 && libc::ioctl(0, libc::TIOCSCTTY, 0) == 0 };
+        match taken {
+            true => Ok(()),
+            false => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec the closure makes two async-signal-safe calls and allocates
+    // nothing.
+    unsafe { command.pre_exec(take) }
+}
+
 /// Makes the process end when the thread that starts it does, however that comes about.
 pub fn end_with_parent(command: &mut Command) -> &mut Command {
     let ask = || {

@@ -4,6 +4,7 @@ mod adversarial;
 mod clean;
 mod copies;
 mod daemon;
+mod everyday;
 mod holders;
 mod identity;
 mod late;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         servers::CASES,
         adversarial::CASES,
         recording::CASES,
+        everyday::CASES,
         daemon::CASES,
         top::CASES,
     ]
