@@ -7,7 +7,7 @@ use lastbyte::{
         Board, Sees,
         protocol::{self, Frame, Reply},
     },
-    export,
+    export::{self, Zone},
     model::{Model, Update},
     store::{Options, Policy, Recorder},
 };
@@ -167,7 +167,7 @@ fn ten_thousand_open_sessions_are_small_and_soon_listed() {
         other => panic!("{other:?}"),
     });
     let heard: Vec<_> = heard.collect();
-    let table = export::table(&heard, road.now);
+    let table = export::table(&heard, road.now, &Zone::default());
     let took = began.elapsed();
     assert_eq!(table.len(), SESSIONS as usize + 1);
     println!("{each} B a session; {SESSIONS} are listed in {took:?}");

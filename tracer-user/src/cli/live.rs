@@ -13,7 +13,7 @@ use tracer_ebpf::{Kind, Record};
 
 use super::{Print, Trace};
 use crate::{
-    export::Lines,
+    export::{Lines, Zone},
     model::{Model, Update},
     probe::Tracer,
     road::{Followed, Subscriber},
@@ -29,7 +29,7 @@ pub struct Screen {
 impl Screen {
     pub fn new(print: Print) -> Self {
         Self {
-            lines: Lines::new(print.json, print.all),
+            lines: Lines::new(print.json, print.all).in_zone(Zone::local()),
             out: BufWriter::new(io::stdout().lock()),
         }
     }

@@ -6,30 +6,30 @@ use std::{
 };
 
 use clap::builder::PossibleValuesParser;
-use jiff::{Timestamp, civil, tz::TimeZone};
+use jiff::Timestamp;
 
-use super::{Ls, look::Look};
+use super::{Ls, look::Look, recorded};
 use crate::{
     daemon::{
         Board, Sees,
         client::Client,
         protocol::{Frame, Reply, Request},
     },
-    export,
+    export::{self, Zone},
     model::{Filter, Listed, Verdict},
 };
 
 impl Ls {
     pub(super) fn run(&self, verbose: bool) -> anyhow::Result<ExitCode> {
         let filter = self.filter();
-        let client = match self.trace.is_chosen() {
-            true => None,
-            false => self.attach.ask(&Request::List(filter.clone()))?,
+        let sessions = match &self.file {
+            Some(file) => recorded::list(file, &filter)?,
+            None => self.sessions(&filter, verbose)?,
         };
-        let sessions = match client {
-            Some(client) => told(client)?,
-            None => self.seen(&filter, verbose)?,
-        };
+        if sessions.is_empty() && !self.json {
+            eprintln!("{}", nothing(&filter, &Zone::local()));
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut out = io::stdout().lock();
         if self.json {
             for session in &sessions {
@@ -37,11 +37,22 @@ impl Ls {
             }
         } else {
             let now = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();
-            for line in export::table(&sessions, now) {
+            for line in export::table(&sessions, now, &Zone::local()) {
                 writeln!(out, "{line}")?;
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn sessions(&self, filter: &Filter, verbose: bool) -> anyhow::Result<Vec<Listed>> {
+        let client = match self.trace.is_chosen() {
+            true => None,
+            false => self.attach.ask(&Request::List(filter.clone()))?,
+        };
+        match client {
+            Some(client) => told(client, filter),
+            None => self.seen(filter, verbose),
+        }
     }
 
     fn filter(&self) -> Filter {
@@ -50,8 +61,9 @@ impl Ls {
             peer: self.peer.clone(),
             state: self.state.clone(),
             command: self.command.clone(),
-            since: self.since,
-            until: self.until,
+            since: self.period.since,
+            until: self.period.until,
+            at: self.period.at,
             open: match (self.open, self.closed) {
                 (true, _) => Some(true),
                 (_, true) => Some(false),
@@ -73,14 +85,44 @@ impl Ls {
 }
 
 /// What a daemon lists.
-fn told(mut client: Client) -> anyhow::Result<Vec<Listed>> {
+fn told(mut client: Client, filter: &Filter) -> anyhow::Result<Vec<Listed>> {
     let mut sessions = Vec::new();
     while let Some(frame) = client.reply()? {
         if let Frame::Message(Reply::Listed(session)) = frame {
             sessions.push(*session);
         }
     }
+    // An older daemon passes over what it does not know of the filter.
+    sessions.retain(|session| filter.wants(session));
     Ok(sessions)
+}
+
+/// What an empty list is for want of.
+fn nothing(filter: &Filter, zone: &Zone) -> String {
+    let time = |time: u64| zone.date_and_time(time);
+    let wanted = [
+        filter.user.as_ref().map(|user| format!("user {user}")),
+        filter.peer.as_ref().map(|peer| format!("from {peer}")),
+        filter.state.as_ref().map(|state| format!("state {state}")),
+        filter
+            .command
+            .as_ref()
+            .map(|part| format!("`{part}` in the command")),
+        filter
+            .since
+            .map(|at| format!("begun at {} or later", time(at))),
+        filter.until.map(|at| format!("begun before {}", time(at))),
+        filter.at.map(|at| format!("open at {}", time(at))),
+        filter.open.map(|open| match open {
+            true => "open".to_owned(),
+            false => "closed".to_owned(),
+        }),
+    ];
+    let wanted: Vec<String> = wanted.into_iter().flatten().collect();
+    match wanted.as_slice() {
+        [] => "no sessions".to_owned(),
+        wanted => format!("no sessions match: {}", wanted.join(", ")),
+    }
 }
 
 /// The words for how a session may be, open or over.
@@ -89,36 +131,4 @@ pub(super) fn states() -> PossibleValuesParser {
         .into_iter()
         .filter(|word| !Listed::WORDS.contains(word));
     PossibleValuesParser::new(Listed::WORDS.into_iter().chain(over))
-}
-
-/// Reads a moment: a date, a date and time (UTC), or how long ago. Gives ns since 1970.
-pub(super) fn moment(text: &str) -> Result<u64, String> {
-    let utc = |at: civil::DateTime| at.to_zoned(TimeZone::UTC).map(|at| at.timestamp());
-    let at = text
-        .parse::<Timestamp>()
-        .or_else(|_| utc(text.parse::<civil::DateTime>()?))
-        .or_else(|_| Timestamp::now().checked_sub(text.parse::<jiff::SignedDuration>()?));
-    let at = at.map_err(|_: jiff::Error| {
-        "expected a time such as 2026-11-24T12:00Z, a date (UTC), or how long ago, such as 90m or 36h"
-            .to_owned()
-    })?;
-    u64::try_from(at.as_nanosecond()).map_err(|_| "that is before 1970".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_are_dates_times_or_how_long_ago() {
-        let day = 86_400_000_000_000;
-        assert_eq!(moment("1970-01-02"), Ok(day));
-        assert_eq!(moment("1970-01-02T00:00:01"), Ok(day + 1_000_000_000));
-        assert_eq!(moment("1970-01-02T02:00:00+02:00"), Ok(day));
-        let now = moment("0s").unwrap();
-        let hour = now - moment("1h").unwrap();
-        assert!((3_599_000_000_000..=3_600_000_000_000).contains(&hour));
-        assert!(moment("yesterday").is_err());
-        assert!(moment("1960-01-01").is_err());
-    }
 }

@@ -10,7 +10,9 @@ mod live;
 mod logging;
 mod look;
 mod ls;
+mod moment;
 mod record;
+mod recorded;
 mod replay;
 mod show;
 mod top;
@@ -212,12 +214,11 @@ struct Ls {
     /// With this in its command
     #[arg(short, long, value_name = "TEXT")]
     command: Option<String>,
-    /// Begun at this time or later: a time, a date (UTC), or how long ago
-    #[arg(long, value_name = "TIME", value_parser = ls::moment)]
-    since: Option<u64>,
-    /// Begun before this
-    #[arg(long, value_name = "TIME", value_parser = ls::moment)]
-    until: Option<u64>,
+    #[command(flatten)]
+    period: Period,
+    /// Those of this recording, not of this machine
+    #[arg(long, value_name = "RECORDING")]
+    file: Option<PathBuf>,
     /// Only open ones
     #[arg(long, conflicts_with = "closed")]
     open: bool,
@@ -230,6 +231,20 @@ struct Ls {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+/// When: local times. Each as ns since 1970.
+#[derive(Clone, Copy, Debug, Default, Args)]
+struct Period {
+    /// Begun at this time or later: `14:03`, `yesterday`, `'2026-11-27 14:03'`, `'10m ago'`, `1d`, or RFC 3339
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment::past)]
+    since: Option<u64>,
+    /// Begun before this time
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment::any)]
+    until: Option<u64>,
+    /// Open at this time
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment::past)]
+    at: Option<u64>,
 }
 
 /// `lastbyte replay`.

@@ -15,7 +15,7 @@ use crate::{
         client::Client,
         protocol::{Frame, Reply, Request},
     },
-    export,
+    export::{self, Zone},
     model::{
         Model, SessionView, Update,
         timeline::{Timeline, Timelines},
@@ -31,7 +31,7 @@ impl Show {
         let course = self.course()?;
         let lines = match self.json {
             true => export::show_json(&course.line, course.wall_offset, &course.host),
-            false => export::show(&course.line, course.wall_offset),
+            false => export::show(&course.line, course.wall_offset, &Zone::local()),
         };
         print(&lines)
     }
@@ -44,9 +44,9 @@ impl Show {
                 "schema": 1,
                 "host": course.host,
                 "session_id": course.line.session.id.to_string(),
-                "text": export::explain(&course.line, course.wall_offset),
+                "text": export::explain(&course.line, course.wall_offset, &Zone::default()),
             }))?],
-            false => export::explain(&course.line, course.wall_offset),
+            false => export::explain(&course.line, course.wall_offset, &Zone::local()),
         };
         print(&lines)
     }

@@ -13,6 +13,7 @@ use tracer_ebpf::{Kind, Record};
 use super::{Top, attached::There, live, show};
 use crate::{
     daemon::protocol::Request,
+    export::Zone,
     model::{Model, Update, redact::Redactor, timeline::Timelines},
     probe::{Options, Tracer, boottime},
     road::{Followed, Subscriber},
@@ -37,6 +38,7 @@ impl Top {
             keep: KEEP,
             begin: Begin::End,
             speed: self.speed,
+            zone: Zone::local(),
         };
         let past = match &self.past {
             Some(session) => Some(Past::of(self.attach.path(), session)?),

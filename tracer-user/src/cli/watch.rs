@@ -24,7 +24,7 @@ use crate::{
         client::Client,
         protocol::{Frame, Reply, Request},
     },
-    export::Lines,
+    export::{Lines, Zone},
     model::Update,
 };
 
@@ -65,7 +65,7 @@ fn follow(mut client: Client, watching: &Watching) -> anyhow::Result<()> {
     if let Some(time) = watching.time {
         stop_after(time, client.closer()?, Arc::clone(&stopped))?;
     }
-    let mut lines = Lines::new(watching.print.json, watching.print.all);
+    let mut lines = Lines::new(watching.print.json, watching.print.all).in_zone(Zone::local());
     let mut out = BufWriter::new(io::stdout().lock());
     let mut idle = Idle::default();
     loop {

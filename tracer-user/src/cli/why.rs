@@ -11,7 +11,7 @@ use crate::{
         client::Client,
         protocol::{Frame, Reply, Request},
     },
-    export::Lines,
+    export::{Lines, Zone},
     model::{Finding, SessionId, SessionView, Update},
 };
 
@@ -44,7 +44,7 @@ impl Why {
         updates: &[Update],
         sessions: &[(&SessionView, Vec<&Finding>)],
     ) -> anyhow::Result<ExitCode> {
-        let mut printer = Lines::new(self.json, true);
+        let mut printer = Lines::new(self.json, true).in_zone(Zone::local());
         let mut lines = Vec::new();
         for update in updates {
             if matches!(update, Update::Started(_)) {

@@ -101,38 +101,33 @@ impl Past {
                 told.push(one);
             }
         }
-        let now = |wall: i64| wall.cast_unsigned().wrapping_sub(kept.wall_offset);
-        let (written, end) = match &kept.outcome {
-            Outcome::Open(_) => (0, None),
+        let name = match *kept.boot == *self.boot {
+            true => kept.outcome.view().id.to_string(),
+            false => kept.name(),
+        };
+        let (host, wall_offset) = (kept.host.clone(), kept.wall_offset);
+        let (view, end) = match &kept.outcome {
             Outcome::Closed(closed) => {
-                let outputs = closed.streams.iter().filter(|it| it.slot.is_output());
-                let end = End {
-                    time: closed.time,
-                    verdict: closed.verdict,
-                    gaps: closed.gaps.clone(),
-                };
-                (outputs.map(|it| it.written).sum(), Some(end))
+                return Ok(Listed::closed(closed, told, name, host, wall_offset));
             }
-            Outcome::Interrupted(_) => {
+            Outcome::Open(view) => (view, None),
+            Outcome::Interrupted(view) => {
+                let ended = kept.closed.unwrap_or(kept.opened);
                 let end = End {
-                    time: now(kept.closed.unwrap_or(kept.opened)),
+                    time: ended.cast_unsigned().wrapping_sub(wall_offset),
                     verdict: Verdict::Unknown,
                     gaps: vec![GapReason::Interrupted],
                 };
-                (0, Some(end))
+                (view, Some(end))
             }
         };
-        let view = kept.outcome.view();
         Ok(Listed {
-            name: match *kept.boot == *self.boot {
-                true => view.id.to_string(),
-                false => kept.name(),
-            },
-            host: kept.host.clone(),
-            wall_offset: kept.wall_offset,
+            name,
+            host,
+            wall_offset,
             session: Arc::new(view.clone()),
             findings: told,
-            written,
+            written: 0,
             end,
         })
     }
@@ -159,6 +154,7 @@ fn query(filter: &Filter, sees: Sees) -> Option<store::Filter> {
         over: Some(true),
         since: filter.since.map(wall),
         until: filter.until.map(wall),
+        at: filter.at.map(wall),
         command: filter.command.clone(),
         limit: filter
             .limit

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Clock;
+use super::clock::{Clock, sentence};
 use crate::model::{
     ExitStatus, HolderView, Slot,
     message::{duration, ended, held, signal_name},
@@ -420,7 +420,7 @@ pub(super) fn text(line: &Timeline, clock: &Clock) -> Vec<String> {
         out.push(format!(
             "{}: {}",
             it.finding.kind.name(),
-            it.finding.message
+            sentence(&it.finding, clock)
         ));
         out.extend(it.finding.fix.iter().map(|fix| format!("fix: {fix}")));
     }

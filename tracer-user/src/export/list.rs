@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::Clock;
+use super::clock::{Clock, Zone};
 use crate::model::{Kind, Listed, message::duration};
 
 const HEAD: [&str; 8] = [
@@ -12,12 +12,15 @@ const HEAD: [&str; 8] = [
 /// Columns of numbers.
 const RIGHT: [usize; 2] = [4, 6];
 
-/// Lines of a table of the sessions, the first of them its head. Times are UTC. `now` is wall clock, ns
-/// since 1970: how long an open session has been so.
+/// Lines of a table of the sessions, the first of them its head, which says what times are read in.
+/// `now` is wall clock, ns since 1970: how long an open session has been so.
 #[must_use]
-pub fn table(sessions: &[Listed], now: u64) -> Vec<String> {
-    let rows: Vec<[String; 8]> = sessions.iter().map(|it| row(it, now)).collect();
-    let head = HEAD.map(str::to_owned);
+pub fn table(sessions: &[Listed], now: u64, zone: &Zone) -> Vec<String> {
+    let rows: Vec<[String; 8]> = sessions.iter().map(|it| row(it, now, zone)).collect();
+    let head = HEAD.map(|title| match title {
+        "OPENED" => format!("OPENED ({})", zone.label(now)),
+        other => other.to_owned(),
+    });
     let width = |column: usize| {
         let cells = rows.iter().chain([&head]);
         cells.map(|row| row[column].width()).max().unwrap_or(0)
@@ -43,9 +46,10 @@ pub fn table(sessions: &[Listed], now: u64) -> Vec<String> {
         .collect()
 }
 
-fn row(it: &Listed, now: u64) -> [String; 8] {
+fn row(it: &Listed, now: u64, zone: &Zone) -> [String; 8] {
     let clock = Clock {
         offset: it.wall_offset,
+        zone: zone.clone(),
     };
     let session = &it.session;
     let end = match &it.end {
@@ -60,7 +64,7 @@ fn row(it: &Listed, now: u64) -> [String; 8] {
         session
             .peer
             .map_or_else(|| "?".to_owned(), |peer| peer.ip().to_string()),
-        opened(&clock, session.opened, now),
+        clock.recent(session.opened, now),
         duration(end.saturating_sub(session.opened)),
         state(it),
         written(it.written, session.preexisting),
@@ -72,18 +76,6 @@ fn row(it: &Listed, now: u64) -> [String; 8] {
 fn written(bytes: u64, preexisting: bool) -> String {
     let least = if preexisting { "≥ " } else { "" };
     format!("{least}{}", ByteSize(bytes))
-}
-
-/// The time of day, with the date when that is not today.
-fn opened(clock: &Clock, time: u64, now: u64) -> String {
-    let text = clock.rfc3339(time);
-    let today = Clock { offset: 0 }.rfc3339(now);
-    let (date, of_day) = text.split_once('T').unwrap_or(("", &text));
-    let of_day = of_day.split('.').next().unwrap_or(of_day);
-    match today.starts_with(date) {
-        true => of_day.to_owned(),
-        false => format!("{date} {of_day}"),
-    }
 }
 
 /// One word, and why.
@@ -119,13 +111,5 @@ mod tests {
     fn what_came_before_the_tracer_is_not_called_nothing() {
         assert_eq!(written(0, false), "0 B");
         assert_eq!(written(0, true), "≥ 0 B");
-    }
-
-    #[test]
-    fn yesterday_has_a_date() {
-        let clock = Clock { offset: 0 };
-        let day = 86_400_000_000_000;
-        assert_eq!(opened(&clock, day + 1, day + 5), "00:00:00");
-        assert_eq!(opened(&clock, day - 1, day + 5), "1970-01-01 23:59:59");
     }
 }

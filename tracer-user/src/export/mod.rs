@@ -1,15 +1,17 @@
 //! Updates as lines of text: for people, or as JSON for programs.
 
+mod clock;
 mod course;
 mod json;
 mod list;
 mod story;
 mod text;
 
-use std::io;
+use std::{borrow::Cow, io};
 
-pub use self::list::table;
-use crate::model::{Cause, Kind, Listed, Update, timeline::Timeline};
+use self::clock::Clock;
+pub use self::{clock::Zone, list::table};
+use crate::model::{Cause, Finding, Kind, Listed, Update, timeline::Timeline};
 
 /// Turns updates into lines.
 #[derive(Debug)]
@@ -34,6 +36,13 @@ impl Lines {
         }
     }
 
+    /// Sentences have the times of that zone, not of UTC.
+    #[must_use]
+    pub fn in_zone(mut self, zone: Zone) -> Self {
+        self.clock.zone = zone;
+        self
+    }
+
     /// Writes the lines that an update makes.
     ///
     /// # Errors
@@ -47,9 +56,7 @@ impl Lines {
     /// Appends the lines that an update makes, without line ends.
     pub fn of(&mut self, update: &Update, out: &mut Vec<String>) {
         if let Update::Started(started) = update {
-            self.clock = Clock {
-                offset: started.wall_offset,
-            };
+            self.clock.offset = started.wall_offset;
             self.host = started.host.to_string();
         }
         if !self.all && !is_wanted(update) {
@@ -66,41 +73,43 @@ impl Lines {
 /// The JSON object of a listed session.
 #[must_use]
 pub fn listed(listed: &Listed) -> String {
-    let clock = Clock {
-        offset: listed.wall_offset,
-    };
-    json::listed(listed, &clock)
+    json::listed(listed, &Clock::utc(listed.wall_offset))
 }
 
 /// A session's whole course as lines for people; `wall_offset` as in [`Listed`].
 #[must_use]
-pub fn show(line: &Timeline, wall_offset: u64) -> Vec<String> {
-    course::text(
-        line,
-        &Clock {
-            offset: wall_offset,
-        },
-    )
+pub fn show(line: &Timeline, wall_offset: u64, zone: &Zone) -> Vec<String> {
+    let clock = Clock {
+        offset: wall_offset,
+        zone: zone.clone(),
+    };
+    course::text(line, &clock)
 }
 
 /// The same as JSON objects, one a line: who it is, then every moment, then what was found.
 #[must_use]
 pub fn show_json(line: &Timeline, wall_offset: u64, host: &str) -> Vec<String> {
+    json::course(line, &Clock::utc(wall_offset), host)
+}
+
+/// A finding's sentence for people; `wall_offset` as in [`Listed`].
+#[must_use]
+pub fn sentence<'a>(finding: &'a Finding, wall_offset: u64, zone: &Zone) -> Cow<'a, str> {
     let clock = Clock {
         offset: wall_offset,
+        zone: zone.clone(),
     };
-    json::course(line, &clock, host)
+    clock::sentence(finding, &clock)
 }
 
 /// A session's story in sentences, as lines for people.
 #[must_use]
-pub fn explain(line: &Timeline, wall_offset: u64) -> Vec<String> {
-    story::text(
-        line,
-        &Clock {
-            offset: wall_offset,
-        },
-    )
+pub fn explain(line: &Timeline, wall_offset: u64, zone: &Zone) -> Vec<String> {
+    let clock = Clock {
+        offset: wall_offset,
+        zone: zone.clone(),
+    };
+    story::text(line, &clock)
 }
 
 /// What is told without being asked for everything.
@@ -118,57 +127,5 @@ pub fn is_wanted(update: &Update) -> bool {
         | Update::StreamEof(_)
         | Update::Sample(_)
         | Update::Forget { .. } => false,
-    }
-}
-
-/// Makes wall clock times of `CLOCK_BOOTTIME`.
-#[derive(Clone, Copy, Debug, Default)]
-struct Clock {
-    /// Wall clock minus `CLOCK_BOOTTIME`, ns.
-    offset: u64,
-}
-
-impl Clock {
-    /// RFC 3339 with nine decimals, UTC.
-    fn rfc3339(&self, time: u64) -> String {
-        format!("{:.9}", self.at(time))
-    }
-
-    /// Hours to milliseconds, UTC.
-    fn time_of_day(&self, time: u64) -> String {
-        let text = format!("{:.3}", self.at(time));
-        text.split_once('T')
-            .map_or(text.as_str(), |(_, time)| time.trim_end_matches('Z'))
-            .to_owned()
-    }
-
-    fn at(&self, time: u64) -> jiff::Timestamp {
-        let ns = i128::from(time.wrapping_add(self.offset));
-        // 2^64 ns reach to the year 2554, jiff to 9999.
-        jiff::Timestamp::from_nanosecond(ns).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_wall_clock_to_the_nanosecond() {
-        let clock = Clock {
-            offset: 1_700_000_000_000_000_000,
-        };
-        assert_eq!(
-            clock.rfc3339(5_000_000_007),
-            "2023-11-14T22:13:25.000000007Z"
-        );
-        assert_eq!(clock.rfc3339(0), "2023-11-14T22:13:20.000000000Z");
-        assert_eq!(clock.time_of_day(123_456_789), "22:13:20.123");
-    }
-
-    #[test]
-    fn no_time_is_too_large() {
-        let clock = Clock { offset: u64::MAX };
-        assert!(clock.rfc3339(0).starts_with("2554-"));
     }
 }

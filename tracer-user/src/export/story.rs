@@ -1,6 +1,9 @@
 //! A session's story in sentences, with the evidence and the fix.
 
-use super::{Clock, course};
+use super::{
+    clock::{Clock, sentence},
+    course,
+};
 use crate::model::{
     Closed, Kind, StreamReport, Verdict,
     message::{command, duration, ended, held, own_server, user},
@@ -36,7 +39,7 @@ pub(super) fn server(line: &Timeline, clock: &Clock) -> String {
         "on {exe} pid {}{}, begun {}{late}",
         session.server_pid,
         own_server(session),
-        clock.rfc3339(session.opened)
+        clock.date_and_time(session.opened)
     )
 }
 
@@ -62,7 +65,11 @@ pub(super) fn text(line: &Timeline, clock: &Clock) -> Vec<String> {
     {
         let finding = &told.finding;
         out.push(String::new());
-        out.push(format!("{}: {}.", finding.kind.name(), finding.message));
+        out.push(format!(
+            "{}: {}.",
+            finding.kind.name(),
+            sentence(finding, clock)
+        ));
         out.extend(finding.fix.iter().map(|fix| format!("Fix: {fix}")));
     }
     out

@@ -1,6 +1,6 @@
 //! Lines for people.
 
-use super::Clock;
+use super::clock::{Clock, sentence};
 use crate::model::{
     Closed, Finding, HolderView, Kind, Origin, Process, SessionView, Started, State, StreamNews,
     StreamReport, Update, Verdict,
@@ -12,13 +12,13 @@ pub(super) fn lines(update: &Update, clock: &Clock, out: &mut Vec<String>) {
     let Some(time) = update.time() else { return };
     let at = clock.time_of_day(time);
     match update {
-        Update::Started(it) => out.push(started(&at, it)),
+        Update::Started(it) => out.push(started(&at, it, clock)),
         Update::SessionOpened(it) => out.push(format!(
             "{at} opened    {} {}",
             from(&it.session),
             command(&it.session)
         )),
-        Update::Finding(it) => finding(&at, it, out),
+        Update::Finding(it) => finding(&at, it, clock, out),
         Update::SessionClosed(it) => closed(&at, it, out),
         Update::Gap(it) => out.push(format!("{at} GAP       {}", it.message)),
         Update::ProcessExec(it) => out.push(format!(
@@ -41,7 +41,7 @@ pub(super) fn lines(update: &Update, clock: &Clock, out: &mut Vec<String>) {
     }
 }
 
-fn started(at: &str, it: &Started) -> String {
+fn started(at: &str, it: &Started, clock: &Clock) -> String {
     let servers = it
         .servers
         .iter()
@@ -49,12 +49,15 @@ fn started(at: &str, it: &Started) -> String {
         .collect::<Vec<_>>()
         .join(", ");
     format!(
-        "{at} started   {} on Linux {}, backend {}; watching {servers}; times are UTC",
-        it.host, it.kernel, it.backend
+        "{at} started   {} on Linux {}, backend {}; watching {servers}; times are {}",
+        it.host,
+        it.kernel,
+        it.backend,
+        clock.label(it.time)
     )
 }
 
-fn finding(at: &str, it: &Finding, out: &mut Vec<String>) {
+fn finding(at: &str, it: &Finding, clock: &Clock, out: &mut Vec<String>) {
     let label = match (it.state, it.kind) {
         (State::Resolved, Kind::Orphaned) => "released",
         (State::Resolved, _) => "resolved",
@@ -64,7 +67,7 @@ fn finding(at: &str, it: &Finding, out: &mut Vec<String>) {
         (State::Open | State::Updated, Kind::Waiting) => "WAITING",
         (State::Open | State::Updated, Kind::NearMiss) => "near miss",
     };
-    out.push(format!("{at} {label:<9} {}", it.message));
+    out.push(format!("{at} {label:<9} {}", sentence(it, clock)));
     let indent = " ".repeat(at.len() + 11);
     out.extend(
         it.holders

@@ -27,6 +27,8 @@ pub struct Filter {
     pub since: Option<i64>,
     /// Before.
     pub until: Option<i64>,
+    /// Sessions that were open then, findings that were not resolved.
+    pub at: Option<i64>,
     /// A part of the command.
     pub command: Option<String>,
     /// User id.
@@ -150,6 +152,10 @@ impl Reader {
             let some =
                 "EXISTS (SELECT 1 FROM finding WHERE finding.session = session.key AND kind = ?)";
             query.only(some, kind.clone());
+        }
+        if let Some(at) = filter.at {
+            query.only("opened <= ?", at);
+            query.only("(closed IS NULL OR closed > ?)", at);
         }
         self.query(&query.text("opened"), &query.values)
     }

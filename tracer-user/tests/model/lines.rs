@@ -190,7 +190,7 @@ fn people_read_lines() {
         lines,
         [
             "22:13:30.000 started   bastion on Linux 6.12.0, backend fentry; watching sshd, sshd-session; times are UTC",
-            "22:13:32.205 ORPHANED  session 5000 (alice from 10.0.0.5) `bash -c 'sleep 20 &'` exited 0 at 22:13:31 UTC, but the connection waits: sleep pid 5001 still holds its stdout and stderr (fds 1, 2), inherited from bash 5000",
+            "22:13:32.205 ORPHANED  session 5000 (alice from 10.0.0.5) `bash -c 'sleep 20 &'` exited 0 at 22:13:31, but the connection waits: sleep pid 5001 still holds its stdout and stderr (fds 1, 2), inherited from bash 5000",
             "                       holder sleep[5001] stdout and stderr (fds 1, 2) path bash 5000 → sleep 5001",
             "                       fix: start it as: sleep 20 </dev/null >sleep.log 2>&1 &",
             "22:13:32.305 TRUNCATED session 5000 (alice from 10.0.0.5) `bash -c 'sleep 20 &'`: the server closed stderr 1.1 s after reaping the command with 7 B unread: at least that much never reached the client, though it saw exit status 0",

@@ -11,6 +11,7 @@ use std::{
 };
 
 use lastbyte::{
+    export::Zone,
     model::{Opened, SessionId, SessionView, Slot, StreamNews, Update, Visible},
     tui::{
         Begin, Setup, Source,
@@ -103,6 +104,7 @@ fn shows(sessions: u64) {
         keep: 500,
         begin: Begin::End,
         speed: 1.0,
+        zone: Zone::default(),
     };
     lastbyte::tui::run(setup, Busy { sessions }, false).expect("the UI runs");
 }

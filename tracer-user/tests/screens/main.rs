@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lastbyte::export::Zone;
 use lastbyte::tui::{
     Begin, Setup, Source,
     source::{Asks, Outbox},
@@ -274,6 +275,7 @@ fn panicking_source() {
         keep: 1,
         begin: Begin::End,
         speed: 1.0,
+        zone: Zone::default(),
     };
     let ended = lastbyte::tui::run(setup, Panics, false);
     eprintln!("ended: {ended:?}");

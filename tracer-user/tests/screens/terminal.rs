@@ -38,7 +38,8 @@ impl Terminal {
         command
             .args(args)
             .env_remove("NO_COLOR")
-            .env("TERM", "xterm-256color");
+            .env("TERM", "xterm-256color")
+            .env("TZ", "UTC");
         Self::run(&command, size)
     }
 

@@ -127,6 +127,24 @@ fn ten_thousand_sessions_are_listed_at_once() {
     };
     let halves = reader.sessions(&since).unwrap().len() + reader.sessions(&until).unwrap().len();
     assert_eq!(halves, SESSIONS as usize);
+    let of_the_middle = &all[all.len() / 2];
+    let (opened, closed) = (
+        of_the_middle.opened,
+        of_the_middle.closed.expect("it is over"),
+    );
+    for (at, is_open) in [
+        (opened - 1, false),
+        (opened, true),
+        (closed - 1, true),
+        (closed, false),
+    ] {
+        let found = reader.sessions(&Filter {
+            at: Some(at),
+            ..Filter::default()
+        });
+        let found = found.unwrap().iter().any(|it| it.key == of_the_middle.key);
+        assert_eq!(found, is_open, "{at} of {opened} to {closed}");
+    }
     let findings = reader.findings(&Filter {
         kind: text("truncated"),
         ..Filter::default()

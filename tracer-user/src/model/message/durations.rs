@@ -1,7 +1,5 @@
 //! Spans and times of day for a person.
 
-use crate::model::Env;
-
 /// A time span with two or three digits that matter.
 pub(crate) fn duration(ns: u64) -> String {
     let float = ns as f64;
@@ -20,8 +18,8 @@ pub(crate) fn duration(ns: u64) -> String {
     }
 }
 
-/// hh:mm:ss in UTC.
-pub(super) fn time_of_day(time: u64, env: &Env) -> String {
-    let s = time.wrapping_add(env.wall_offset) / 1_000_000_000 % 86_400;
+/// `12:01:03 UTC`, as sentences have it; what shows them to people makes it a local time.
+pub(crate) fn utc_time_of_day(time: u64, wall_offset: u64) -> String {
+    let s = time.wrapping_add(wall_offset) / 1_000_000_000 % 86_400;
     format!("{:02}:{:02}:{:02} UTC", s / 3600, s / 60 % 60, s % 60)
 }

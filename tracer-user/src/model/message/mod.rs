@@ -6,7 +6,7 @@ mod names;
 mod sentences;
 
 pub(crate) use self::{
-    durations::duration,
+    durations::{duration, utc_time_of_day},
     names::{command, ended, held, own_server, signal_name, user, who, without_command},
 };
 pub(super) use self::{

@@ -1,6 +1,6 @@
 //! Who and what a sentence is about: sessions, commands, processes and what they hold.
 
-use super::durations::time_of_day;
+use super::durations::utc_time_of_day;
 use crate::model::{
     Env,
     view::{ExitStatus, HolderView, SessionView, Slot},
@@ -36,7 +36,11 @@ pub(crate) fn own_server(view: &SessionView) -> String {
 /// Whose command ended, and how.
 pub(in crate::model) fn told_end(view: &SessionView, env: &Env) -> String {
     let end = match (view.exit, view.exited) {
-        (Some(exit), Some(at)) => format!("{} at {}", ended(exit), time_of_day(at, env)),
+        (Some(exit), Some(at)) => format!(
+            "{} at {}",
+            ended(exit),
+            utc_time_of_day(at, env.wall_offset)
+        ),
         (Some(exit), None) => ended(exit),
         (None, _) if came_late(view) => {
             return format!("{}: {UNSEEN}", who(view));

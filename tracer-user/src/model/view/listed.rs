@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, GapReason, Kind, SessionView, Verdict};
+use super::{Cause, Closed, GapReason, Kind, SessionView, Verdict};
 
 /// A session, open or over, in a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +62,8 @@ pub struct Filter {
     pub since: Option<u64>,
     /// Begun before this, in the same way.
     pub until: Option<u64>,
+    /// Open at this time, in the same way.
+    pub at: Option<u64>,
     /// Only open ones, or only those that are over.
     pub open: Option<bool>,
     /// At most so many, the youngest.
@@ -89,11 +91,37 @@ impl Filter {
                 .is_none_or(|part| command.contains(part.as_str()))
             && self.since.is_none_or(|since| opened >= since)
             && self.until.is_none_or(|until| opened < until)
+            && self.at.is_none_or(|at| it.is_open_at(at))
             && self.open.is_none_or(|open| open == it.end.is_none())
     }
 }
 
 impl Listed {
+    /// A session that has closed, with what was found of it; the rest as in the fields of these names.
+    #[must_use]
+    pub fn closed(
+        closed: &Closed,
+        findings: Vec<Told>,
+        name: String,
+        host: String,
+        wall_offset: u64,
+    ) -> Self {
+        let outputs = closed.streams.iter().filter(|it| it.slot.is_output());
+        Self {
+            name,
+            host,
+            wall_offset,
+            session: Arc::clone(&closed.session),
+            findings,
+            written: outputs.map(|it| it.written).sum(),
+            end: Some(End {
+                time: closed.time,
+                verdict: closed.verdict,
+                gaps: closed.gaps.clone(),
+            }),
+        }
+    }
+
     /// The words for how an open session may be; one that is over has a word of [`Verdict::WORDS`].
     pub const WORDS: [&'static str; 6] = [
         "running",
@@ -103,6 +131,14 @@ impl Listed {
         Kind::Stalled.name(),
         Kind::Waiting.name(),
     ];
+
+    /// Whether it was open then, wall clock in ns since 1970.
+    #[must_use]
+    pub fn is_open_at(&self, time: u64) -> bool {
+        let wall = |time: u64| time.wrapping_add(self.wall_offset);
+        wall(self.session.opened) <= time
+            && self.end.as_ref().is_none_or(|end| wall(end.time) > time)
+    }
 
     /// The word for how it is: what is wrong with it while it is open, its verdict when it is over.
     #[must_use]

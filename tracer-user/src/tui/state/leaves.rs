@@ -1,9 +1,22 @@
 //! What leaves the UI: copies, files, signals.
 
+use std::borrow::Cow;
+
 use super::{Above, Effect, Stage, State, Target};
-use crate::export;
+use crate::{export, model::Finding};
 
 impl State {
+    /// A time by the wall clock, ns since 1970.
+    pub fn wall(&self, time: u64) -> u64 {
+        let offset = self.host.started.as_ref().map_or(0, |it| it.wall_offset);
+        time.wrapping_add(offset)
+    }
+
+    /// A finding's sentence with the times of where the user is.
+    pub fn sentence<'a>(&self, finding: &'a Finding) -> Cow<'a, str> {
+        export::sentence(finding, self.wall(0), &self.setup.zone)
+    }
+
     pub(super) fn pid(&self) -> Option<String> {
         let holder = self
             .finding()

@@ -25,7 +25,10 @@ use self::{
     row::{Condition, Row, Word},
 };
 use super::feed::Phase;
-use crate::model::{Finding, HolderView, Kind, SessionId, State as Stage, timeline::Timeline};
+use crate::{
+    export::Zone,
+    model::{Finding, HolderView, Kind, SessionId, State as Stage, timeline::Timeline},
+};
 
 /// Most moments that can be stepped to.
 const MAX_MOMENTS: usize = 65_536;
@@ -48,6 +51,8 @@ pub struct Setup {
     pub begin: Begin,
     /// Of a recording: how fast to play.
     pub speed: f64,
+    /// What times are read in.
+    pub zone: Zone,
 }
 
 /// Where a recording begins to be shown.

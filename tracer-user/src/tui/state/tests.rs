@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    export::Zone,
     model::{
         Cause, Closed, Cut, Opened, SessionView, Slot, StreamReport, Update, Verdict, Visible,
     },
@@ -42,6 +43,7 @@ fn setup(live: bool) -> Setup {
         keep: 100,
         begin: Begin::End,
         speed: 1.0,
+        zone: Zone::default(),
     }
 }
 

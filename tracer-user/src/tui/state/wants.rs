@@ -66,7 +66,10 @@ impl State {
             Command::Copy => self.above = Some(Above::Copy),
             Command::CopyFix => return self.copy("the fix", |it| it.finding()?.fix.clone()),
             Command::CopyMessage => {
-                return self.copy("the message", |it| Some(it.finding()?.message.clone()));
+                return self.copy("the message", |it| {
+                    let finding = it.finding()?;
+                    Some(it.sentence(&finding).into_owned())
+                });
             }
             Command::CopyPid => return self.copy("the pid", Self::pid),
             Command::CopyJson => return self.copy("the session", Self::json),

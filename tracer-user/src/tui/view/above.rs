@@ -95,7 +95,7 @@ fn confirm(target: &Target, state: &State, cells: usize, theme: Theme) -> Vec<Li
         return Vec::new();
     };
     let argv: Vec<&str> = holder.argv.iter().map(Visible::as_str).collect();
-    let started = super::time_of_day(state, holder.start);
+    let started = super::time_of_day_in_zone(state, holder.start);
     let age = super::text::age(state.clock.now().saturating_sub(holder.start));
     let mut out = vec![Line::from(vec![
         Span::styled(
@@ -103,7 +103,7 @@ fn confirm(target: &Target, state: &State, cells: usize, theme: Theme) -> Vec<Li
             theme.holder(),
         ),
         Span::raw(format!(
-            "  started {started} UTC, {age} ago, uid {}",
+            "  started {started}, {age} ago, uid {}",
             holder.uid
         )),
     ])];

@@ -16,7 +16,7 @@ pub fn lines(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     };
     let line = line.until(state.clock.now());
     let mut out = Vec::new();
-    for sentence in export::explain(&line, started.wall_offset) {
+    for sentence in export::explain(&line, started.wall_offset, &state.setup.zone) {
         let style = match sentence.starts_with("Fix: ") {
             true => theme.bold(),
             false => theme.plain(),
@@ -25,7 +25,7 @@ pub fn lines(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     }
     out.push(Line::default());
     out.push(Line::styled(" What happened", theme.heading()));
-    for moment in export::show(&line, started.wall_offset) {
+    for moment in export::show(&line, started.wall_offset, &state.setup.zone) {
         // The time since the beginning, and what happened then.
         match moment.split_once(" s  ") {
             Some((time, what)) if time.trim_start().starts_with('+') => {

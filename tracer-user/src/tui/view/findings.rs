@@ -139,6 +139,6 @@ fn one(story: &Story, state: &State, cells: usize, theme: Theme) -> Line<'static
             format!("{kind} "),
             theme.finding(finding.kind, finding.state),
         ),
-        Span::raw(fit(&finding.message, room).into_owned()),
+        Span::raw(fit(&state.sentence(finding), room).into_owned()),
     ])
 }

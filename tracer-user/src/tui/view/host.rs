@@ -11,7 +11,7 @@ use super::{
     Theme, heading, left, lines, right,
     text::{age, bar, count, under},
     theme::word_sign,
-    time_of_day,
+    time_of_day, time_of_day_in_zone,
 };
 use crate::tui::state::{Drawn, State, host::MARGINS, row::Word};
 
@@ -191,9 +191,9 @@ fn tracer(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
             plain,
         );
         add("backend", &started.backend, theme.bold());
-        let began = time_of_day(state, started.time);
+        let began = time_of_day_in_zone(state, started.time);
         let since = age(state.clock.now().saturating_sub(started.time));
-        add("tracing since", &format!("{began} UTC, {since}"), plain);
+        add("tracing since", &format!("{began}, {since}"), plain);
         let servers: Vec<_> = started.servers.iter().map(|name| name.as_str()).collect();
         add("servers", &servers.join(" "), plain);
     }

@@ -32,7 +32,6 @@ use crate::model::Kind;
 
 /// Smallest screen that anything is drawn on.
 const SMALLEST: (u16, u16) = (40, 10);
-const SECOND: u64 = 1_000_000_000;
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) -> Drawn {
@@ -334,12 +333,16 @@ fn hints(state: &State) -> Vec<(&'static str, &'static str)> {
     hints
 }
 
-/// `12:01:03.250`, UTC.
+/// `12:01:03.250`, where the user is.
 fn time_of_day(state: &State, time: u64) -> String {
-    let offset = state.host.started.as_ref().map_or(0, |it| it.wall_offset);
-    let wall = time.wrapping_add(offset);
-    let (s, ms) = (wall / SECOND % 86_400, wall / 1_000_000 % 1000);
-    format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600, s / 60 % 60, s % 60)
+    state.setup.zone.time_of_day(state.wall(time))
+}
+
+/// `12:01:03.250 +02:00`.
+fn time_of_day_in_zone(state: &State, time: u64) -> String {
+    let wall = state.wall(time);
+    let zone = &state.setup.zone;
+    format!("{} {}", zone.time_of_day(wall), zone.label(wall))
 }
 
 /// A heading with a line to the right edge.

@@ -294,7 +294,12 @@ pub fn finding(it: &Arc<Finding>, state: &State, cells: usize, theme: Theme) -> 
         Span::styled(label, style),
         Span::styled(format!("at {}", time_of_day(state, it.time)), theme.faint()),
     ])];
-    out.extend(under(Span::raw("   "), &it.message, theme.plain(), cells));
+    out.extend(under(
+        Span::raw("   "),
+        &state.sentence(it),
+        theme.plain(),
+        cells,
+    ));
     for holder in it.holders.iter().take(8) {
         let label = Span::styled("   holder ", theme.holder());
         out.extend(under(label, &described(holder), theme.plain(), cells));

@@ -95,7 +95,7 @@ pub(super) fn d13(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let user = listed["session"]["user"].as_str().context("no user")?;
     let peer = listed["session"]["peer"].as_str().context("no peer")?;
     ensure!(peer.starts_with("127.0.0.1:"), "it came from {peer}");
-    let filters: [(&[&str], [bool; 3]); 16] = [
+    let filters: [(&[&str], [bool; 3]); 22] = [
         (&[], [true, true, true]),
         (&["--user", user], [true, true, true]),
         (&["--user", &uid.to_string()], [true, true, true]),
@@ -109,6 +109,12 @@ pub(super) fn d13(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         (&["--command", &there.marker], [false, true, false]),
         (&["--since", "1h"], [true, true, true]),
         (&["--until", "1h"], [false, false, false]),
+        (&["--since", "1 hour ago"], [true, true, true]),
+        (&["--until", "10m ago"], [false, false, false]),
+        (&["--since", "yesterday"], [true, true, true]),
+        (&["--since", "1d"], [true, true, true]),
+        (&["--at", "now"], [false, false, true]),
+        (&["--at", "1 hour ago"], [false, false, false]),
         (&["--since", "2001-01-01"], [true, true, true]),
         (&["--until", "2001-01-01T12:00Z"], [false, false, false]),
         (
@@ -123,7 +129,8 @@ pub(super) fn d13(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     ensure!(daemon.ls(&["--limit", "1"])?.len() == 1, "not one");
     for (wrong, says) in [
         (["--state", "trunkated"], "truncated"),
-        (["--since", "yesterday"], "expected a time"),
+        (["--since", "soon"], "expected a time"),
+        (["--at", "2126-01-01"], "in the future"),
     ] {
         let refused = daemon.client(&["ls"]).args(wrong).output()?;
         let words = String::from_utf8_lossy(&refused.stderr);
