@@ -43,3 +43,33 @@ fn a_replay_prints_what_the_live_run_printed() {
         folder.display()
     );
 }
+
+#[test]
+fn commands_to_paste_parse_and_stand_alone() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut pasted = 0;
+    for name in ["orphaned.rec", "demo.rec"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_lastbyte"))
+            .args(["replay", "--json", "--all"])
+            .arg(folder.join(name))
+            .output()
+            .expect("the binary runs");
+        let lines = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+        for line in lines.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            for command in ["fix_now", "fix_next"].map(|key| &line[key]) {
+                let Some(command) = command.as_str() else {
+                    continue;
+                };
+                let parsed = Command::new("bash")
+                    .args(["-n", "-c", command])
+                    .status()
+                    .expect("bash");
+                assert!(parsed.success(), "{command}");
+                assert!(!command.contains("***"), "{command}");
+                pasted += 1;
+            }
+        }
+    }
+    assert!(pasted >= 4, "only {pasted} commands");
+}

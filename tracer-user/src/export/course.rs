@@ -422,7 +422,7 @@ pub(super) fn text(line: &Timeline, clock: &Clock) -> Vec<String> {
             it.finding.kind.name(),
             sentence(&it.finding, clock)
         ));
-        out.extend(it.finding.fix.iter().map(|fix| format!("fix: {fix}")));
+        out.extend(super::story::fix(&it.finding));
     }
     if line.closed.is_none() {
         out.push(String::new());

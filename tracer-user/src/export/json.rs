@@ -136,7 +136,12 @@ enum Body<'a> {
         holders: Vec<Holder<'a>>,
         margin_ns: Option<i64>,
         message: &'a str,
+        /// The command for the next time, else advice.
         fix: Option<&'a str>,
+        fix_now: Option<&'a str>,
+        fix_warning: Option<&'a str>,
+        fix_next: Option<&'a str>,
+        fix_note: Option<&'a str>,
     },
     SessionClosed {
         session: Session<'a>,
@@ -353,7 +358,11 @@ impl<'a> Body<'a> {
             holders: it.holders.iter().map(|it| holder(it, clock)).collect(),
             margin_ns: it.margin_ns,
             message: &it.message,
-            fix: it.fix.as_deref(),
+            fix: it.fix.text(),
+            fix_now: it.fix.now.as_deref(),
+            fix_warning: it.fix.warning.as_deref(),
+            fix_next: it.fix.next.as_deref(),
+            fix_note: it.fix.note.as_deref(),
         }
     }
 

@@ -5,7 +5,7 @@ use super::{
     course,
 };
 use crate::model::{
-    Closed, Kind, StreamReport, Verdict,
+    Closed, Finding, Kind, StreamReport, Verdict,
     message::{command, duration, ended, held, own_server, user},
     timeline::{Lane, Timeline},
 };
@@ -70,9 +70,17 @@ pub(super) fn text(line: &Timeline, clock: &Clock) -> Vec<String> {
             finding.kind.name(),
             sentence(finding, clock)
         ));
-        out.extend(finding.fix.iter().map(|fix| format!("Fix: {fix}")));
+        out.extend(fix(finding));
     }
     out
+}
+
+/// What to do, and what to know of that.
+pub(super) fn fix(finding: &Finding) -> impl Iterator<Item = String> {
+    finding
+        .fix
+        .parts()
+        .map(|(label, part)| format!("{label}: {part}"))
 }
 
 fn leader(line: &Timeline, clock: &Clock) -> String {

@@ -69,14 +69,19 @@ fn finding(at: &str, it: &Finding, clock: &Clock, out: &mut Vec<String>) {
     };
     out.push(format!("{at} {label:<9} {}", sentence(it, clock)));
     let indent = " ".repeat(at.len() + 11);
+    if it.state == State::Resolved {
+        return;
+    }
     out.extend(
         it.holders
             .iter()
             .map(|it| format!("{indent}holder {}", holder(it))),
     );
-    if let Some(fix) = &it.fix {
-        out.push(format!("{indent}fix: {fix}"));
-    }
+    out.extend(
+        it.fix
+            .parts()
+            .map(|(label, part)| format!("{indent}{label}: {part}")),
+    );
 }
 
 fn holder(it: &HolderView) -> String {

@@ -46,6 +46,18 @@ impl Argv {
         }
         bytes.split(|byte| *byte == 0).map(Visible::new).collect()
     }
+
+    /// Whether its words say exactly what it holds.
+    pub fn is_verbatim(&self) -> bool {
+        let mut words = self.bytes.split(|byte| *byte == 0);
+        words.all(|word| Visible::new(word).as_bytes() == word)
+    }
+
+    /// What comes before `rest`, if this ends with it.
+    fn before<'a>(&'a self, rest: &Self) -> Option<&'a [u8]> {
+        let before = self.bytes.strip_suffix(&*rest.bytes)?;
+        (before.ends_with(b"\0") && !rest.bytes.is_empty() && !self.cut).then_some(before)
+    }
 }
 
 #[derive(Debug)]
@@ -54,6 +66,8 @@ struct Node {
     comm: [u8; COMM_LEN],
     /// The parent's until it executes something; `None` when dead or not known.
     argv: Option<Arc<Argv>>,
+    /// The arguments of a program that executed what it found at their end: `nohup java -jar x`.
+    started: Option<Arc<Argv>>,
     execed: bool,
     alive: bool,
     children: u32,
@@ -113,11 +127,14 @@ impl Tree {
         if self.nodes.contains_key(&child) {
             return;
         }
-        let (parent, argv) = match self.nodes.get(&parent) {
-            Some(node) => (Some(parent), node.argv.clone()),
-            None => (None, None),
+        let (parent, argv, started) = match self.nodes.get(&parent) {
+            Some(node) => (Some(parent), node.argv.clone(), node.started.clone()),
+            None => (None, None, None),
         };
         self.insert(child, parent, comm, argv, false);
+        if let Some(node) = self.nodes.get_mut(&child) {
+            node.started = started;
+        }
     }
 
     /// A process executed something, or is found to exist. `parent` is a pid.
@@ -131,6 +148,8 @@ impl Tree {
         }
         if let Some(node) = self.nodes.get_mut(&proc) {
             node.comm = comm;
+            let earlier = node.started.take().or(node.argv.take());
+            node.started = earlier.filter(|earlier| earlier.before(&argv).is_some());
             node.argv = Some(argv);
             node.execed = true;
         }
@@ -142,6 +161,7 @@ impl Tree {
         };
         node.alive = false;
         node.argv = None;
+        node.started = None;
         self.living -= 1;
         self.prune(proc);
     }
@@ -187,6 +207,15 @@ impl Tree {
         Some((node.argv.as_deref()?, node.execed))
     }
 
+    /// What stood before the arguments of a living member when it was started.
+    pub fn launcher(&self, proc: Proc) -> Vec<Visible> {
+        let before = self.nodes.get(&proc).and_then(|node| {
+            let argv = node.argv.as_ref()?;
+            node.started.as_ref()?.before(argv)
+        });
+        before.map_or_else(Vec::new, |before| Argv::new(before, false).words())
+    }
+
     fn insert(
         &mut self,
         proc: Proc,
@@ -208,6 +237,7 @@ impl Tree {
                 parent,
                 comm,
                 argv,
+                started: None,
                 execed,
                 alive: true,
                 children: 0,
@@ -306,6 +336,29 @@ mod tests {
         assert_eq!(argv.words().len(), 3);
         tree.exit(proc(3));
         assert_eq!(tree.nodes.len(), 1, "only the leader stays");
+    }
+
+    #[test]
+    fn what_a_program_was_started_through_is_known() {
+        let run = |tree: &mut Tree, argv: &[u8]| {
+            tree.exec(proc(2), 1, comm("x"), Arc::new(Argv::new(argv, false)));
+            tree.launcher(proc(2))
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        let mut tree = Tree::new(proc(1), comm("bash"));
+        tree.fork(proc(1), proc(2), comm("bash"));
+        assert!(run(&mut tree, b"nohup\0nice\0java\0-jar\0x\0").is_empty());
+        assert_eq!(run(&mut tree, b"nice\0java\0-jar\0x\0"), ["nohup"]);
+        assert_eq!(run(&mut tree, b"java\0-jar\0x\0"), ["nohup", "nice"]);
+        tree.fork(proc(2), proc(3), comm("x"));
+        assert_eq!(
+            tree.launcher(proc(3)).len(),
+            2,
+            "a fork is the same program"
+        );
+        assert!(run(&mut tree, b"ar\0x\0").is_empty(), "half a word");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     container::Container,
     escape::Visible,
     handover::Sight,
+    lineage::Argv,
     message,
     peers::Servers,
     session::Session,
@@ -144,7 +145,7 @@ pub(super) struct Scan {
     /// How many there are of all sessions.
     all_copies: usize,
     /// Arguments of processes that are no members, told during the scan.
-    strangers: BTreeMap<Proc, (Vec<Visible>, bool)>,
+    strangers: BTreeMap<Proc, Argv>,
     containers: BTreeMap<Proc, Container>,
     /// What connections may be kept open for.
     pub sockets: Vec<Socket>,
@@ -207,9 +208,9 @@ impl Scan {
         }
     }
 
-    pub fn stranger(&mut self, proc: Proc, argv: Vec<Visible>, cut: bool) {
+    pub fn stranger(&mut self, proc: Proc, argv: Argv) {
         if self.strangers.len() < MAX_COPIES {
-            self.strangers.insert(proc, (argv, cut));
+            self.strangers.insert(proc, argv);
         }
     }
 
@@ -375,9 +376,15 @@ pub(super) fn tell(
         State::Resolved => message::released(session, &session.watch.told, now, env),
         _ => message::orphaned(session, &holders, bytes, env),
     };
-    let fix = holders
-        .first()
-        .map(|holder| message::fix(session, holder, holders.len() - 1));
+    let (named, fix) = match state {
+        // Who held it, and what would have helped, stays worth knowing.
+        State::Resolved => {
+            let last = session.watch.told.clone();
+            let fix = message::fix(session, &last).once_resolved();
+            (last, fix)
+        }
+        State::Open | State::Updated => (holders.clone(), message::fix(session, &holders)),
+    };
     out.push(Update::Finding(Finding {
         time: now,
         kind: Kind::Orphaned,
@@ -387,7 +394,7 @@ pub(super) fn tell(
         bytes,
         exact: session.gaps.is_empty(),
         cause: None,
-        holders: holders.clone(),
+        holders: named,
         margin_ns: None,
         message,
         fix,
@@ -453,12 +460,9 @@ pub(super) fn view(
     scan: &Scan,
 ) -> HolderView {
     let (path, origin) = session.tree.path(proc, !session.gaps.is_empty());
-    let (argv, argv_cut, forked) = match session.tree.argv(proc) {
-        Some((argv, own)) => (argv.words(), argv.cut, !own),
-        None => {
-            let (argv, cut) = scan.strangers.get(&proc).cloned().unwrap_or_default();
-            (argv, cut, false)
-        }
+    let (argv, forked) = match session.tree.argv(proc) {
+        Some((argv, own)) => (Some(argv), !own),
+        None => (scan.strangers.get(&proc), false),
     };
     let path = match path.is_empty() {
         true => vec![Step {
@@ -473,8 +477,10 @@ pub(super) fn view(
         start: proc.start,
         uid: seen.uid,
         comm: Visible::field(&seen.comm),
-        argv,
-        argv_cut,
+        argv: argv.map(Argv::words).unwrap_or_default(),
+        argv_cut: argv.is_some_and(|argv| argv.cut),
+        argv_verbatim: argv.is_some_and(Argv::is_verbatim),
+        launcher: session.tree.launcher(proc),
         forked,
         fds,
         sockets: Vec::new(),

@@ -106,8 +106,7 @@ impl Model {
 
     pub(super) fn process(&mut self, record: &Exec) {
         if let Some(scan) = &mut self.scan {
-            let argv = Argv::of(record);
-            scan.stranger(record.proc, argv.words(), argv.cut);
+            scan.stranger(record.proc, Argv::of(record));
         } else if record.session == 0 {
             if record.flags & role::SERVER != 0 {
                 self.servers.exec(record.proc, record.parent, record.comm);

@@ -5,7 +5,7 @@ use super::{
     session::Session,
     stream::{Close, Stream},
     verdict,
-    view::{Closed, Finding, GapReason, Kind, Opened, Slot, State, Update, Verdict},
+    view::{Closed, Finding, Fix, GapReason, Kind, Opened, Slot, State, Update, Verdict},
 };
 
 /// From a session's start to its being told without a command, ns: an exec follows the start at
@@ -307,7 +307,7 @@ impl Session {
                     holders: Vec::new(),
                     margin_ns: report.margin_ns,
                     message: message::near_miss(&self, report),
-                    fix: None,
+                    fix: Fix::default(),
                 }));
             }
         }
@@ -354,6 +354,6 @@ fn stalled(session: &Session, stream: &Stream, state: State, since: u64, now: u6
             State::Resolved => message::moves(session, stream, since, now),
             _ => message::stalled(session, stream, since),
         },
-        fix: (state == State::Open).then(|| message::fix_stalled(session)),
+        fix: message::fix_stalled(session),
     }
 }

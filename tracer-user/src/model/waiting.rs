@@ -20,7 +20,7 @@ use super::{
     peers::addresses,
     session::Session,
     settle::Next,
-    view::{Cause, Finding, HolderView, Kind, State, Update},
+    view::{Cause, Finding, Fix, HolderView, Kind, State, Update},
 };
 
 /// From one look to the next while a forward keeps the connection, ns.
@@ -132,13 +132,10 @@ impl Session {
             "{}: {what} {after} after the command's end",
             message::who(&self.view)
         );
-        out.push(Update::Finding(finding(
-            self,
-            State::Resolved,
-            reason.cause,
-            message,
-            now,
-        )));
+        let mut finding = finding(self, State::Resolved, reason.cause, message, now);
+        finding.fix = message::fix_waiting(reason.cause, &reason.programs).once_resolved();
+        finding.holders = reason.programs;
+        out.push(Update::Finding(finding));
     }
 }
 
@@ -225,7 +222,7 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
     };
     let message = sentence(session, cause, &programs, first, forwards.len(), look.env);
     let mut finding = finding(session, state, cause, message, look.now);
-    finding.fix = Some(fix(cause, &programs));
+    finding.fix = message::fix_waiting(cause, &programs);
     finding.holders.clone_from(&programs);
     session.linger = Linger::Told(Reason { cause, programs });
     session.open(out);
@@ -245,7 +242,7 @@ fn finding(session: &Session, state: State, cause: Cause, message: String, now: 
         holders: Vec::new(),
         margin_ns: None,
         message,
-        fix: None,
+        fix: Fix::default(),
     }
 }
 
@@ -287,20 +284,4 @@ fn sentence(
         "{}, but the connection stays open: {why}",
         message::told_end(&session.view, env)
     )
-}
-
-/// What lets the client go, and keeps the next one from waiting.
-fn fix(cause: Cause, programs: &[HolderView]) -> String {
-    match (cause, programs) {
-        (Cause::X11, [one, ..]) => format!(
-            "end {} (kill {}), or start ssh without -X for a command that leaves X11 programs behind",
-            one.comm, one.pid
-        ),
-        (Cause::X11, []) => {
-            "end the X11 program, or start ssh without -X for a command that leaves X11 programs behind".to_owned()
-        }
-        _ => "end what uses the forward, or the client; a forward that is to outlive the command belongs on a \
-              connection of its own: ssh -f -N -L … (or -R, -D)"
-            .to_owned(),
-    }
 }

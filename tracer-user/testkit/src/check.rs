@@ -319,7 +319,7 @@ fn orphaned(events: &[&Event], expect: &Expect, problems: &mut Vec<String>) {
     if first.state() != "open" {
         problems.push(format!("orphaned begins in state {:?}", first.state()));
     }
-    if last.state() != "resolved" || !last.holders().is_empty() {
+    if last.state() != "resolved" || last.holders().is_empty() {
         problems.push(format!(
             "orphaned ends in state {:?} with {:?}",
             last.state(),

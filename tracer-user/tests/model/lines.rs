@@ -129,7 +129,9 @@ fn findings_are_as_the_contract_says() {
                 "sender": null, "container": null,
             }],
             "margin_ns": null,
-            "message": lines[1]["message"], "fix": "start it as: sleep 20 </dev/null >sleep.log 2>&1 &",
+            "message": lines[1]["message"], "fix": "sleep 20 </dev/null >sleep.log 2>&1 &",
+            "fix_now": "kill 5001", "fix_warning": "ends sleep",
+            "fix_next": "sleep 20 </dev/null >sleep.log 2>&1 &", "fix_note": null,
         })
     );
     let loss = &lines[2];
@@ -192,9 +194,10 @@ fn people_read_lines() {
             "22:13:30.000 started   bastion on Linux 6.12.0, backend fentry; watching sshd, sshd-session; times are UTC",
             "22:13:32.205 ORPHANED  session 5000 (alice from 10.0.0.5) `bash -c 'sleep 20 &'` exited 0 at 22:13:31, but the connection waits: sleep pid 5001 still holds its stdout and stderr (fds 1, 2), inherited from bash 5000",
             "                       holder sleep[5001] stdout and stderr (fds 1, 2) path bash 5000 → sleep 5001",
-            "                       fix: start it as: sleep 20 </dev/null >sleep.log 2>&1 &",
+            "                       now (ends sleep): kill 5001",
+            "                       next time: sleep 20 </dev/null >sleep.log 2>&1 &",
             "22:13:32.305 TRUNCATED session 5000 (alice from 10.0.0.5) `bash -c 'sleep 20 &'`: the server closed stderr 1.1 s after reaping the command with 7 B unread: at least that much never reached the client, though it saw exit status 0",
-            "                       fix: sshd-session must read to end-of-file before it closes; until it does, let the command end with `; sleep 1`",
+            "                       advice: sshd-session must read to end-of-file before it closes; until it does, let the command end with `; sleep 1`",
             "22:13:32.305 released  session 5000 (alice from 10.0.0.5): sleep pid 5001 let go of its stdout and stderr (fds 1, 2) 1.1 s after the command's end",
             "22:13:32.305 closed    session 5000 alice from 10.0.0.5 `bash -c 'sleep 20 &'` exited 0 after 1.2 s: truncated (stdout 12 B, stderr 7 B, 7 B lost: server_closed_early)",
         ]

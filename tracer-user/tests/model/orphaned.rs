@@ -1,6 +1,6 @@
 //! Who keeps a session open.
 
-use lastbyte::model::{Kind, Origin, Slot, State, Verdict};
+use lastbyte::model::{Fix, Kind, Origin, Slot, State, Verdict};
 use tracer_ebpf::{backend, edge, role};
 
 use crate::road::{MS, Road, SERVER, STDERR, STDOUT, empty, id, proc, text};
@@ -58,8 +58,13 @@ fn a_background_job_is_told_after_the_grace_with_its_path_and_fix() {
          waits: sleep pid 5001 still holds its stdout and stderr (fds 1, 2), inherited from bash 5000"
     );
     assert_eq!(
-        found.fix.as_deref(),
-        Some("start it as: sleep 20 </dev/null >sleep.log 2>&1 &")
+        found.fix,
+        Fix {
+            now: Some("kill 5001".to_owned()),
+            warning: Some("ends sleep".to_owned()),
+            next: Some("sleep 20 </dev/null >sleep.log 2>&1 &".to_owned()),
+            ..Fix::default()
+        }
     );
 }
 
@@ -74,7 +79,14 @@ fn it_is_resolved_when_the_last_copy_is_closed() {
     road.closes_all(5000, 0).tick();
     assert_eq!(
         road.course(Kind::Orphaned),
-        [(State::Open, 1), (State::Resolved, 0)]
+        [(State::Open, 1), (State::Resolved, 1)]
+    );
+    let resolved = road.findings(Kind::Orphaned)[1];
+    assert_eq!(resolved.holders[0].pid, 5001, "it was that one");
+    assert_eq!(resolved.fix.now, None, "there is nothing left to free");
+    assert_eq!(
+        resolved.fix.text(),
+        Some("sleep 20 </dev/null >sleep.log 2>&1 &")
     );
     assert_eq!(road.end().verdict, Verdict::Clean);
 }
@@ -87,7 +99,7 @@ fn a_holder_that_lets_go_without_exiting_leaves_within_a_scan() {
     });
     assert_eq!(
         road.course(Kind::Orphaned),
-        [(State::Open, 1), (State::Resolved, 0)]
+        [(State::Open, 1), (State::Resolved, 1)]
     );
 }
 
@@ -103,55 +115,6 @@ fn changing_holders_are_updates() {
     assert_eq!(
         road.course(Kind::Orphaned),
         [(State::Open, 2), (State::Updated, 1)]
-    );
-}
-
-#[test]
-fn a_stderr_only_holder_needs_only_that_redirected() {
-    let mut road = leaves_sleep("sleep 20 >/dev/null &");
-    road.run(1100, sleep_holds(&[(2, 2)]));
-    let found = road.findings(Kind::Orphaned)[0];
-    assert_eq!(found.stream, Some(Slot::Stderr));
-    assert_eq!(
-        found.fix.as_deref(),
-        Some("start it as: sleep 20 2>&1 &  (after its own `>FILE`; or 2>sleep.log)")
-    );
-}
-
-#[test]
-fn another_descriptor_is_closed_by_its_number() {
-    let mut road = leaves_sleep("exec 3>&1; sleep 20 >/dev/null 2>&1 &");
-    road.run(1100, sleep_holds(&[(3, 1)]));
-    assert_eq!(
-        road.findings(Kind::Orphaned)[0].fix.as_deref(),
-        Some("start it as: sleep 20 3>&- &")
-    );
-}
-
-#[test]
-fn nohup_is_commented_on() {
-    let mut road = leaves_sleep("nohup sleep 20 &");
-    road.run(1100, sleep_holds(&[(1, 1), (2, 2)]));
-    let fix = road.findings(Kind::Orphaned)[0].fix.clone().unwrap();
-    assert!(
-        fix.ends_with("; nohup alone does not redirect without a terminal"),
-        "{fix}"
-    );
-}
-
-#[test]
-fn a_subshell_has_no_arguments_of_its_own() {
-    let mut road = Road::exact();
-    road.runs(5000, "(while :; do :; done) &")
-        .fork(5000, 5000, 5001, "bash")
-        .leader_exits(5000, 0, empty());
-    road.run(1100, |road| {
-        road.server_holds(5000)
-            .holds(5000, 5001, "bash", &[(1, 1), (2, 2)]);
-    });
-    assert_eq!(
-        road.findings(Kind::Orphaned)[0].fix.as_deref(),
-        Some("start it as: ( … ) </dev/null >bash.log 2>&1 &")
     );
 }
 
@@ -201,7 +164,7 @@ fn a_received_copy_is_told_as_such_once_it_is_certain() {
     assert!(
         found
             .fix
-            .as_ref()
+            .text()
             .unwrap()
             .starts_with("let keeper pid 777 close fd 5")
     );
@@ -264,7 +227,7 @@ fn a_newcomer_with_the_pid_of_a_holder_is_another_process() {
     });
     assert_eq!(
         road.course(Kind::Orphaned),
-        [(State::Open, 1), (State::Resolved, 0)]
+        [(State::Open, 1), (State::Resolved, 1)]
     );
 }
 
@@ -319,7 +282,7 @@ fn a_hang_that_began_before_the_tracer_is_found() {
     road.exits(5000, 5001).closes_all(5000, 0).tick();
     assert_eq!(
         road.course(Kind::Orphaned).last(),
-        Some(&(State::Resolved, 0))
+        Some(&(State::Resolved, 1))
     );
     assert_eq!(road.end().verdict, Verdict::Unknown);
 }

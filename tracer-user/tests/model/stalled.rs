@@ -35,7 +35,7 @@ fn a_blocked_writer_is_told_after_a_second_and_until_it_moves() {
         (State::Open, 65_536, Some(Slot::Stdout))
     );
     assert_eq!(found.cause, Some(Cause::ServerNotReading));
-    assert!(found.fix.as_ref().unwrap().contains("ps -o stat= -p 4700"));
+    assert!(found.fix.text().unwrap().contains("ps -o stat= -p 4700"));
     sample(&mut road, 5000, 0, false);
     assert_eq!(
         road.course(Kind::Stalled),

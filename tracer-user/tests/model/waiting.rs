@@ -77,8 +77,10 @@ fn an_x11_program_keeps_the_connection() {
         "session 5000 (alice from 10.0.0.5) `bash -c 'xclock &'` exited 0 at 22:13:30 UTC, but the connection stays \
          open: xclock pid 5001 still uses its forwarded X11 display localhost:10"
     );
-    let fix = found.fix.as_deref().unwrap();
-    assert!(fix.starts_with("end xclock (kill 5001), or"), "{fix}");
+    assert_eq!(found.fix.now.as_deref(), Some("kill 5001"));
+    assert_eq!(found.fix.warning.as_deref(), Some("ends xclock"));
+    let advice = found.fix.text().unwrap();
+    assert!(advice.starts_with("start ssh without -X"), "{advice}");
     assert_eq!(found.holders[0].fds, [3]);
     assert_eq!(found.holders[0].argv[0].as_str(), "xclock");
 

@@ -9,7 +9,7 @@ use std::{
 use super::*;
 use crate::{
     daemon::config::Config,
-    model::{SessionId, SessionView, Slot, Started, State, Visible},
+    model::{Fix, SessionId, SessionView, Slot, Started, State, Visible},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -44,7 +44,7 @@ fn finding(cause: Cause, bytes: u64) -> Update {
         holders: Vec::new(),
         margin_ns: None,
         message: HOSTILE.to_owned(),
-        fix: None,
+        fix: Fix::default(),
     })
 }
 

@@ -10,7 +10,7 @@ pub(crate) use self::{
     names::{command, ended, held, own_server, signal_name, user, who, without_command},
 };
 pub(super) use self::{
-    fixes::{fix, fix_stalled, fix_truncated},
+    fixes::{fix, fix_stalled, fix_truncated, fix_waiting},
     names::told_end,
     sentences::{moves, near_miss, orphaned, released, stalled, truncated},
 };

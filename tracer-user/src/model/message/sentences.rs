@@ -2,6 +2,7 @@
 
 use super::{
     durations::duration,
+    fixes::foremost,
     names::{command, held, list, server, signal_name, told_end, who},
 };
 use crate::model::{
@@ -20,7 +21,7 @@ pub(in crate::model) fn orphaned(
     bytes: u64,
     env: &Env,
 ) -> String {
-    let Some(first) = holders.first() else {
+    let Some(first) = foremost(holders) else {
         return String::new();
     };
     let how = match (first.origin, first.path.as_slice()) {

@@ -16,7 +16,7 @@ use tracer_ebpf::{ARGV_LEN, Exec, Kind};
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
 /// Stands for a secret of any length.
-const MASK: &[u8] = b"***";
+pub(super) const MASK: &str = "***";
 /// Largest compiled size of a pattern of the user's, bytes.
 const PATTERN_SIZE: usize = 1 << 20;
 /// Where `Header::kind` is.
@@ -180,7 +180,7 @@ fn mask(argv: &[u8], secrets: &mut [Range<usize>], out: &mut [u8; ARGV_LEN]) -> 
                 put(b"\0");
             }
             if !part.is_empty() {
-                put(MASK);
+                put(MASK.as_bytes());
             }
         }
         done = end;

@@ -407,12 +407,6 @@ impl Timeline {
         };
         match self.findings.iter_mut().find(same) {
             Some(told) => {
-                // Who let go is more than that nobody holds it any more, and the next session like
-                // this one needs the fix.
-                if finding.state == State::Resolved {
-                    finding.holders = std::mem::take(&mut told.finding.holders);
-                    finding.fix = finding.fix.or(told.finding.fix.take());
-                }
                 told.changes += 1;
                 told.finding = finding;
             }
@@ -425,13 +419,18 @@ impl Timeline {
     }
 
     fn held(&mut self, finding: &Finding) {
-        let now: BTreeSet<_> = finding.holders.iter().map(HolderView::identity).collect();
+        // Of a finding that is resolved they are those that held it last.
+        let holders = match finding.state {
+            State::Resolved => &[],
+            State::Open | State::Updated => finding.holders.as_slice(),
+        };
+        let now: BTreeSet<_> = holders.iter().map(HolderView::identity).collect();
         for hold in self.holds.iter_mut().filter(|hold| hold.ended.is_none()) {
             if !now.contains(&hold.holder.identity()) {
                 hold.ended = Some(finding.time);
             }
         }
-        for holder in &finding.holders {
+        for holder in holders {
             let known = self.holds.iter().position(|hold| {
                 hold.ended.is_none() && hold.holder.identity() == holder.identity()
             });

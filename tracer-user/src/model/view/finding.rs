@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
-use super::{SessionView, Slot};
+use super::{Fix, SessionView, Slot};
 use crate::model::{Container, Visible};
 
 /// What a finding is about.
@@ -137,14 +137,15 @@ pub struct Finding {
     pub exact: bool,
     /// Why.
     pub cause: Option<Cause>,
-    /// Who keeps the streams (orphaned) or the forwarded X11 display (waiting) open.
+    /// Who keeps the streams (orphaned) or the forwarded X11 display (waiting) open; who did, when that
+    /// is resolved.
     pub holders: Vec<HolderView>,
     /// From the server being told of the leader's death to its last read, ns.
     pub margin_ns: Option<i64>,
     /// One sentence for a person.
     pub message: String,
     /// What to do about it.
-    pub fix: Option<String>,
+    pub fix: Fix,
 }
 
 /// A process with an open session end of a stream, or a connection to a forwarded X11 display.
@@ -164,6 +165,12 @@ pub struct HolderView {
     pub argv: Vec<Visible>,
     /// The arguments were longer than what was kept.
     pub argv_cut: bool,
+    /// The arguments hold nothing that had to be made visible: they can be given to a shell.
+    #[serde(default)]
+    pub argv_verbatim: bool,
+    /// What stood before its arguments when it was started, such as `nohup` or `sudo -u app`.
+    #[serde(default)]
+    pub launcher: Vec<Visible>,
     /// It is a fork that never executed a program of its own: `argv` is its parent's.
     pub forked: bool,
     /// Descriptors, ascending.

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 mod finding;
+mod fix;
 mod listed;
 mod session;
 mod verdict;
@@ -12,6 +13,7 @@ use std::{borrow::Cow, sync::Arc};
 
 pub use self::{
     finding::{Cause, Finding, HolderView, Kind, Origin, State, Step},
+    fix::Fix,
     listed::{End, Filter, Listed, Told},
     session::{BadSessionId, ExitStatus, SessionId, SessionView, Slot},
     verdict::{Carried, Closed, Cut, GapReason, StreamReport, Verdict},

@@ -73,7 +73,7 @@ impl Log {
     pub fn add(&mut self, finding: &Finding) {
         let about = about(finding);
         let known = self.by.get(&about).copied();
-        let mut finding = finding.clone();
+        let finding = finding.clone();
         if let Some(story) = known.and_then(|number| self.find_mut(number))
             && story.latest().is_some_and(|it| it.state != State::Resolved)
         {
@@ -81,10 +81,6 @@ impl Log {
                 story.words.remove(1);
             }
             story.unread |= finding.state == State::Updated;
-            if finding.fix.is_none() {
-                // It is over: what would have helped is as true as before.
-                finding.fix = story.latest().and_then(|it| it.fix.clone());
-            }
             story.words.push(Arc::new(finding));
             return;
         }

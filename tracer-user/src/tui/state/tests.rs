@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     export::Zone,
     model::{
-        Cause, Closed, Cut, Opened, SessionView, Slot, StreamReport, Update, Verdict, Visible,
+        Cause, Closed, Cut, Fix, Opened, SessionView, Slot, StreamReport, Update, Verdict, Visible,
     },
     tui::{
         feed::Feed,
@@ -68,7 +68,10 @@ fn finding(pid: u32, time: u64, kind: Kind, state: Stage) -> Update {
         holders: Vec::new(),
         margin_ns: None,
         message: format!("session {pid} is {}", kind.name()),
-        fix: Some("do better".to_owned()),
+        fix: Fix {
+            advice: Some("do better".to_owned()),
+            ..Fix::default()
+        },
     })
 }
 
@@ -351,6 +354,8 @@ fn signals_take_the_option_the_present_and_a_holder() {
         comm: Visible::new(b"java"),
         argv: Vec::new(),
         argv_cut: false,
+        argv_verbatim: true,
+        launcher: Vec::new(),
         forked: false,
         fds: vec![1],
         sockets: Vec::new(),
@@ -437,5 +442,5 @@ fn a_recording_is_replayed_with_its_courses() {
     );
     assert!(lines.iter().any(|line| line["kind"] == "orphaned"));
     let copied = state.command(Command::CopyFix);
-    assert!(matches!(copied, Some(Effect::Copy(fix)) if fix.starts_with("start it as")));
+    assert!(matches!(copied, Some(Effect::Copy(fix)) if fix.ends_with("2>&1 &")));
 }

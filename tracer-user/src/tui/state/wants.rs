@@ -64,7 +64,9 @@ impl State {
                 self.above = Some(Above::Help);
             }
             Command::Copy => self.above = Some(Above::Copy),
-            Command::CopyFix => return self.copy("the fix", |it| it.finding()?.fix.clone()),
+            Command::CopyFix => {
+                return self.copy("the fix", |it| it.finding()?.fix.text().map(str::to_owned));
+            }
             Command::CopyMessage => {
                 return self.copy("the message", |it| {
                     let finding = it.finding()?;

@@ -308,9 +308,9 @@ pub fn finding(it: &Arc<Finding>, state: &State, cells: usize, theme: Theme) -> 
         let more = format!("   … and {} more", it.holders.len() - 8);
         out.push(Line::styled(more, theme.faint()));
     }
-    if let Some(fix) = &it.fix {
-        let label = Span::styled("   fix    ", theme.good());
-        out.extend(under(label, fix, theme.bold(), cells));
+    for (label, part) in it.fix.parts() {
+        let label = Span::styled(format!("   {label}: "), theme.good());
+        out.extend(under(label, part, theme.bold(), cells));
     }
     out
 }

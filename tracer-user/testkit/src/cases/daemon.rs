@@ -275,7 +275,7 @@ fn d9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         .to_string();
     let why = daemon.says(&["why", &holder])?;
     ensure!(
-        why.contains("ORPHANED") && why.contains(&holder) && why.contains("fix:"),
+        why.contains("ORPHANED") && why.contains(&holder) && why.contains("next time: "),
         "why says {why}"
     );
     procs::end(&marker);

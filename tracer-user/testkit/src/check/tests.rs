@@ -174,7 +174,7 @@ fn sessions_must_be_the_expected_ones() {
 #[test]
 fn holders_are_compared_by_pid_and_descriptors() {
     let held = clean().held_by(sleeper());
-    let resolved = orphaned("resolved", "");
+    let resolved = orphaned("resolved", SLEEPER);
     agrees(
         &[
             opened(),
