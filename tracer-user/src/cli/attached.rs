@@ -3,14 +3,14 @@
 use std::{
     collections::HashSet,
     path::PathBuf,
-    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 
-use super::show::Courses;
+use super::show::{Course, Courses};
 use crate::{
     daemon::{
         client::{Client, ClientError},
@@ -66,7 +66,11 @@ struct Watched {
     id: Option<SessionId>,
     /// There is news of it.
     changed: bool,
+    /// Its history is being fetched.
+    fetch: Option<Receiver<anyhow::Result<Course>>>,
     asked: Option<Instant>,
+    /// Not to be fetched again before.
+    again: Option<Instant>,
 }
 
 impl There {
@@ -113,7 +117,7 @@ impl There {
                 *watched = Watched {
                     id,
                     changed: true,
-                    asked: None,
+                    ..Watched::default()
                 };
             }
             if asks.is_over() {
@@ -132,19 +136,38 @@ impl There {
         }
     }
 
-    /// Tells the course of the session that is looked at, when there is news of it.
+    /// Tells the course of the session that is looked at, when there is news of it. One of a hundred
+    /// megabytes takes its time, so it is fetched on a thread of its own, and not too often.
     fn course(&self, out: &mut Outbox, watched: &mut Watched) {
-        let Some(id) = watched.id.filter(|_| watched.changed) else {
+        let Some(id) = watched.id else {
             return;
         };
-        if watched.asked.is_some_and(|at| at.elapsed() < AGAIN) {
+        if let Some(fetch) = &watched.fetch {
+            match fetch.try_recv() {
+                Ok(Ok(course)) => out.tell(Feed::Timeline(Box::new(course.line))),
+                Ok(Err(error)) => log::warn!("the course of {id}: {error:#}"),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {}
+            }
+            watched.fetch = None;
+            let took = watched.asked.map_or(AGAIN, |at| at.elapsed());
+            watched.again = Some(Instant::now() + AGAIN.max(took * 4));
+        }
+        if !watched.changed || watched.again.is_some_and(|at| Instant::now() < at) {
             return;
         }
         watched.asked = Some(Instant::now());
         watched.changed = false;
-        match Courses::told(&self.socket, &id.to_string()) {
-            Ok(course) => out.tell(Feed::Timeline(Box::new(course.line))),
-            Err(error) => log::debug!("the course of {id}: {error:#}"),
+        let (to, from) = sync_channel(1);
+        let socket = self.socket.clone();
+        let fetch = move || {
+            // Another session may be looked at by now.
+            let _ = to.send(Courses::told(&socket, &id.to_string()));
+        };
+        let thread = thread::Builder::new().name("lastbyte-course".to_owned());
+        match thread.spawn(fetch) {
+            Ok(_) => watched.fetch = Some(from),
+            Err(error) => log::warn!("the course of {id}: {error}"),
         }
     }
 

@@ -79,15 +79,14 @@ pub fn records(socket: &Path, session: &str) -> anyhow::Result<(String, Records)
     let mut client = Client::ask(socket, &request)?;
     let mut name = session.to_owned();
     let mut records = Records::default();
-    let mut parts = Vec::new();
     while let Some(frame) = client.reply()? {
         match frame {
             Frame::Message(Reply::Listed(listed)) => name = listed.session.id.to_string(),
             Frame::Message(_) => {}
-            Frame::Records(bytes) => parts.extend_from_slice(&bytes),
+            // The daemon sends whole words, of which records are made.
+            Frame::Records(bytes) => records.extend(&bytes),
         }
     }
-    records.extend(&parts);
     Ok((name, records))
 }
 

@@ -1,7 +1,7 @@
 //! The client's side of the socket: blocking, one request a connection.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
@@ -32,6 +32,9 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the connection to the daemon broke: {0}")]
     Broken(#[from] io::Error),
+    /// The answer is not whole.
+    #[error("the daemon closed the connection before its answer was complete; its log may say why")]
+    Incomplete,
     /// It said something that is not understood.
     #[error("the daemon said {0}")]
     Nonsense(#[from] BadFrame),
@@ -43,6 +46,8 @@ pub struct Client {
     stream: UnixStream,
     /// What the daemon shows us.
     pub sees: Sees,
+    /// The daemon has said that nothing follows.
+    complete: bool,
 }
 
 impl Client {
@@ -56,6 +61,7 @@ impl Client {
         let mut client = Self {
             stream,
             sees: Sees::Own(u32::MAX),
+            complete: false,
         };
         let hello = Hello {
             protocol: protocol::VERSION,
@@ -63,7 +69,7 @@ impl Client {
         };
         // One that refuses says so without waiting for this.
         let said = client.say(&hello);
-        match client.hear::<Welcome>()? {
+        match receive::<Welcome>(&mut client.stream)? {
             Some(Frame::Message(Welcome::Welcome { sees, .. })) => client.sees = sees,
             Some(Frame::Message(Welcome::Refused { reason })) => {
                 return Err(ClientError::Refused(path.to_owned(), reason));
@@ -80,11 +86,23 @@ impl Client {
     /// The next reply; `None` when the daemon has said everything.
     ///
     /// # Errors
-    /// [`ClientError::Failed`] when that is what it says.
+    /// [`ClientError::Failed`] when that is what it says; [`ClientError::Incomplete`] when the connection
+    /// ends before the daemon has said that it is done.
     pub fn reply(&mut self) -> Result<Option<Frame<Reply>>, ClientError> {
-        match self.hear()? {
+        if self.complete {
+            return Ok(None);
+        }
+        match receive(&mut self.stream)? {
             Some(Frame::Message(Reply::Failed { reason })) => Err(ClientError::Failed(reason)),
-            other => Ok(other),
+            Some(Frame::Message(Reply::Done)) => {
+                self.complete = true;
+                Ok(None)
+            }
+            Some(reply) => {
+                self.complete = matches!(reply, Frame::Message(Reply::Bye | Reply::Missed { .. }));
+                Ok(Some(reply))
+            }
+            None => Err(ClientError::Incomplete),
         }
     }
 
@@ -103,20 +121,38 @@ impl Client {
         bytes.extend_from_slice(&frame);
         self.stream.write_all(&bytes)
     }
+}
 
-    fn hear<T: DeserializeOwned>(&mut self) -> Result<Option<Frame<T>>, ClientError> {
+/// Reads a message; `None` when the other side has closed the connection.
+///
+/// # Errors
+/// [`ClientError::Broken`] when the connection ends within a message, [`ClientError::Nonsense`].
+pub(super) fn receive<T: DeserializeOwned>(
+    from: &mut impl io::Read,
+) -> Result<Option<Frame<T>>, ClientError> {
+    // The kind, then what the parts hold.
+    let mut message = vec![0];
+    loop {
         let mut length = [0; 4];
-        match self.stream.read_exact(&mut length) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error.into()),
+        match from.read_exact(&mut length[..1]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && message.len() == 1 => {
+                return Ok(None);
+            }
+            other => other?,
         }
-        let length = u32::from_be_bytes(length) as usize;
-        if length > protocol::MAX_REPLY {
-            return Err(BadFrame::Kind(length).into());
+        from.read_exact(&mut length[1..])?;
+        let body = match u32::from_be_bytes(length) as usize {
+            length if (1..=protocol::MAX_FRAME + 1).contains(&length) => length - 1,
+            length => return Err(BadFrame::Kind(length).into()),
+        };
+        let mut kind = [0];
+        from.read_exact(&mut kind)?;
+        let at = message.len();
+        message.resize(at + body, 0);
+        from.read_exact(&mut message[at..])?;
+        if kind != [protocol::PART] {
+            message[0] = kind[0];
+            return Ok(Some(protocol::read(Bytes::from(message))?));
         }
-        let mut frame = vec![0; length];
-        self.stream.read_exact(&mut frame)?;
-        Ok(Some(protocol::read(Bytes::from(frame))?))
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod board;
 pub mod client;
+mod codec;
 pub mod config;
 pub mod hooks;
 mod hub;
@@ -34,10 +35,10 @@ use tokio::sync::{mpsc, watch};
 pub use self::{
     access::{Rules, Sees},
     board::Board,
+    past::Past,
+    server::{News, Server},
 };
-use self::{
-    config::Config, past::Past, restart::Restarted, server::Server, socket::Socket, told::Told,
-};
+use self::{config::Config, restart::Restarted, socket::Socket, told::Told};
 use crate::{
     probe::{Host, Tracer},
     store::{self, Policy, Recorder},

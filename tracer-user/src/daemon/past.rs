@@ -1,12 +1,16 @@
 //! Sessions that are over, and the records of all of them, as the flight recorder has them. Reading
 //! waits for the disk, so it is done apart from everything else.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
-use super::access::Sees;
+use super::{
+    access::Sees,
+    protocol::{self, Reply},
+};
 use crate::{
     model::{End, Filter, GapReason, Listed, Told, Verdict},
     store::{self, Flusher, Kept, Outcome, Reader},
@@ -23,13 +27,13 @@ pub struct Past {
     writing: Flusher,
 }
 
-/// A session with the records that were made of it.
-pub struct Course {
-    /// Which.
-    pub listed: Listed,
-    /// Its records, a road of their own.
-    pub records: Bytes,
-}
+/// Messages that may wait until the client takes them.
+const AHEAD: usize = 2;
+/// Bytes of records in one message: whole words, as records are.
+const RECORDS: usize = 512 << 10;
+
+/// A session and then its records, as messages of the protocol.
+pub type Parts = mpsc::Receiver<anyhow::Result<Bytes>>;
 
 impl Past {
     /// That of a state directory, as seen from this boot, and who writes there.
@@ -60,22 +64,46 @@ impl Past {
         .await
     }
 
-    /// The session that a text names, open or over, with its records; `None` when there is none that may
-    /// be seen.
-    pub async fn course(&self, name: &str, sees: Sees) -> anyhow::Result<Option<Course>> {
-        let (this, name) = (self.clone(), name.to_owned());
-        apart(move || {
-            let reader = this.reader()?;
-            let found = reader.session(&name)?;
-            let Some(kept) = found.filter(|kept| sees.session(kept.outcome.view())) else {
-                return Ok(None);
-            };
-            Ok(Some(Course {
-                listed: this.listed(&reader, &kept)?,
-                records: Bytes::copy_from_slice(reader.records(kept.key)?.bytes()),
-            }))
-        })
-        .await
+    /// The session that a text names, open or over, and its records. They may be many: they are read as
+    /// the messages are taken.
+    pub fn course(&self, name: String, sees: Sees) -> Parts {
+        let (parts, taken) = mpsc::channel(AHEAD);
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = this.send_course(&name, sees, &parts) {
+                // Nobody wants to know once the client has left.
+                let _ = parts.blocking_send(Err(error));
+            }
+        });
+        taken
+    }
+
+    fn send_course(
+        &self,
+        name: &str,
+        sees: Sees,
+        parts: &mpsc::Sender<anyhow::Result<Bytes>>,
+    ) -> anyhow::Result<()> {
+        let reader = self.reader()?;
+        let found = reader.session(name)?;
+        let kept = found.filter(|kept| sees.session(kept.outcome.view()));
+        let kept = kept.with_context(|| {
+            format!("no session {name} is known: `lastbyte ls` lists those that are")
+        })?;
+        let listed = Reply::Listed(Box::new(self.listed(&reader, &kept)?));
+        let send = |message: Bytes| match parts.blocking_send(Ok(message)) {
+            Ok(()) => ControlFlow::Continue(()),
+            // The client has left.
+            Err(_) => ControlFlow::Break(()),
+        };
+        if send(protocol::json(&listed)).is_continue() {
+            reader.each_chunk(kept.key, |records| {
+                records
+                    .chunks(RECORDS)
+                    .try_for_each(|part| send(protocol::records(part)))
+            })?;
+        }
+        Ok(())
     }
 
     /// Reads everything that was handed to the flight recorder so far.

@@ -5,29 +5,31 @@
 //! | bytes | what |
 //! |---|---|
 //! | 4 | length of the rest, big endian |
-//! | 1 | `j`: JSON follows; `r`: records follow, as in a recording without its frames |
+//! | 1 | `j`: JSON follows; `r`: records follow, as in a recording without its frames; `p`: the beginning of a message that is longer than a frame may be, which goes on in the next |
 //! | n | that |
 //!
 //! The client begins with a [`Hello`], the daemon answers with a [`Welcome`], the client makes one
-//! [`Request`], the daemon sends [`Reply`]s until it has said everything, and closes. JSON, so that a
-//! client of another version can still read what it knows.
+//! [`Request`], the daemon sends [`Reply`]s, the last of which is [`Reply::Done`], [`Reply::Failed`],
+//! [`Reply::Missed`] or [`Reply::Bye`], and closes: a connection that ends without one of them broke.
+//! JSON, so that a client of another version can still read what it knows.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio_util::codec::LengthDelimitedCodec;
 
 use super::access::Sees;
 use crate::model::{Filter, Listed, Update};
 
 /// Changes whenever an older side would misunderstand a newer one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Longest frame that a client may send, bytes.
 pub const MAX_REQUEST: usize = 64 << 10;
-/// Longest frame that a daemon sends, bytes.
-pub const MAX_REPLY: usize = 16 << 20;
+/// Most bytes that follow the kind of a frame that a daemon sends. A longer message is sent in parts.
+pub const MAX_FRAME: usize = 1 << 20;
 
 const JSON: u8 = b'j';
 const RECORDS: u8 = b'r';
+/// Kind of a frame that holds the beginning of a message: the kind of the last frame is that of the whole.
+pub(super) const PART: u8 = b'p';
 
 /// First of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +70,7 @@ pub enum Request {
         /// Every update, also those that only show a session at work.
         all: bool,
     },
-    /// The same without what follows: the daemon closes after [`Reply::Live`].
+    /// The same without what follows: [`Reply::Live`] is followed by [`Reply::Done`].
     Now,
     /// Sessions, the oldest first: [`Reply::Listed`] for each.
     List(Filter),
@@ -105,6 +107,8 @@ pub enum Reply {
     },
     /// How the daemon is.
     Status(Box<Status>),
+    /// That was the whole answer.
+    Done,
     /// The daemon ends.
     Bye,
     /// The request failed.
@@ -112,6 +116,16 @@ pub enum Reply {
         /// What failed, on what, and what to do.
         reason: String,
     },
+}
+
+impl Reply {
+    /// That a request failed.
+    #[must_use]
+    pub fn failed(error: &anyhow::Error) -> Self {
+        Self::Failed {
+            reason: format!("{error:#}"),
+        }
+    }
 }
 
 /// How a daemon is.
@@ -213,15 +227,6 @@ pub fn read<T: DeserializeOwned>(frame: Bytes) -> Result<Frame<T>, BadFrame> {
         Some(&RECORDS) => Ok(Frame::Records(frame.slice(1..))),
         _ => Err(BadFrame::Kind(frame.len())),
     }
-}
-
-/// The framing for a side that reads frames of at most `longest` bytes.
-#[must_use]
-pub fn framing(longest: usize) -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder()
-        .length_field_type::<u32>()
-        .max_frame_length(longest)
-        .new_codec()
 }
 
 #[cfg(test)]

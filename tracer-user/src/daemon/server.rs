@@ -25,14 +25,15 @@ use tokio::{
     task::{AbortHandle, JoinSet, LocalSet},
     time::timeout,
 };
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
+use tokio_util::codec::Framed;
 
 use super::{
     access::{Rules, Sees},
+    codec::ServerCodec,
     config::Config,
     hub::{Hub, Subscription},
     log_level,
-    past::Past,
+    past::{Parts, Past},
     protocol::{self, Frame, Hello, Reply, Request, Status, Welcome},
     told::Ask,
 };
@@ -198,14 +199,14 @@ fn reload(file: Option<&Path>, verbose: bool, change: &watch::Sender<Arc<Config>
     }
 }
 
-type Connection = Framed<UnixStream, LengthDelimitedCodec>;
+type Connection = Framed<UnixStream, ServerCodec>;
 
 impl House {
     fn let_in(self: &Rc<Self>, stream: UnixStream, clients: &mut JoinSet<()>) {
         let (house, place) = (Rc::clone(self), Rc::new(Place::default()));
         let own = Rc::clone(&place);
         let task = clients.spawn_local(async move {
-            let mut connection = Framed::new(stream, protocol::framing(protocol::MAX_REQUEST));
+            let mut connection = Framed::new(stream, ServerCodec::default());
             if let Err(error) = house.converse(&mut connection, &own).await {
                 log::debug!("a client: {error:#}");
             }
@@ -221,7 +222,13 @@ impl House {
                 return send(connection, protocol::json(&refused)).await;
             }
         };
-        let hello: Hello = receive(connection).await?;
+        let hello: Hello = match receive(connection).await {
+            Ok(hello) => hello,
+            Err(error) => {
+                let reason = format!("this is not lastbyte's protocol: {error:#}");
+                return send(connection, protocol::json(&Welcome::Refused { reason })).await;
+            }
+        };
         log::debug!("{} with protocol {}", hello.client, hello.protocol);
         let welcome = match hello.protocol {
             protocol::VERSION => Welcome::Welcome {
@@ -246,38 +253,24 @@ impl House {
                 *place.missed.borrow_mut() = Some(Arc::clone(&subscription.missed));
                 return listen(connection, subscription).await;
             }
-            Ok(request) => self.answer(&request, sees).await,
+            Ok(Request::Course { session }) => {
+                self.hand_over().await;
+                return send_course(connection, self.past.course(session, sees)).await;
+            }
+            Ok(Request::Now) => Ok(self.room.borrow().hub.state(sees)),
+            Ok(Request::Status) => {
+                let status = Reply::Status(Box::new(self.room.borrow().status()));
+                Ok(vec![protocol::json(&status)])
+            }
+            Ok(Request::List(filter)) => self.list(&filter, sees).await,
             Err(error) => Err(error.context("the request was not understood")),
         };
-        let frames = answered.unwrap_or_else(|error| {
-            let reason = format!("{error:#}");
-            vec![protocol::json(&Reply::Failed { reason })]
-        });
-        send_all(connection, frames).await
-    }
-
-    /// The frames that answer a request which is answered at once.
-    async fn answer(&self, request: &Request, sees: Sees) -> anyhow::Result<Vec<Bytes>> {
-        Ok(match request {
-            Request::Watch { .. } | Request::Now => self.room.borrow().hub.state(sees),
-            Request::Status => {
-                let status = Reply::Status(Box::new(self.room.borrow().status()));
-                vec![protocol::json(&status)]
-            }
-            Request::List(filter) => self.list(filter, sees).await?,
-            Request::Course { session } => {
-                self.hand_over().await;
-                let course = self.past.course(session, sees).await?;
-                let course = course.with_context(|| {
-                    format!("no session {session} is known: `lastbyte ls` lists those that are")
-                })?;
-                let mut frames = vec![protocol::json(&Reply::Listed(Box::new(course.listed)))];
-                // A record may be parted: the client puts them together again.
-                let parts = course.records.chunks(protocol::MAX_REPLY / 16);
-                frames.extend(parts.map(protocol::records));
-                frames
-            }
-        })
+        let last = match &answered {
+            Ok(_) => Reply::Done,
+            Err(error) => Reply::failed(error),
+        };
+        send_all(connection, answered.into_iter().flatten()).await?;
+        send(connection, protocol::json(&last)).await
     }
 
     async fn list(&self, filter: &Filter, sees: Sees) -> anyhow::Result<Vec<Bytes>> {
@@ -343,6 +336,21 @@ impl House {
             )
         }))
     }
+}
+
+/// Sends a session and its records as they are read, at most a few frames ahead of the client.
+async fn send_course(connection: &mut Connection, mut course: Parts) -> anyhow::Result<()> {
+    let mut last = Reply::Done;
+    while let Some(frame) = course.recv().await {
+        match frame {
+            // Reading keeps the database from tidying up its log, so a client may not keep it waiting.
+            Ok(frame) => timeout(PATIENCE, send(connection, frame))
+                .await
+                .context("it takes nothing off its socket")??,
+            Err(error) => last = Reply::failed(&error),
+        }
+    }
+    send(connection, protocol::json(&last)).await
 }
 
 /// Sends what is so, then what follows, until the listener leaves, is cut off or the daemon ends.

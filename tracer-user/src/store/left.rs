@@ -1,5 +1,7 @@
 //! What another recorder left when it ended: the sessions that were open.
 
+use std::ops::ControlFlow;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tracer_ebpf::ABI_VERSION;
 use zerocopy::IntoBytes as _;
@@ -91,14 +93,29 @@ impl Left {
 }
 
 /// The records that are kept of a session.
-pub(super) fn kept(connection: &Connection, session: i64) -> Result<Records, Error> {
+fn kept(connection: &Connection, session: i64) -> Result<Records, Error> {
+    let mut records = Records::default();
+    each_chunk(connection, session, |bytes| {
+        records.extend(bytes);
+        ControlFlow::Continue(())
+    })?;
+    Ok(records)
+}
+
+/// The same piece by piece, until `each` breaks off.
+pub(super) fn each_chunk(
+    connection: &Connection,
+    session: i64,
+    mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), Error> {
     let mut query =
         connection.prepare("SELECT raw, records FROM chunk WHERE session = ? ORDER BY seq")?;
     let mut rows = query.query([session])?;
-    let mut records = Records::default();
     while let Some(row) = rows.next()? {
         let packed = row.get_ref(1)?.as_blob().unwrap_or_default();
-        records.extend(&unpack(row.get(0)?, packed)?);
+        if each(&unpack(row.get(0)?, packed)?).is_break() {
+            break;
+        }
     }
-    Ok(records)
+    Ok(())
 }

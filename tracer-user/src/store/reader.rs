@@ -1,6 +1,6 @@
 //! Answers from what is kept.
 
-use std::path::Path;
+use std::{ops::ControlFlow, path::Path};
 
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
 use tracer_ebpf::ABI_VERSION;
@@ -225,6 +225,24 @@ impl Reader {
     /// # Errors
     /// [`Error::OtherRecords`], [`Error::Sqlite`], [`Error::Damaged`].
     pub fn records(&self, session: i64) -> Result<Records, Error> {
+        let mut records = Records::default();
+        self.each_chunk(session, |bytes| {
+            records.extend(bytes);
+            ControlFlow::Continue(())
+        })?;
+        Ok(records)
+    }
+
+    /// The same piece by piece, each of whole records, for a session that is too large to be held at
+    /// once; `ControlFlow::Break` ends it. The database keeps what is read until then.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub fn each_chunk(
+        &self,
+        session: i64,
+        each: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
         let abi = "SELECT abi FROM session WHERE key = ?";
         let found: i64 = self
             .connection
@@ -232,7 +250,7 @@ impl Reader {
         if found != i64::from(ABI_VERSION) {
             return Err(Error::OtherRecords { found });
         }
-        left::kept(&self.connection, session)
+        left::each_chunk(&self.connection, session, each)
     }
 
     fn query(&self, text: &str, values: &[Box<dyn ToSql>]) -> Result<Vec<Kept>, Error> {

@@ -24,7 +24,7 @@ use crate::model::{Closed, Finding, GapReason, Kind};
 const LEVEL: i32 = 3;
 /// Chunks of an open session that are merged.
 const MANY: u32 = 64;
-/// Bytes of records that one chunk has at most when it is merged of several.
+/// Bytes of records that one chunk has at most.
 const CHUNK: usize = 1 << 20;
 /// From a failure to the next attempt.
 const RETRY: Duration = Duration::from_secs(2);
@@ -212,7 +212,7 @@ impl Writer {
                 Key::Kept(_) => 1,
                 Key::New(_) => 0,
             });
-            *chunks += u32::from(change.records(compressor)?);
+            *chunks += change.records(compressor)?;
             if *chunks >= MANY || ends && *chunks > 1 {
                 merge(&tx, key, compressor)?;
                 *chunks = 1;
@@ -379,22 +379,26 @@ impl Written<'_> {
         Ok(())
     }
 
-    /// True when a chunk was written.
-    fn records(&self, compressor: &mut Compressor<'static>) -> Result<bool, Error> {
+    /// Gives how many chunks were written.
+    fn records(&self, compressor: &mut Compressor<'static>) -> Result<u32, Error> {
         let (records, lost) = (&self.change.records, self.change.lost);
         let keeps = self.keeps_records && !records.is_empty();
         let lost = match self.keeps_records {
             true => lost,
             false => lost + super::records::split(records).count() as u64,
         };
-        let mut bytes = 0;
+        let (mut bytes, mut chunks) = (0, 0);
         if keeps {
-            let seq: i64 = self.tx.query_row(
+            let mut seq: i64 = self.tx.query_row(
                 "SELECT coalesce(max(seq), -1) + 1 FROM chunk WHERE session = ?",
                 [self.key],
                 |row| row.get(0),
             )?;
-            bytes = chunk(self.tx, self.key, seq, records, compressor)?;
+            // A reader holds one at a time.
+            for part in super::records::parts(records, CHUNK) {
+                bytes += chunk(self.tx, self.key, seq, part, compressor)?;
+                (seq, chunks) = (seq + 1, chunks + 1);
+            }
         }
         if bytes > 0 || lost > 0 {
             self.tx.execute(
@@ -402,7 +406,7 @@ impl Written<'_> {
                 params![bytes as i64, saturated(lost), self.key],
             )?;
         }
-        Ok(keeps)
+        Ok(chunks)
     }
 
     fn end(&self) -> Result<(), Error> {

@@ -112,7 +112,7 @@ pub(super) fn d7(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         frame.extend_from_slice(bytes);
         frame
     };
-    let hello = framed(br#"j{"protocol":1,"client":"the case"}"#);
+    let hello = framed(br#"j{"protocol":2,"client":"the case"}"#);
     let huge = [&u32::MAX.to_be_bytes()[..], b"j"].concat();
     let nonsense: Vec<Vec<u8>> = vec![
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),

@@ -1,0 +1,187 @@
+//! A daemon's socket and store serve sessions of any size to the real binary: whole, and without holding
+//! them in memory.
+
+#[path = "model/road.rs"]
+#[expect(dead_code, reason = "stories about the model need more of it")]
+mod road;
+#[path = "store/trace.rs"]
+mod trace;
+
+use std::{
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Arc,
+    thread,
+};
+
+use lastbyte::{
+    daemon::{
+        News, Past, Server,
+        client::Client,
+        config::Config,
+        protocol::{Frame, Request},
+    },
+    store::Reader,
+};
+use peak_alloc::PeakAlloc;
+use tokio::sync::{mpsc, watch};
+
+use road::Road;
+use trace::{BOOT, PATIENCE, Trace, in_memory};
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+/// Bytes that the server may take to send a hundred million.
+const BOUND: usize = 8 << 20;
+
+/// Keeps a session with so many processes; gives the bytes of its records.
+fn keep(trace: &mut Trace, leader: u32, processes: u32, argument: &str) -> usize {
+    let mut road = Road::exact();
+    road.runs(leader, "for i in $(seq 1 99999); do true; done");
+    let mut bytes = 0;
+    let mut waiting = 0;
+    let mut put = |road: &mut Road| {
+        for record in road.records.drain(..) {
+            bytes += record.len();
+            waiting += record.len();
+            trace.take(&record);
+        }
+        road.updates.clear();
+        if waiting > 32 << 20 {
+            // The tracer never waits for the disk; here records come faster than on any machine.
+            waiting = 0;
+            assert!(trace.recorder.flush(PATIENCE));
+        }
+    };
+    put(&mut road);
+    for n in 1..=processes {
+        let pid = leader + n;
+        road.after(1)
+            .spawn(leader, leader, pid, &["true", argument])
+            .exits(leader, pid);
+        if n.is_multiple_of(500) {
+            road.tick();
+        }
+        put(&mut road);
+    }
+    road.leader_exits(leader, 0, road::empty());
+    road.closes_all(leader, 0).leaves().idle(5000);
+    put(&mut road);
+    assert!(
+        trace.recorder.flush(PATIENCE),
+        "{}",
+        trace.recorder.health()
+    );
+    bytes
+}
+
+/// Serves what is kept in a directory, until the sender is dropped.
+struct Served {
+    socket: PathBuf,
+    end: Option<mpsc::UnboundedSender<News>>,
+    thread: Option<thread::JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Served {
+    fn new(directory: &Path, trace: &Trace) -> Self {
+        let socket = directory.join("sock");
+        let (end, news) = mpsc::unbounded_channel();
+        let (change, config) = watch::channel(Arc::new(Config::default()));
+        // No tracer: what there is has been handed over.
+        let (asks, _) = std::sync::mpsc::channel();
+        let server = Server {
+            listener: UnixListener::bind(&socket).expect("a socket"),
+            news,
+            asks,
+            config,
+            change,
+            file: None,
+            verbose: false,
+            past: Past::new(
+                directory.to_owned(),
+                BOOT.to_owned(),
+                trace.recorder.flusher(),
+            ),
+        };
+        Self {
+            socket,
+            end: Some(end),
+            thread: Some(thread::spawn(move || server.serve())),
+        }
+    }
+
+    fn asked(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lastbyte"));
+        command.args(args).arg("--socket").arg(&self.socket);
+        command.output().expect("the binary runs")
+    }
+
+    /// The records that are sent of a session.
+    fn records(&self, session: &str) -> Vec<u8> {
+        let session = session.to_owned();
+        let mut client = Client::ask(&self.socket, &Request::Course { session }).unwrap();
+        let mut records = Vec::new();
+        while let Some(frame) = client.reply().unwrap() {
+            if let Frame::Records(part) = frame {
+                records.extend(part);
+            }
+        }
+        records
+    }
+
+    #[track_caller]
+    fn says(&self, args: &[&str]) -> String {
+        let output = self.asked(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {stderr}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.end = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("no panic").expect("it served");
+        }
+    }
+}
+
+#[test]
+fn sessions_of_any_size_are_shown() {
+    let directory = in_memory();
+    let mut trace = Trace::at(directory.path());
+    // What `for i in $(seq 80); do /bin/true; done` makes: a little more than 64 KiB.
+    let small = keep(&mut trace, 1_000_000, 80, "");
+    let large = keep(&mut trace, 2_000_000, 125_000, &"x".repeat(500));
+    assert!(small > 64 << 10, "{small} B");
+    assert!(large > 100_000_000, "{large} B");
+    let before = HEAP.current_usage();
+    HEAP.reset_peak_usage();
+    let served = Served::new(directory.path(), &trace);
+    let sessions = ["1000000", "2000000"];
+    for leader in sessions {
+        let events = served.says(&["show", leader, "--json"]);
+        let closed = events
+            .lines()
+            .filter(|line| line.contains(r#""what":"closed""#));
+        assert_eq!(closed.count(), 1, "{leader}: {events}");
+    }
+    let explained = served.says(&["explain", sessions[0]]);
+    assert!(explained.contains("exited 0"), "{explained}");
+    let peak = HEAP.peak_usage().saturating_sub(before);
+    println!("{small} and {large} B of records; the server took {peak} B");
+    assert!(peak < BOUND, "the server took {peak} B");
+
+    let reader = Reader::open(directory.path()).unwrap();
+    for leader in sessions {
+        let kept = reader.session(leader).unwrap().expect("kept");
+        let records = reader.records(kept.key).unwrap();
+        assert!(
+            served.records(leader) == records.bytes(),
+            "{leader} is not whole"
+        );
+    }
+}
