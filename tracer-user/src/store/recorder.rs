@@ -210,9 +210,7 @@ impl Recorder {
         let offset = self.wall_offset;
         match update {
             Update::SessionOpened(it) => {
-                let opened = wall(it.time, offset);
-                if let Some(log) = self.seen(&it.session) {
-                    log.opened = opened;
+                if let Some(log) = self.announced(&it.session) {
                     log.changed = true;
                     log.loud = true;
                     log.tells();
@@ -221,7 +219,7 @@ impl Recorder {
             }
             Update::Finding(it) => {
                 let found = (wall(it.time, offset), Finding::clone(it));
-                if let Some(log) = self.seen(&it.session) {
+                if let Some(log) = self.announced(&it.session) {
                     log.findings.push(found);
                     log.loud = true;
                     log.tells();
@@ -229,7 +227,7 @@ impl Recorder {
             }
             Update::SessionClosed(it) => {
                 let closed = (wall(it.time, offset), it.clone());
-                let Some(log) = self.seen(&it.session) else {
+                let Some(log) = self.announced(&it.session) else {
                     return;
                 };
                 log.closed = Some(Box::new(closed));
@@ -364,17 +362,25 @@ impl Recorder {
         });
     }
 
-    /// The log of a session that the model tells of.
+    /// The log of a session that the model has announced.
+    fn announced(&mut self, view: &Arc<SessionView>) -> Option<&mut Log> {
+        let log = self.logs.get_mut(&view.id)?;
+        if log.view.is_none() {
+            log.opened = wall(view.opened, self.wall_offset);
+            log.view = Some(Arc::clone(view));
+        }
+        self.seen(view)
+    }
+
+    /// The log of a session, if that was announced. What sshd runs before the command (xauth, the shell of
+    /// ~/.ssh/rc) is reported earlier: the session is not to be kept before it is known what it is.
     fn seen(&mut self, view: &Arc<SessionView>) -> Option<&mut Log> {
         let log = self.logs.get_mut(&view.id)?;
+        let known = log.view.as_mut()?;
         self.touched.insert(view.id);
-        let known = log
-            .view
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, view));
-        if !known {
-            log.changed |= log.view.as_deref() != Some(view);
-            log.view = Some(Arc::clone(view));
+        if !Arc::ptr_eq(known, view) {
+            log.changed |= **known != **view;
+            *known = Arc::clone(view);
         }
         Some(log)
     }

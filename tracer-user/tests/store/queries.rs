@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use lastbyte::store::{Filter, Reader};
 
 use crate::{
+    road::{Road, SERVER, empty},
     stories,
     trace::{PATIENCE, Trace, in_memory},
 };
@@ -168,4 +169,46 @@ fn opening_takes_a_moment() {
     println!("{took:?} for {bytes} B");
     assert!(took < 5 * AT_ONCE, "{took:?}");
     drop(trace);
+}
+
+/// What sshd runs before the command (xauth for X11 forwarding, the shell of ~/.ssh/rc) is a member of the
+/// session before it is known what the session is.
+#[test]
+fn a_session_with_a_helper_before_its_command_is_found_by_its_time() {
+    let directory = in_memory();
+    let mut trace = Trace::at(directory.path());
+    let mut road = Road::exact();
+    road.session(5000);
+    let opened = i64::try_from(road.now()).unwrap() + 1_700_000_000_000_000_000;
+    road.after(1)
+        .spawn(5000, 5000, 5001, &["sh", "-c", "xauth -q -"])
+        .tick()
+        .after(1)
+        .exits(5000, 5001)
+        .tick();
+    let looked_at = |trace: &mut Trace, road: &mut Road, kept: bool| {
+        trace.take_all(&std::mem::take(&mut road.records));
+        assert!(trace.recorder.flush(PATIENCE));
+        let reader = Reader::open(directory.path()).unwrap();
+        let found = reader.session("5000").unwrap();
+        let times = found.map(|found| found.opened);
+        assert_eq!(times, kept.then_some(opened));
+        let since = Filter {
+            since: Some(opened),
+            until: Some(opened + 1),
+            ..Filter::default()
+        };
+        assert_eq!(reader.sessions(&since).unwrap().len(), usize::from(kept));
+    };
+    looked_at(&mut trace, &mut road, false);
+    road.exec(5000, 5000, SERVER, &["bash", "-c", "xterm"])
+        .tick();
+    looked_at(&mut trace, &mut road, true);
+    road.leader_exits(5000, 0, empty())
+        .closes_all(5000, 0)
+        .idle(3000);
+    looked_at(&mut trace, &mut road, true);
+    let reader = Reader::open(directory.path()).unwrap();
+    let kept = reader.session("5000").unwrap().expect("kept");
+    assert_eq!(kept.verdict(), Some("clean"));
 }

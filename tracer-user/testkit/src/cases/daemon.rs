@@ -112,6 +112,18 @@ pub(super) const CASES: &[Case] = &[
         Tier::Full,
         kept::d16,
     ),
+    case(
+        "D17",
+        "show and explain of a session with many records",
+        Tier::Chosen,
+        kept::d17,
+    ),
+    case(
+        "D18",
+        "a session with X11 forwarding is listed by its time",
+        Tier::Full,
+        kept::d18,
+    ),
 ];
 
 /// A session that waits in the middle of its output.

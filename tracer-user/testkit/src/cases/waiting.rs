@@ -53,22 +53,23 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Where sshd looks for it unless it was built otherwise; without it there is no X11 forwarding.
-const XAUTH: &str = "/usr/bin/xauth";
+pub(super) const XAUTH: &str = "/usr/bin/xauth";
+
+/// A display, and its number. All that the client asks of it is that it accepts.
+pub(super) fn display() -> anyhow::Result<(TcpListener, u16)> {
+    let free = (500..1000).find_map(|number| {
+        let display = TcpListener::bind(("127.0.0.1", 6000 + number)).ok()?;
+        Some((display, number))
+    });
+    free.context("no display is free")
+}
 
 fn h1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     if !Path::new(XAUTH).exists() {
         return Err(Skipped(format!("{XAUTH} is not installed")).into());
     }
     let patience = stage.setting.patience;
-    // All that the client asks of a display is that it accepts.
-    let (display, number) = (500..1000)
-        .find_map(|number| {
-            Some((
-                TcpListener::bind(("127.0.0.1", 6000 + number)).ok()?,
-                number,
-            ))
-        })
-        .context("no display is free")?;
+    let (display, number) = display()?;
     let command = format!(
         "at=${{DISPLAY##*:}}; \
          (exec 3<>/dev/tcp/localhost/$((6000 + ${{at%.*}})); exec sleep {}) </dev/null >/dev/null 2>&1 & \

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
+use super::super::waiting;
 use super::{start, stopped};
 use crate::daemon::{Conf, Daemon};
 use crate::expect::Expect;
 use crate::procs;
-use crate::stage::{Run, Stage, Started, new_marker};
+use crate::stage::{Run, Skipped, Stage, Started, new_marker};
 use crate::sys;
 use crate::world::Server::OpenSsh;
 
@@ -68,6 +69,41 @@ pub(super) fn d11(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     );
     let (_, expect) = orphan(stage, &daemon)?;
     Ok(vec![expect])
+}
+
+/// A session with more records than a request may have bytes.
+pub(super) fn d17(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let daemon = start(stage, "")?;
+    let started = stage.start(OpenSsh, BULKY)?;
+    let (run, listed) = kept(stage, &daemon, started)?;
+    let name = listed["name"].as_str().context("no name")?;
+    let show = daemon.says(&["show", name])?;
+    ensure!(show.contains("executes base64"), "show says {show}");
+    let explain = daemon.says(&["explain", name])?;
+    ensure!(explain.contains("exited 0"), "explain says {explain}");
+    stopped(daemon, stage)?;
+    Ok(vec![run.clean().exits(0)])
+}
+
+/// Before the command of a session with X11 forwarding, sshd runs xauth.
+pub(super) fn d18(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    if !Path::new(waiting::XAUTH).exists() {
+        return Err(Skipped(format!("{} is not installed", waiting::XAUTH)).into());
+    }
+    let daemon = start(stage, "")?;
+    let (display, number) = waiting::display()?;
+    let started = stage.start_with(OpenSsh, "echo on $DISPLAY >&2", |ssh| {
+        ssh.env("DISPLAY", format!("127.0.0.1:{number}")).arg("-Y");
+    })?;
+    let (run, listed) = kept(stage, &daemon, started)?;
+    drop(display);
+    let recent = daemon.ls(&["--since", "10m", "--command", &run.marker])?;
+    ensure!(
+        recent == [listed.clone()],
+        "of the last ten minutes it lists {recent:?}, and of all times {listed}"
+    );
+    stopped(daemon, stage)?;
+    Ok(vec![run.clean().exits(0)])
 }
 
 pub(super) fn d13(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
