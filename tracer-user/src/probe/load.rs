@@ -15,7 +15,7 @@ use super::{
     host::{BTF, Host, Lockdown},
     kretprobe::Kretprobes,
     layout::{self, Missing},
-    pins::{Load, Root, TABLES},
+    pins::{Load, PinError, Root, TABLES},
     side::Side,
     tables::on_duty,
 };
@@ -78,15 +78,20 @@ pub struct Options {
 
 impl Options {
     /// Without it the next tracer does not see what happens until it runs.
-    fn root(&self) -> Option<Root> {
-        let path = self.pins.as_deref()?;
-        Root::open(path, self.ring_bytes)
-            .inspect_err(|error| {
+    fn root(&self) -> Result<Option<Root>, LoadError> {
+        let Some(path) = self.pins.as_deref() else {
+            return Ok(None);
+        };
+        match Root::open(path, self.ring_bytes) {
+            Ok(root) => Ok(Some(root)),
+            Err(error @ PinError::InUse { .. }) => Err(LoadError::InUse(error)),
+            Err(error) => {
                 log::warn!(
                     "nothing is pinned, what happens between two daemons will be a gap: {error}"
                 );
-            })
-            .ok()
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -123,6 +128,9 @@ pub enum LoadError {
     /// The object or its maps.
     #[error("loading the eBPF object: {0}")]
     Object(String),
+    /// Another tracer has what would be gone on with.
+    #[error(transparent)]
+    InUse(PinError),
     /// No backend works.
     #[error("no backend works on this kernel: {reasons}")]
     NoBackend {
@@ -210,7 +218,7 @@ impl Probes {
             btf: &btf,
             aya_btf: &aya_btf,
             servers: &servers,
-            root: options.root(),
+            root: options.root()?,
         };
         for backend in wanted {
             match attempting.attach(backend) {

@@ -8,11 +8,16 @@
 //! ```
 //!
 //! A load is named by what it was made of: the object, the kernel's layout, the servers' names.
+//!
+//! One tracer at a time uses them: it holds a lock (flock(2)) on ROOT itself, which the kernel gives up
+//! for a tracer that is killed. A tracer that takes over, of whatever version, takes the lock first.
 
 use std::{
-    fs, io,
-    os::unix::fs::DirBuilderExt as _,
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aya::{
@@ -55,6 +60,14 @@ pub enum PinError {
     /// The kernel refuses.
     #[error("pinning {0}: {1}")]
     Pin(PathBuf, String),
+    /// Another tracer uses them.
+    #[error("{path} is in use by {holder}: stop that daemon first, or set tracing.pins to another directory", holder = holder.map_or_else(|| "another lastbyte".to_owned(), |pid| format!("pid {pid}")))]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// Process id of the tracer, if the kernel names it.
+        holder: Option<u32>,
+    },
 }
 
 /// A place for pins.
@@ -62,7 +75,12 @@ pub enum PinError {
 pub struct Root {
     path: PathBuf,
     tables: PathBuf,
+    _lock: Arc<Lock>,
 }
+
+/// Held for as long as the pins are used.
+#[derive(Debug)]
+struct Lock(#[expect(dead_code, reason = "closing it gives the lock up")] File);
 
 /// The pins of one load.
 #[derive(Clone, Debug)]
@@ -81,10 +99,12 @@ impl Root {
             let _ = fs::remove_dir(path);
             return Err(PinError::NoBpffs(path.to_owned()));
         }
+        let lock = Lock::take(path)?;
         let tables = path.join(format!("tables-{TABLES_VERSION}-{ring_bytes}"));
         Ok(Self {
             path: path.to_owned(),
             tables,
+            _lock: Arc::new(lock),
         })
     }
 
@@ -132,8 +152,46 @@ impl Root {
     }
 }
 
+impl Lock {
+    fn take(path: &Path) -> Result<Self, PinError> {
+        let failed = |error| PinError::Io(path.to_owned(), error);
+        let directory = File::open(path).map_err(failed)?;
+        match directory.try_lock() {
+            Ok(()) => Ok(Self(directory)),
+            Err(TryLockError::WouldBlock) => Err(PinError::InUse {
+                path: path.to_owned(),
+                holder: holder(&directory),
+            }),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
+/// Who holds the lock on a file, by /proc/locks.
+fn holder(file: &File) -> Option<u32> {
+    let meta = file.metadata().ok()?;
+    let dev = meta.dev();
+    let of = |it: &procfs::Lock| {
+        (it.devmaj, it.devmin) == (rustix::fs::major(dev), rustix::fs::minor(dev))
+            && it.inode == meta.ino()
+            && it.lock_type == procfs::LockType::FLock
+    };
+    let held = procfs::locks().ok()?.into_iter().find(of)?;
+    // One in another pid namespace has no pid here.
+    held.pid
+        .and_then(|pid| u32::try_from(pid).ok())
+        .filter(|pid| *pid != 0)
+}
+
 /// Removes everything that any tracer has pinned there.
+///
+/// # Errors
+/// [`PinError::InUse`] while one uses it, [`PinError::Io`].
 pub fn remove_all(root: &Path) -> Result<(), PinError> {
+    if !root.exists() {
+        return Ok(());
+    }
+    let _lock = Lock::take(root)?;
     for path in entries(root) {
         remove(&path);
     }
@@ -204,5 +262,29 @@ fn remove(path: &Path) {
         && error.kind() != io::ErrorKind::NotFound
     {
         log::warn!("{} stays: {error}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_for_one_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let first = Lock::take(root.path()).unwrap();
+        match Lock::take(root.path()) {
+            // On some file systems (overlayfs) the kernel names another inode than stat(2) does.
+            Err(PinError::InUse { holder, .. }) => {
+                assert!(holder.is_none_or(|pid| pid == std::process::id()));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(remove_all(root.path()).is_err());
+        drop(first);
+        remove_all(root.path()).unwrap();
+        assert!(!root.path().exists());
+        // There is nothing to remove any more.
+        remove_all(root.path()).unwrap();
     }
 }

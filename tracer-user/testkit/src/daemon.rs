@@ -1,8 +1,9 @@
 //! A `lastbyte daemon` with a socket, a store and pins of its own, and its clients.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -223,6 +224,43 @@ impl Daemon {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.0.id()
+    }
+
+    /// Starts another with the same pins and waits for its end; with a socket and a store of its own unless it
+    /// only takes the pins away (`more`).
+    ///
+    /// # Errors
+    /// When it cannot be started, or goes on.
+    pub fn rival(&self, more: &[&str], patience: Duration) -> anyhow::Result<Output> {
+        let rival = self.dir.join("rival");
+        fs::create_dir_all(&rival)?;
+        let own = fs::read_to_string(self.dir.join("config.toml"))?;
+        let of = |dir: &Path, name: &str| format!("{:?}", dir.join(name).display().to_string());
+        let conf = ["sock", "state"].iter().fold(own, |conf, name| {
+            conf.replace(&of(&self.dir, name), &of(&rival, name))
+        });
+        let path = rival.join("config.toml");
+        fs::write(&path, conf)?;
+        let mut command = Command::new(&self.lastbyte);
+        command
+            .args(["daemon", "--config"])
+            .arg(path)
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = Owned(sys::end_with_parent(&mut command).spawn()?);
+        let status = procs::poll(4 * patience, "the end of a second daemon", || {
+            child.0.try_wait().transpose()
+        })??;
+        let mut stderr = Vec::new();
+        let mut said = child.0.stderr.take().context("it has no stderr")?;
+        said.read_to_end(&mut stderr)?;
+        Ok(Output {
+            status,
+            stdout: Vec::new(),
+            stderr,
+        })
     }
 
     /// Where clients find it.

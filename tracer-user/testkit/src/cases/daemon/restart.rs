@@ -225,3 +225,39 @@ fn is_harmless(daemon: &Daemon) -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+pub(super) fn d19(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let patience = stage.setting.patience;
+    let mut daemon = start(stage, "")?;
+    let half = halfway(stage)?;
+    let marker = half.started.marker.clone();
+    for more in [&[][..], &["--unpin"]] {
+        let refused = daemon.rival(more, patience)?;
+        let said = String::from_utf8_lossy(&refused.stderr);
+        ensure!(
+            !refused.status.success() && said.contains(&format!("in use by pid {}", daemon.pid())),
+            "a second daemon {more:?}: {}: {said}",
+            refused.status
+        );
+    }
+    // What the first one counts is whole all the same.
+    let run = half.goes_on(patience)?;
+    let closed = procs::poll(patience, "the session's end", || {
+        let session = daemon.session(&marker).ok()?;
+        (!session["verdict"].is_null()).then_some(session)
+    })?;
+    ensure!(
+        closed["written"] == BEFORE + AFTER && closed["gap_reasons"] == serde_json::json!([]),
+        "it closed as {closed}"
+    );
+    // One that is killed holds nothing, and one that has ended lets others unpin.
+    daemon.end(libc::SIGKILL, patience)?;
+    daemon.again(patience)?;
+    daemon.end(libc::SIGTERM, patience)?;
+    let unpinned = daemon.rival(&["--unpin"], patience)?;
+    ensure!(
+        unpinned.status.success() && !daemon.dir().join("bpf/lastbyte").exists(),
+        "unpinning: {unpinned:?}"
+    );
+    Ok(vec![whole(&run)?])
+}
