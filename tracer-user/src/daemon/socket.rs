@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::unix::{
-        fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _, chown},
+        fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use listenfd::ListenFd;
+use nix::unistd::{Gid, getegid, setegid};
 
 /// A socket that is listened on; its file goes with it.
 pub struct Socket {
@@ -41,11 +42,6 @@ impl Socket {
             builder.create(parent).with_context(failed)?;
         }
         remove_stale(path)?;
-        let listener = UnixListener::bind(path).with_context(failed)?;
-        let socket = Self {
-            listener,
-            path: Some(path.to_owned()),
-        };
         let gid = uzers::get_group_by_name(group).map(|group| group.gid());
         if gid.is_none() && !everybody {
             log::warn!(
@@ -53,7 +49,23 @@ impl Socket {
                 path.display()
             );
         }
-        chown(path, None, gid).with_context(failed)?;
+        let listener = bind_for(path, gid).with_context(failed)?;
+        let socket = Self {
+            listener,
+            path: Some(path.to_owned()),
+        };
+        let owner = fs::metadata(path).with_context(failed)?.gid();
+        if let Some(gid) = gid.filter(|gid| *gid != owner) {
+            // The directory may give its own group to what is made in it.
+            chown(path, None, Some(gid)).with_context(|| {
+                format!(
+                    "cannot give the socket {} to the group {group}: start the daemon as root with CAP_SETGID or \
+                     CAP_CHOWN, let systemd make the socket (lastbyte.socket), or set socket.group to a group \
+                     that the daemon is in",
+                    path.display()
+                )
+            })?;
+        }
         let mode = match (everybody, gid) {
             (true, _) => 0o666,
             (false, Some(_)) => 0o660,
@@ -62,6 +74,21 @@ impl Socket {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(failed)?;
         Ok(socket)
     }
+}
+
+/// Makes a socket that belongs to a group: a new file has the effective group. Changing it afterwards would
+/// take CAP_CHOWN, which the service's unit does not leave us; CAP_SETGID it does, to become another user.
+fn bind_for(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
+    let own = getegid();
+    let switched = match group.map(Gid::from_raw) {
+        Some(group) if group != own => setegid(group).is_ok(),
+        _ => false,
+    };
+    let listener = UnixListener::bind(path);
+    if switched {
+        setegid(own)?;
+    }
+    listener
 }
 
 /// Removes a socket that nobody listens on any more.

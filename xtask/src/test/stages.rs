@@ -123,29 +123,39 @@ pub fn soak(binaries: &Binaries) -> Result<()> {
 /// How exposed the service may be, tenths of what `systemd-analyze security` calls its exposure.
 const EXPOSURE: &str = "30";
 
-/// What differs from a real service: whom it becomes, and where its socket is, as no systemd passes one.
-const SERVICE_CONFIG: &str = "\
-user = \"nobody\"
-[socket]
-path = \"/tmp/lastbyte.sock\"
-[tracing]
-pins = \"\"
-";
+/// Whom the service becomes: where lastbyte is installed, its directory is that user's.
+const USERS: [&str; 2] = ["lastbyte", "nobody"];
+/// Where the service keeps what it sees: where its unit lets it, beside an installed one's store.
+const SERVICE_STORE: &str = "/var/lib/lastbyte/test";
+
+/// What differs from a real service: whom it becomes, and where its socket is, as no systemd passes one. That
+/// goes to a group that every machine has, as the group `lastbyte` is only where lastbyte is installed.
+fn service_config(user: &str) -> String {
+    format!(
+        "user = {user:?}\n\
+         [socket]\npath = \"/tmp/lastbyte.sock\"\ngroup = \"daemon\"\n\
+         [store]\ndir = {SERVICE_STORE:?}\n\
+         [tracing]\npins = \"\"\n"
+    )
+}
 
 /// `$0` confines, by the unit `$1`; `$2` is lastbyte, `$3` its configuration: it traces, keeps what it sees,
-/// and ends when it is told to.
+/// lets the group in, and ends when it is told to.
 const SERVICE: &str = "\
 \"$0\" \"$1\" -- \"$2\" daemon --config \"$3\" & daemon=$!
-asks() { nsenter --mount --target $daemon \"$2\" doctor --daemon --socket /tmp/lastbyte.sock; }
+inside() { nsenter --mount --target $daemon \"$@\"; }
+asks() { inside \"$2\" doctor --daemon --socket /tmp/lastbyte.sock; }
 tries=0
 until asks \"$@\" >/dev/null 2>&1; do
     tries=$((tries + 1))
-    [ $tries -lt 150 ] || break
+    [ $tries -lt 150 ] && kill -0 $daemon || break
     sleep 0.2
 done
 asks \"$@\"
+socket=$(inside stat -c %U:%G:%a /tmp/lastbyte.sock)
 kill $daemon
 wait $daemon
+[ \"$socket\" = root:daemon:660 ] || { echo \"the socket is $socket\" >&2; exit 1; }
 ";
 
 /// Where the service's files are for the test: wherever the project is, in somebody's home or in /tmp, the
@@ -180,10 +190,27 @@ pub fn service(binaries: &Binaries) -> Result<()> {
         )?;
     }
 
-    // As systemd-tmpfiles would have it, for a user that every machine has.
-    sh::run(sh::root_cmd("install")?.args(["-d", "-o", "nobody", "/var/lib/lastbyte"]))?;
+    let is_there = |user: &&&str| sh::quietly(sh::cmd("id").arg(user)).is_ok();
+    let user = USERS
+        .iter()
+        .find(is_there)
+        .context("there is no user nobody")?;
+    // As systemd-tmpfiles would have it; where lastbyte is installed it has.
+    let store = std::path::Path::new(SERVICE_STORE);
+    for directory in store
+        .parent()
+        .filter(|it| !it.exists())
+        .into_iter()
+        .chain([store])
+    {
+        sh::run(
+            sh::root_cmd("install")?
+                .args(["-d", "-o", user])
+                .arg(directory),
+        )?;
+    }
     let config = root.join("lastbyte.toml");
-    std::fs::write(&config, SERVICE_CONFIG)
+    std::fs::write(&config, service_config(user))
         .with_context(|| format!("cannot write {}", config.display()))?;
     let install = sh::run(
         sh::root_cmd("install")?
@@ -201,7 +228,7 @@ pub fn service(binaries: &Binaries) -> Result<()> {
         )
         .context("lastbyte does not trace under the unit's restrictions")
     });
-    sh::run(sh::root_cmd("rm")?.args(["-rf", SERVICE_FILES]))?;
+    sh::run(sh::root_cmd("rm")?.args(["-rf", SERVICE_FILES, SERVICE_STORE]))?;
     traces
 }
 
