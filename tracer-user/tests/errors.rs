@@ -125,3 +125,42 @@ fn a_reader_that_has_had_enough_is_no_failure() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn a_hook_whose_program_cannot_be_started_is_a_mistake() {
+    let conf = |name: &str, command: &str| {
+        let text = format!("[[hook]]\ncommand = [{command:?}]\n");
+        file(name, text.as_bytes()).to_string_lossy().into_owned()
+    };
+    let check = |conf: &str| lastbyte(&["config", "check", conf]);
+    fails(
+        &check(&conf("absent.toml", "/no/such/program")),
+        1,
+        "hook.command: /no/such/program: No such file",
+    );
+    fails(&check(&conf("folder.toml", "/usr/bin")), 1, "is not a file");
+    let plain = file("plain", b"#!/bin/sh\n");
+    let plain = plain.to_string_lossy();
+    fails(&check(&conf("plain.toml", &plain)), 1, "is not executable");
+    let good = check(&conf("good.toml", "/bin/sh"));
+    assert!(good.status.success(), "{good:?}");
+}
+
+#[test]
+fn doctor_says_that_no_daemon_runs() {
+    let args = ["doctor", "--socket", "/no/such/socket"];
+    let text = String::from_utf8(lastbyte(&args).stdout).expect("text");
+    let says = |what: &str| text.lines().any(|line| line.starts_with(what));
+    assert!(
+        says("daemon       not running: no daemon answers on /no/such/socket"),
+        "{text}"
+    );
+    assert!(says("lockdown     "), "{text}");
+    assert!(!text.contains("not observed"), "{text}");
+    let json = lastbyte(&[&args[..], &["--json"]].concat()).stdout;
+    let json = String::from_utf8(json).expect("text");
+    assert!(
+        json.contains("\"daemon_problem\":\"no daemon answers"),
+        "{json}"
+    );
+}

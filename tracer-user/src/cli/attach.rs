@@ -31,6 +31,11 @@ impl Attach {
         self.socket.as_deref().unwrap_or(Path::new(SOCKET))
     }
 
+    /// No daemon is to be asked.
+    pub const fn is_local(&self) -> bool {
+        self.no_daemon
+    }
+
     /// Asks the daemon, which must answer.
     pub fn insist(&self, request: &Request) -> Result<Client, ClientError> {
         Client::ask(self.path(), request)

@@ -8,6 +8,7 @@ use super::Doctor;
 use crate::{
     daemon::{
         client::Client,
+        hooks::HookCounts,
         protocol::{Frame, Reply, Request, Status},
     },
     probe::{Backend, Host, LoadError, Lockdown, Missing, NEEDED, Probes},
@@ -30,6 +31,8 @@ struct Report {
     problem: Option<String>,
     /// How the daemon is, where one answers.
     daemon: Option<Status>,
+    /// Why none answers.
+    daemon_problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -86,8 +89,12 @@ impl Doctor {
         let host = Host::read();
         let result = Probes::load(&self.trace.options(verbose), &host);
         let mut report = Report::new(&host, &result);
-        if let Some(client) = self.attach.ask(&Request::Status)? {
-            report.daemon = Some(told(client)?);
+        if !self.attach.is_local() {
+            let asked = self.attach.insist(&Request::Status);
+            match asked.map_err(Into::into).and_then(told) {
+                Ok(status) => report.daemon = Some(status),
+                Err(error) => report.daemon_problem = Some(format!("{error:#}")),
+            }
         }
         if self.json {
             println!("{}", serde_json::to_string(&report)?);
@@ -137,7 +144,7 @@ fn daemon(it: &Status) -> Vec<String> {
         [] => "no capabilities".to_owned(),
         held => held.join(", "),
     };
-    vec![
+    let mut lines = vec![
         format!(
             "daemon       {} pid {}, user {}, {state} since {uptime:#}",
             it.version, it.pid, it.user
@@ -148,7 +155,41 @@ fn daemon(it: &Status) -> Vec<String> {
             it.open, it.closed, it.records, it.updates, it.gaps, it.clients, it.cut_off
         ),
         format!("             {}", it.store),
-    ]
+    ];
+    lines.extend(
+        it.hooks
+            .iter()
+            .map(|hook| format!("             {}", one(hook))),
+    );
+    lines
+}
+
+/// How a hook is.
+fn one(hook: &HookCounts) -> String {
+    let mut line = format!(
+        "hook {}: reported {}, failed {}, over its rate {}, without room {}",
+        hook.name, hook.told, hook.failed, hook.suppressed, hook.dropped
+    );
+    if let Some(reason) = &hook.failing {
+        line += &format!("; failing: {reason}");
+    }
+    line
+}
+
+/// What a lockdown mode means for tracing.
+fn lockdown(mode: &str) -> &str {
+    match mode {
+        "none" => "none",
+        "integrity" => {
+            "integrity: tracing works; some kernels refuse fentry or kprobes in this mode"
+        }
+        "confidentiality" => {
+            "confidentiality: programs may not read kernel memory, so nothing can be traced"
+        }
+        _ => {
+            "unknown: securityfs is not mounted; as root: mount -t securityfs securityfs /sys/kernel/security"
+        }
+    }
 }
 
 impl Report {
@@ -181,6 +222,7 @@ impl Report {
             architecture: std::env::consts::ARCH,
             btf_bytes: host.btf,
             lockdown: match host.lockdown {
+                Lockdown::Unknown => "unknown",
                 Lockdown::None => "none",
                 Lockdown::Integrity => "integrity",
                 Lockdown::Confidentiality => "confidentiality",
@@ -206,6 +248,7 @@ impl Report {
             works: result.is_ok(),
             problem: result.as_ref().err().map(ToString::to_string),
             daemon: None,
+            daemon_problem: None,
         }
     }
 
@@ -229,7 +272,7 @@ impl Report {
                 |bytes| format!("/sys/kernel/btf/vmlinux, {:.1} MB", bytes as f64 / 1e6),
             ),
         );
-        line("lockdown", self.lockdown);
+        line("lockdown", lockdown(self.lockdown));
         for capability in &self.capabilities {
             let held = if capability.held { "held" } else { "MISSING" };
             line(
@@ -271,13 +314,13 @@ impl Report {
                 }),
             }
             line("servers", &self.servers.join(" "));
-            line(
-                "transports",
-                "pipes, unix socketpairs, ptys; a pty session that began before the tracer is not observed",
-            );
+            line("transports", "pipes, unix socketpairs, ptys");
             line("", "tracing works here");
         } else {
             line("problem", self.problem.as_deref().unwrap_or_default());
+        }
+        if let Some(problem) = &self.daemon_problem {
+            line("daemon", &format!("not running: {problem}"));
         }
         for text in self.daemon.iter().flat_map(daemon) {
             out.push_str(&text);

@@ -66,6 +66,7 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
         verbose,
     } = setup;
     log::set_max_level(log_level(&config, verbose));
+    warn_of_programs(&config);
     let socket = Socket::open(
         &config.socket.path,
         &config.socket.group,
@@ -119,6 +120,13 @@ fn state_directory(path: &Path, owner: &User) -> anyhow::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.and_then(|()| chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw())))
         .with_context(|| format!("making the state directory {}", path.display()))
+}
+
+/// A hook that cannot work is better known before it is needed.
+fn warn_of_programs(config: &Config) {
+    for problem in config.programs_missing() {
+        log::warn!("{problem}");
+    }
 }
 
 /// How much is logged.

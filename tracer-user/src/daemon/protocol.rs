@@ -16,7 +16,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::access::Sees;
+use super::{access::Sees, hooks::HookCounts};
 use crate::model::{Filter, Listed, Update};
 
 /// Changes whenever an older side would misunderstand a newer one.
@@ -174,6 +174,8 @@ pub struct Status {
     pub store_good: bool,
     /// Capabilities that it still holds.
     pub capabilities: Vec<String>,
+    /// What became of each hook's findings.
+    pub hooks: Vec<HookCounts>,
 }
 
 /// A message as a frame, without the length.

@@ -36,6 +36,7 @@ use super::{
     past::{Parts, Past},
     protocol::{self, Frame, Hello, Reply, Request, Status, Welcome},
     told::Ask,
+    warn_of_programs,
 };
 use crate::model::{Filter, Update};
 
@@ -192,6 +193,7 @@ fn reload(file: Option<&Path>, verbose: bool, change: &watch::Sender<Arc<Config>
                 log::warn!("changed by a restart only: {}", late.join(", "));
             }
             log::set_max_level(log_level(&new, verbose));
+            warn_of_programs(&new);
             change.send_replace(Arc::new(new));
             log::info!("the configuration was read again");
         }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     model::{Model, Update, redact::Redactor},
-    probe::{Earlier, Probes},
+    probe::{Earlier, Probes, boottime},
     road::{Followed, Subscriber},
     store::Recorder,
 };
@@ -61,7 +61,9 @@ impl Told {
     ) -> anyhow::Result<Followed<Self>> {
         let redactor = redactor(&config.borrow())?;
         let ring_bytes = u64::from(config.borrow().tracing.ring_bytes);
-        let hooks = Hooks::start(&config.borrow().hooks).context("starting the hooks")?;
+        let mut hooks = Hooks::start(&config.borrow().hooks).context("starting the hooks")?;
+        let then = restarted.earlier.as_ref().map_or(0, |it| it.since);
+        hooks.resume(&restarted.told, then);
         let mut told = Self {
             recorder: restarted.recorder,
             hooks,
@@ -137,11 +139,12 @@ impl Told {
                 Ok(new) => *redactor = new,
                 Err(error) => log::error!("what is masked stays as it was: {error:#}"),
             }
-            if let Err(error) = self.hooks.change(&config.hooks) {
+            if let Err(error) = self.hooks.change(&config.hooks, boottime()) {
                 log::error!("the hooks stay as they were: {error}");
             }
             self.recorder.keep(policy(&config));
         }
+        self.hooks.pass(boottime());
         let mut asked = self.asks.try_iter().peekable();
         if asked.peek().is_some() {
             self.recorder.hurry();
@@ -155,6 +158,7 @@ impl Told {
             let health = self.recorder.health();
             self.status.store = health.to_string();
             self.status.store_good = health.is_good();
+            self.status.hooks = self.hooks.counts();
             let _ = self
                 .server
                 .send(News::Tracer(Box::new(self.status.clone())));

@@ -1,9 +1,19 @@
 //! The machine: clocks, kernel, privileges.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::fd::AsFd as _,
+    path::Path,
+};
 
 use procfs::process::Process;
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    io::Errno,
+    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
+    time::{ClockId, Timespec, clock_gettime},
+};
 
 /// ns of `CLOCK_BOOTTIME`, the clock of every record.
 #[must_use]
@@ -18,12 +28,61 @@ fn nanos(time: Timespec) -> u64 {
 /// Kernel lockdown (kernel_lockdown(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lockdown {
+    /// The kernel does not say: securityfs is not mounted, and we may not do so.
+    Unknown,
     /// Off, or not built in.
     None,
     /// Integrity: tracing works.
     Integrity,
     /// Confidentiality: programs may not read kernel memory, nothing here works.
     Confidentiality,
+}
+
+impl Lockdown {
+    fn read() -> Self {
+        let of_mount = |file| fs::read_to_string(Path::new(SECURITYFS).join(file));
+        let text = match of_mount("lockdown") {
+            Ok(text) => text,
+            // Every kernel with a security module has this one.
+            Err(_) if of_mount("lsm").is_ok() => return Self::None,
+            Err(_) => match unmounted("lockdown") {
+                Ok(text) => text,
+                Err(Errno::NOENT | Errno::NODEV) => return Self::None,
+                Err(_) => return Self::Unknown,
+            },
+        };
+        Self::parse(&text)
+    }
+
+    /// `none [integrity] confidentiality`
+    fn parse(text: &str) -> Self {
+        let words = [
+            ("[none]", Self::None),
+            ("[integrity]", Self::Integrity),
+            ("[confidentiality]", Self::Confidentiality),
+        ];
+        let found = words.into_iter().find(|(word, _)| text.contains(word));
+        found.map_or(Self::Unknown, |(_, mode)| mode)
+    }
+}
+
+const SECURITYFS: &str = "/sys/kernel/security";
+
+/// A file of securityfs where that is mounted nowhere: of a mount that only we have.
+fn unmounted(file: &str) -> Result<String, Errno> {
+    let context = fsopen("securityfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(context.as_fd())?;
+    let mount = fsmount(
+        context.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_RDONLY,
+    )?;
+    let file = openat(mount, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = String::new();
+    match File::from(file).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+    }
 }
 
 /// What the machine says of itself.
@@ -67,11 +126,6 @@ impl Host {
     #[must_use]
     pub fn read() -> Self {
         let uname = rustix::system::uname();
-        let lockdown = match fs::read_to_string("/sys/kernel/security/lockdown") {
-            Ok(text) if text.contains("[confidentiality]") => Lockdown::Confidentiality,
-            Ok(text) if text.contains("[integrity]") => Lockdown::Integrity,
-            _ => Lockdown::None,
-        };
         Self {
             name: uname.nodename().to_string_lossy().into_owned(),
             kernel: uname.release().to_string_lossy().into_owned(),
@@ -80,7 +134,7 @@ impl Host {
                 .trim()
                 .to_owned(),
             wall_offset: nanos(clock_gettime(ClockId::Realtime)).saturating_sub(boottime()),
-            lockdown,
+            lockdown: Lockdown::read(),
             btf: fs::metadata(Path::new(BTF)).ok().map(|meta| meta.len()),
             capabilities: Process::myself()
                 .and_then(|me| me.status())
@@ -110,5 +164,26 @@ impl Host {
             .split(|c: char| !c.is_ascii_digit())
             .map(|part| part.parse().unwrap_or(0));
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lockdown;
+
+    #[test]
+    fn the_lockdown_mode_is_the_one_in_brackets() {
+        let modes = [
+            ("[none] integrity confidentiality\n", Lockdown::None),
+            ("none [integrity] confidentiality\n", Lockdown::Integrity),
+            (
+                "none integrity [confidentiality]\n",
+                Lockdown::Confidentiality,
+            ),
+            ("", Lockdown::Unknown),
+        ];
+        for (text, mode) in modes {
+            assert_eq!(Lockdown::parse(text), mode, "{text}");
+        }
     }
 }

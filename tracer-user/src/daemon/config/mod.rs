@@ -8,6 +8,7 @@ pub(crate) mod units;
 use std::{
     fmt::Write as _,
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -102,6 +103,8 @@ pub struct Hook {
     pub states: Vec<State>,
     /// With at least so many bytes.
     pub min_bytes: u64,
+    /// Hangs that have lasted so long.
+    pub min_age: Duration,
     /// What is done.
     pub action: Action,
     /// How often at most.
@@ -222,6 +225,28 @@ impl Config {
     pub fn changed_only_by_restart(&self, new: &Self) -> Vec<&'static str> {
         let differ = |key: &&Key<Self>| key.restart && (key.show)(self) != (key.show)(new);
         SETTINGS.iter().filter(differ).map(|key| key.full).collect()
+    }
+
+    /// What is wrong with the programs that hooks start, one line each: they are looked for on this machine,
+    /// now.
+    #[must_use]
+    pub fn programs_missing(&self) -> Vec<String> {
+        let problem = |hook: &Hook| {
+            let Action::Command(words) = &hook.action else {
+                return None;
+            };
+            let program = words.first()?;
+            let problem = match fs::metadata(program) {
+                Err(error) => error.to_string(),
+                Ok(meta) if !meta.is_file() => "is not a file".to_owned(),
+                Ok(meta) if meta.permissions().mode() & 0o111 == 0 => {
+                    "is not executable: chmod +x".to_owned()
+                }
+                Ok(_) => return None,
+            };
+            Some(format!("hook.command: {program}: {problem}"))
+        };
+        self.hooks.iter().filter_map(problem).collect()
     }
 
     /// All of it as a file that would be read back as the same.

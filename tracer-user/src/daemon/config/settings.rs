@@ -281,6 +281,15 @@ pub(super) const HOOK: &[Key<Draft>] = &[
         show: |of| size(of.min_bytes),
     },
     Key {
+        full: "hook.min_age",
+        about: "Not of a hang (orphaned, stalled, waiting) that ends by itself before it is this old. What was\n\
+                lost (truncated) is final and told at once.",
+        expected: TIME,
+        restart: false,
+        read: |to, value| set(&mut to.min_age, from_text(value, units::time)),
+        show: |of| time(of.min_age),
+    },
+    Key {
         full: "hook.rate",
         about: "How many within which time; the next one tells how many were left out.",
         expected: "a number and a time such as \"10/1m\"",
@@ -309,6 +318,7 @@ pub(super) struct Draft {
     kinds: Vec<Kind>,
     states: Vec<State>,
     min_bytes: u64,
+    min_age: Duration,
     action: Option<Action>,
     rate: Rate,
     timeout: Duration,
@@ -325,6 +335,7 @@ impl Default for Draft {
             ],
             states: vec![State::Open],
             min_bytes: 0,
+            min_age: Duration::from_secs(10),
             action: None,
             rate: Rate {
                 count: 10,
@@ -361,6 +372,7 @@ impl Draft {
             kinds: self.kinds,
             states: self.states,
             min_bytes: self.min_bytes,
+            min_age: self.min_age,
             action: self.action?,
             rate: self.rate,
             timeout: self.timeout,
@@ -374,6 +386,7 @@ impl From<Hook> for Draft {
             kinds: hook.kinds,
             states: hook.states,
             min_bytes: hook.min_bytes,
+            min_age: hook.min_age,
             action: Some(hook.action),
             rate: hook.rate,
             timeout: hook.timeout,

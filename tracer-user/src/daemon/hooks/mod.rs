@@ -2,13 +2,15 @@
 //! hook has a thread and a short queue of its own, and what it has no room for is counted.
 
 mod action;
+mod hangs;
 mod health;
 mod rate;
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel},
     },
@@ -16,11 +18,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{action::Doer, health::Health, rate::Bucket};
+use serde::{Deserialize, Serialize};
+
+use self::{
+    action::Doer,
+    hangs::{Hangs, Key},
+    health::Health,
+    rate::Bucket,
+};
 use super::config::{Action, Hook};
 use crate::{
     export::Lines,
-    model::{Cause, Finding, Kind, Update},
+    model::{Cause, Finding, Kind, Update, Visible},
 };
 
 /// Findings that may wait for a hook.
@@ -31,13 +40,17 @@ const QUEUE: usize = 64;
 pub struct Hooks {
     lines: Lines,
     workers: Vec<Worker>,
+    hangs: Hangs,
 }
 
 /// What became of a hook's findings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HookCounts {
     /// Which hook.
     pub name: String,
+    /// Queued, of which some may not have been told yet.
+    pub queued: u64,
     /// Told.
     pub told: u64,
     /// Tried in vain.
@@ -46,6 +59,8 @@ pub struct HookCounts {
     pub suppressed: u64,
     /// Left out because there was no room in the queue.
     pub dropped: u64,
+    /// Why the last attempt failed, if it did.
+    pub failing: Option<String>,
 }
 
 impl Hooks {
@@ -58,45 +73,106 @@ impl Hooks {
         Ok(Self {
             lines: Lines::new(true, true),
             workers: workers.collect::<io::Result<_>>()?,
+            hangs: Hangs::default(),
         })
     }
 
+    /// Takes in what an earlier daemon has reported, until `then` (ns of the clock that updates have): hooks
+    /// have heard of hangs that were old enough, and of no others.
+    pub fn resume(&mut self, updates: &[Update], then: u64) {
+        for update in updates {
+            match update {
+                Update::Finding(finding) => {
+                    if let Some(key) = hangs::key(finding) {
+                        self.hangs.note(key, finding);
+                    }
+                }
+                Update::SessionClosed(it) => self.hangs.forget(it.session.id),
+                _ => {}
+            }
+        }
+        for worker in &mut self.workers {
+            worker.heard_of(&self.hangs, then);
+        }
+    }
+
     /// Takes over another configuration. A hook that stays the same goes on as it was; one that is
-    /// gone tells what is in its queue.
+    /// gone tells what is in its queue. `now` is ns of the clock that updates have.
     ///
     /// # Errors
     /// When a thread cannot be started; nothing has changed then.
-    pub fn change(&mut self, hooks: &[Hook]) -> io::Result<()> {
+    pub fn change(&mut self, hooks: &[Hook], now: u64) -> io::Result<()> {
         let is_new = |hook: &&Hook| !self.workers.iter().any(|worker| worker.hook == **hook);
         let new = hooks.iter().filter(is_new).map(Worker::start);
-        let new = new.collect::<io::Result<Vec<_>>>()?;
+        let mut new = new.collect::<io::Result<Vec<_>>>()?;
+        for worker in &mut new {
+            worker.heard_of(&self.hangs, now);
+        }
         self.workers.retain(|worker| hooks.contains(&worker.hook));
         self.workers.extend(new);
         Ok(())
     }
 
-    /// Queues an update for every hook that wants it. Each update of the road must come by, in
-    /// order; never waits.
+    /// Queues an update for every hook that wants it, now or once it is old enough. Each update of the
+    /// road must come by, in order; never waits.
     pub fn tell(&mut self, update: &Update) {
-        let Update::Finding(finding) = update else {
-            if matches!(update, Update::Started(_)) {
+        match update {
+            Update::Started(_) => {
                 // Tells the clock and the host.
                 self.lines.of(update, &mut Vec::new());
             }
-            return;
-        };
-        let mut line = None;
-        for worker in self
-            .workers
-            .iter_mut()
-            .filter(|it| wants(&it.hook, finding))
-        {
-            let line = line.get_or_insert_with(|| {
-                let mut lines = Vec::new();
-                self.lines.of(update, &mut lines);
-                Arc::from(lines.pop().unwrap_or_default())
-            });
+            Update::Finding(finding) => match hangs::key(finding) {
+                None => self.queue(finding, |_| true),
+                Some(key) => {
+                    self.hangs.note(key, finding);
+                    self.queue(finding, |worker| worker.heard.contains(&key));
+                    self.pass(finding.time);
+                    self.forget_ended();
+                }
+            },
+            Update::SessionClosed(it) => {
+                self.hangs.forget(it.session.id);
+                self.forget_ended();
+            }
+            Update::Forget { session } => {
+                self.hangs.forget(*session);
+                self.forget_ended();
+            }
+            _ => {}
+        }
+    }
+
+    /// Time has come to `now`, ns of the clock that updates have: queues the hangs that have become old
+    /// enough. To be called a few times a second.
+    pub fn pass(&mut self, now: u64) {
+        let mut due = Vec::new();
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            for (key, hang) in self.hangs.iter() {
+                if worker.is_old(hang.since, now) && worker.heard.insert(*key) {
+                    due.extend(hang.findings().map(|finding| (index, finding.clone())));
+                }
+            }
+        }
+        for (index, finding) in due {
+            if wants(&self.workers[index].hook, &finding) {
+                let line = line(&mut self.lines, finding);
+                self.workers[index].queue(&line, Instant::now());
+            }
+        }
+    }
+
+    fn queue(&mut self, finding: &Finding, whose: impl Fn(&Worker) -> bool) {
+        let mut written = None;
+        let workers = self.workers.iter_mut();
+        for worker in workers.filter(|it| whose(it) && wants(&it.hook, finding)) {
+            let line = written.get_or_insert_with(|| line(&mut self.lines, finding.clone()));
             worker.queue(line, Instant::now());
+        }
+    }
+
+    fn forget_ended(&mut self) {
+        for worker in &mut self.workers {
+            worker.heard.retain(|key| self.hangs.contains(key));
         }
     }
 
@@ -120,6 +196,13 @@ impl Hooks {
             }
         }
     }
+}
+
+/// A finding as JSON.
+fn line(lines: &mut Lines, finding: Finding) -> Arc<str> {
+    let mut out = Vec::new();
+    lines.of(&Update::Finding(finding), &mut out);
+    Arc::from(out.pop().unwrap_or_default())
 }
 
 /// Whether a hook is to be told of it.
@@ -154,6 +237,9 @@ struct Worker {
     hook: Hook,
     sender: Option<SyncSender<Job>>,
     bucket: Bucket,
+    /// Open hangs that are old enough for it.
+    heard: BTreeSet<Key>,
+    queued: u64,
     /// Left out since the last that was queued.
     left_out: u64,
     suppressed: u64,
@@ -169,6 +255,8 @@ struct Shared {
     stop: AtomicBool,
     told: AtomicU64,
     failed: AtomicU64,
+    /// Why the last attempt failed, if it did.
+    failing: Mutex<Option<String>>,
 }
 
 impl Worker {
@@ -193,6 +281,11 @@ impl Worker {
                         Err(_) => &theirs.failed,
                     };
                     count.fetch_add(1, Ordering::Relaxed);
+                    let reason = result.as_ref().err().map(|error| format!("{error:#}"));
+                    *theirs
+                        .failing
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner) = reason;
                     health.log(&name, result, Instant::now());
                 }
             })?;
@@ -200,6 +293,8 @@ impl Worker {
             hook: hook.clone(),
             sender: Some(sender),
             bucket: Bucket::full(hook.rate, Instant::now()),
+            heard: BTreeSet::new(),
+            queued: 0,
             left_out: 0,
             suppressed: 0,
             dropped: 0,
@@ -210,6 +305,20 @@ impl Worker {
 
     fn name(&self) -> Name<'_> {
         Name(&self.hook.action)
+    }
+
+    /// Whether a hang since then is old enough for it.
+    fn is_old(&self, since: u64, now: u64) -> bool {
+        u128::from(now.saturating_sub(since)) >= self.hook.min_age.as_nanos()
+    }
+
+    /// Of hangs that were old enough at `then` another has told.
+    fn heard_of(&mut self, hangs: &Hangs, then: u64) {
+        let old = hangs
+            .iter()
+            .filter(|(_, hang)| self.is_old(hang.since, then));
+        let old: Vec<Key> = old.map(|(key, _)| *key).collect();
+        self.heard.extend(old);
     }
 
     fn queue(&mut self, line: &Arc<str>, now: Instant) {
@@ -224,7 +333,10 @@ impl Worker {
             suppressed: self.left_out,
         };
         match sender.try_send(job) {
-            Ok(()) => self.left_out = 0,
+            Ok(()) => {
+                self.queued += 1;
+                self.left_out = 0;
+            }
             // Its thread ends only with its sender, or by a panic that has been told.
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.dropped += 1;
@@ -236,10 +348,19 @@ impl Worker {
     fn counts(&self) -> HookCounts {
         HookCounts {
             name: self.name().to_string(),
+            queued: self.queued,
             told: self.shared.told.load(Ordering::Relaxed),
             failed: self.shared.failed.load(Ordering::Relaxed),
             suppressed: self.suppressed,
             dropped: self.dropped,
+            failing: self
+                .shared
+                .failing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()
+                // A server may have said anything.
+                .map(|reason| Visible::new(reason.as_bytes()).to_string()),
         }
     }
 }

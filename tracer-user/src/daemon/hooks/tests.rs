@@ -146,7 +146,9 @@ fn a_command_that_fails_or_is_not_there_is_counted() {
     for command in ["/bin/false", "/nonexistent"] {
         let mut hooks = hooks(&format!("command = [{command:?}]"));
         hooks.tell(&loss());
-        assert_eq!(drained(hooks).failed, 1, "{command}");
+        let counts = drained(hooks);
+        assert_eq!(counts.failed, 1, "{command}");
+        assert!(counts.failing.is_some(), "{command}");
     }
 }
 
@@ -312,9 +314,108 @@ fn a_hook_that_stays_keeps_its_counts() {
     let text = "[[hook]]\nurl = \"http://127.0.0.1:1/\"\n\
                 [[hook]]\ncommand = [\"/bin/true\"]\nrate = \"1/1h\"";
     hooks
-        .change(&Config::parse(text, "f").unwrap().hooks)
+        .change(&Config::parse(text, "f").unwrap().hooks, 0)
         .unwrap();
     let counts = hooks.counts();
     assert_eq!(counts.len(), 2);
     assert_eq!(counts[0].suppressed, 1);
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A hang of session 4711.
+fn hang(kind: Kind, state: State, second: u64) -> Update {
+    let Update::Finding(it) = loss() else {
+        unreachable!()
+    };
+    Update::Finding(Finding {
+        time: second * SECOND,
+        kind,
+        state,
+        cause: None,
+        ..it
+    })
+}
+
+/// How many lines the hook has to tell or has told.
+fn queued(hooks: &Hooks) -> u64 {
+    hooks.counts()[0].queued
+}
+
+#[test]
+fn a_hang_is_told_once_it_is_old_enough() {
+    let states = [State::Open, State::Updated, State::Resolved];
+    let folder = tempfile::tempdir().unwrap();
+    let script = script(folder.path(), "cat >>stdin; echo >>stdin");
+    for kind in [Kind::Orphaned, Kind::Stalled, Kind::Waiting] {
+        let mut hooks = hooks(&format!(
+            "command = [{script}]\nstates = [\"open\", \"updated\", \"resolved\"]"
+        ));
+        hooks.tell(&hang(kind, State::Open, 100));
+        hooks.tell(&hang(kind, State::Updated, 103));
+        hooks.pass(109 * SECOND);
+        assert_eq!(queued(&hooks), 0, "9 s");
+        hooks.pass(110 * SECOND);
+        assert_eq!(queued(&hooks), 2, "10 s");
+        hooks.pass(111 * SECOND);
+        assert_eq!(queued(&hooks), 2, "once");
+        hooks.tell(&hang(kind, State::Resolved, 112));
+        assert_eq!(queued(&hooks), 3, "as it was told");
+        assert_eq!(drained(hooks).told, 3);
+        let told = fs::read_to_string(folder.path().join("stdin")).unwrap();
+        let told: Vec<_> = told.lines().filter(|line| !line.is_empty()).collect();
+        let found: Vec<_> = told
+            .iter()
+            .map(|line| json(line)["state"].clone())
+            .collect();
+        let expected: Vec<_> = states.iter().map(|state| state.name()).collect();
+        assert_eq!(found, expected, "in order");
+        fs::remove_file(folder.path().join("stdin")).unwrap();
+    }
+}
+
+#[test]
+fn a_hang_that_ends_soon_wakes_nobody() {
+    let mut hooks = hooks("command = [\"/bin/true\"]\nstates = [\"open\", \"resolved\"]");
+    hooks.tell(&hang(Kind::Orphaned, State::Open, 100));
+    hooks.tell(&hang(Kind::Orphaned, State::Resolved, 109));
+    hooks.pass(200 * SECOND);
+    assert_eq!(queued(&hooks), 0, "it has resolved itself");
+    hooks.tell(&hang(Kind::Orphaned, State::Open, 300));
+    hooks.pass(309 * SECOND);
+    assert_eq!(queued(&hooks), 0, "the next one begins anew");
+    hooks.tell(&Update::Forget {
+        session: SessionId(4711),
+    });
+    hooks.pass(400 * SECOND);
+    assert_eq!(queued(&hooks), 0, "its session is no more");
+    hooks.tell(&loss());
+    assert_eq!(queued(&hooks), 1, "a loss is final");
+    assert_eq!(drained(hooks).told, 1);
+}
+
+#[test]
+fn without_a_least_age_a_hang_is_told_at_once() {
+    let mut hooks = hooks("command = [\"/bin/true\"]\nmin_age = \"0s\"");
+    hooks.tell(&hang(Kind::Waiting, State::Open, 100));
+    assert_eq!(queued(&hooks), 1);
+    drained(hooks);
+}
+
+/// Neither a restart nor a reload tells of a hang twice, or never.
+#[test]
+fn a_hang_that_was_told_before_a_restart_is_not_told_again() {
+    let hang = hang(Kind::Orphaned, State::Open, 100);
+    let mut old = hooks("command = [\"/bin/true\"]");
+    old.resume(std::slice::from_ref(&hang), 111 * SECOND);
+    old.pass(200 * SECOND);
+    assert_eq!(queued(&old), 0, "it was told before");
+    let mut young = hooks("command = [\"/bin/true\"]");
+    young.resume(std::slice::from_ref(&hang), 105 * SECOND);
+    let text = "[[hook]]\ncommand = [\"/bin/true\", \"-x\"]";
+    let other = Config::parse(text, "f").unwrap().hooks;
+    young.change(&other, 106 * SECOND).unwrap();
+    young.pass(110 * SECOND);
+    assert_eq!(queued(&young), 1, "it became old enough meanwhile");
+    drained(young);
 }

@@ -124,6 +124,12 @@ pub(super) const CASES: &[Case] = &[
         Tier::Full,
         kept::d18,
     ),
+    case(
+        "D19",
+        "a second daemon with the same pins",
+        Tier::Full,
+        restart::d19,
+    ),
 ];
 
 /// A session that waits in the middle of its output.
@@ -262,7 +268,7 @@ fn d9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     )?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     let more = format!(
-        "[[hook]]\nkinds = [\"orphaned\"]\ncommand = [\"{}\", \"$(touch /tmp/hostile)\"]",
+        "[[hook]]\nkinds = [\"orphaned\"]\nmin_age = \"0s\"\ncommand = [\"{}\", \"$(touch /tmp/hostile)\"]",
         script.display()
     );
     let daemon = start(stage, &more)?;
@@ -279,6 +285,11 @@ fn d9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         finding["kind"] == "orphaned" && finding.to_string().contains(&marker),
         "the hook was told {finding}"
     );
+    let reported = format!("hook {}: reported 1, failed 0", script.display());
+    procs::poll(patience, "the hook in what doctor says", || {
+        let doctor = daemon.says(&["doctor", "--daemon"]).ok()?;
+        doctor.contains(&reported).then_some(())
+    })?;
     let holders = procs::holders(&marker);
     let holder = holders
         .keys()
