@@ -11,6 +11,7 @@ use crate::{
         hooks::HookCounts,
         protocol::{Frame, Reply, Request, Status},
     },
+    export,
     probe::{Backend, Host, LoadError, Lockdown, Missing, NEEDED, Probes},
 };
 
@@ -97,7 +98,7 @@ impl Doctor {
             }
         }
         if self.json {
-            println!("{}", serde_json::to_string(&report)?);
+            println!("{}", object("doctor", &report));
         } else {
             print!("{}", report.text());
         }
@@ -114,7 +115,7 @@ impl Doctor {
     fn ask(&self) -> anyhow::Result<ExitCode> {
         let status = told(self.attach.insist(&Request::Status)?)?;
         if self.json {
-            println!("{}", serde_json::to_string(&status)?);
+            println!("{}", object("daemon", &status));
         } else {
             print!("{}", daemon(&status).join("\n") + "\n");
         }
@@ -123,6 +124,16 @@ impl Doctor {
             false => ExitCode::FAILURE,
         })
     }
+}
+
+/// A JSON object about this machine now.
+fn object(kind: &str, body: &impl Serialize) -> String {
+    let now = u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    export::object_json(kind, now, &host, body)
 }
 
 /// How a daemon says it is.

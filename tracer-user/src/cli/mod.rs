@@ -37,7 +37,7 @@ use crate::{
     name = "lastbyte",
     version,
     about,
-    max_term_width = 100,
+    max_term_width = 80,
     disable_help_subcommand = true
 )]
 pub struct Cli {

@@ -39,13 +39,11 @@ impl Show {
     pub(super) fn explain(&self) -> anyhow::Result<ExitCode> {
         let course = self.course()?;
         let lines = match self.json {
-            true => vec![serde_json::to_string(&serde_json::json!({
-                "type": "explanation",
-                "schema": 1,
-                "host": course.host,
-                "session_id": course.line.session.id.to_string(),
-                "text": export::explain(&course.line, course.wall_offset, &Zone::default()),
-            }))?],
+            true => vec![export::explain_json(
+                &course.line,
+                course.wall_offset,
+                &course.host,
+            )],
             false => export::explain(&course.line, course.wall_offset, &Zone::local()),
         };
         print(&lines)

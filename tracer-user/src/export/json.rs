@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Clock, course};
 use crate::model::{
-    Closed, Container, ExitStatus, Finding, Gap, HolderView, Listed, Opened, Origin, Process,
+    Closed, Container, End, ExitStatus, Finding, Gap, HolderView, Listed, Opened, Origin, Process,
     SessionView, Started, StreamNews, StreamReport, Update, Verdict, Visible, timeline::Timeline,
 };
 
@@ -56,6 +56,86 @@ pub(super) fn listed(it: &Listed, clock: &Clock) -> String {
         schema: SCHEMA,
         time: clock.rfc3339(it.end.as_ref().map_or(it.session.opened, |end| end.time)),
         host: &it.host,
+    };
+    // As above.
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// The line of what there is to say of a session that nothing is wrong with. `end` of one that has closed.
+pub(super) fn diagnosis(
+    it: &SessionView,
+    state: &str,
+    end: Option<&End>,
+    message: &str,
+    clock: &Clock,
+    host: &str,
+) -> String {
+    let line = Line {
+        body: Body::Diagnosis {
+            session: session(it),
+            state,
+            opened: clock.rfc3339(it.opened),
+            closed: end.map(|end| clock.rfc3339(end.time)),
+            verdict: end.map(|end| end.verdict.name()),
+            command_exited: it.exited.map(|time| clock.rfc3339(time)),
+            command_running: is_running(it),
+            message,
+        },
+        schema: SCHEMA,
+        time: clock.rfc3339(end.map_or(it.opened, |end| end.time)),
+        host,
+    };
+    // As above.
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// The line of a session's story, whose sentences are `text`.
+pub(super) fn explanation(line: &Timeline, text: Vec<String>, clock: &Clock, host: &str) -> String {
+    let it = &line.session;
+    let line = Line {
+        body: Body::Explanation {
+            session_id: it.id.to_string(),
+            session: session(it),
+            opened: clock.rfc3339(it.opened),
+            command_exited: it.exited.map(|time| clock.rfc3339(time)),
+            command_running: is_running(it),
+            closed: line
+                .closed
+                .as_ref()
+                .map(|closed| Box::new(Body::closed(closed, clock))),
+            findings: line
+                .findings
+                .iter()
+                .map(|found| Body::finding(&found.finding, clock))
+                .collect(),
+            text,
+        },
+        schema: SCHEMA,
+        time: clock.rfc3339(line.last),
+        host,
+    };
+    // As above.
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// An object of another kind.
+pub(super) fn object(kind: &str, time: String, host: &str, body: &impl Serialize) -> String {
+    #[derive(Serialize)]
+    struct Object<'a, T> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        schema: u32,
+        time: String,
+        host: &'a str,
+        #[serde(flatten)]
+        body: &'a T,
+    }
+    let line = Object {
+        kind,
+        schema: SCHEMA,
+        time,
+        host,
+        body,
     };
     // As above.
     serde_json::to_string(&line).unwrap_or_default()
@@ -149,6 +229,11 @@ enum Body<'a> {
         gap: bool,
         gap_reasons: Vec<&'a str>,
         opened: String,
+        duration_ns: u64,
+        /// Null when that was not seen.
+        command_exited: Option<String>,
+        /// Whether the command was still running; null when that is not known.
+        command_running: Option<bool>,
         streams: Vec<Stream<'a>>,
         /// What the connection carried to the client meanwhile, encrypted; null when not known.
         connection: Option<Connection>,
@@ -170,6 +255,30 @@ enum Body<'a> {
         gap_reasons: Vec<&'a str>,
         findings: Vec<Told<'a>>,
         written: u64,
+    },
+    /// What `why` says of a session that nothing is wrong with.
+    Diagnosis {
+        session: Session<'a>,
+        state: &'a str,
+        opened: String,
+        /// Null while it is open.
+        closed: Option<String>,
+        verdict: Option<&'a str>,
+        command_exited: Option<String>,
+        command_running: Option<bool>,
+        message: &'a str,
+    },
+    Explanation {
+        session_id: String,
+        session: Session<'a>,
+        opened: String,
+        command_exited: Option<String>,
+        command_running: Option<bool>,
+        /// As in `session_closed`; null while it is open.
+        closed: Option<Box<Body<'a>>>,
+        /// As in `finding`.
+        findings: Vec<Body<'a>>,
+        text: Vec<String>,
     },
     Event {
         session_id: String,
@@ -373,6 +482,9 @@ impl<'a> Body<'a> {
             gap: !it.gaps.is_empty(),
             gap_reasons: it.gaps.iter().map(|reason| reason.name()).collect(),
             opened: clock.rfc3339(it.session.opened),
+            duration_ns: it.time.saturating_sub(it.session.opened),
+            command_exited: it.session.exited.map(|time| clock.rfc3339(time)),
+            command_running: is_running(&it.session),
             streams: it.streams.iter().map(stream).collect(),
             connection: it.carried.map(|it| Connection {
                 queued: it.queued,
@@ -388,6 +500,15 @@ impl<'a> Body<'a> {
             lost: it.lost,
             message: &it.message,
         }
+    }
+}
+
+/// Whether the command was running when this was known; `None` when it is not known which it was.
+fn is_running(it: &SessionView) -> Option<bool> {
+    match (it.exited.is_some() || it.exit.is_some(), it.leader_pid) {
+        (true, _) => Some(false),
+        (false, 0) => None,
+        (false, _) => Some(true),
     }
 }
 

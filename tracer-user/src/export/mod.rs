@@ -11,7 +11,7 @@ use std::{borrow::Cow, io};
 
 use self::clock::Clock;
 pub use self::{clock::Zone, list::table};
-use crate::model::{Cause, Finding, Kind, Listed, Update, timeline::Timeline};
+use crate::model::{Cause, End, Finding, Kind, Listed, SessionView, Update, timeline::Timeline};
 
 /// Turns updates into lines.
 #[derive(Debug)]
@@ -100,6 +100,33 @@ pub fn sentence<'a>(finding: &'a Finding, wall_offset: u64, zone: &Zone) -> Cow<
         zone: zone.clone(),
     };
     clock::sentence(finding, &clock)
+}
+
+/// What `why` says of a session that nothing is wrong with, as a JSON object. `state` is one word, `end`
+/// that of a session that has closed; `wall_offset` as in [`Listed`].
+#[must_use]
+pub fn diagnosis_json(
+    session: &SessionView,
+    state: &str,
+    end: Option<&End>,
+    message: &str,
+    wall_offset: u64,
+    host: &str,
+) -> String {
+    json::diagnosis(session, state, end, message, &Clock::utc(wall_offset), host)
+}
+
+/// A session's story as a JSON object.
+#[must_use]
+pub fn explain_json(line: &Timeline, wall_offset: u64, host: &str) -> String {
+    let text = explain(line, wall_offset, &Zone::default());
+    json::explanation(line, text, &Clock::utc(wall_offset), host)
+}
+
+/// A JSON object of any other kind, about this moment: `now` is wall clock, ns since 1970.
+#[must_use]
+pub fn object_json(kind: &str, now: u64, host: &str, body: &impl serde::Serialize) -> String {
+    json::object(kind, Clock::utc(0).rfc3339(now), host, body)
 }
 
 /// A session's story in sentences, as lines for people.

@@ -389,6 +389,7 @@ pub(super) fn tell(
         time: now,
         kind: Kind::Orphaned,
         state,
+        since: None,
         session: session.view.clone(),
         stream,
         bytes,

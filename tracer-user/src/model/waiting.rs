@@ -234,6 +234,7 @@ fn finding(session: &Session, state: State, cause: Cause, message: String, now: 
         time: now,
         kind: Kind::Waiting,
         state,
+        since: None,
         session: session.view.clone(),
         stream: None,
         bytes: 0,

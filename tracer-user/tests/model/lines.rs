@@ -178,7 +178,8 @@ fn session_closed_is_as_the_contract_says() {
         json!({
             "type": "session_closed", "schema": 1, "time": "2023-11-14T22:13:32.305000000Z", "host": "bastion",
             "session": session(json!({"code": 0})), "verdict": "truncated", "gap": false, "gap_reasons": [],
-            "opened": "2023-11-14T22:13:30.005000000Z",
+            "opened": "2023-11-14T22:13:30.005000000Z", "duration_ns": 2_300_000_000u64,
+            "command_exited": "2023-11-14T22:13:31.205000000Z", "command_running": false,
             "streams": [stream("stdin", "pipe:[50000]", 0, 0), stdout, stderr],
             "connection": {"queued": 0, "sent": 0, "acked": 0},
         })

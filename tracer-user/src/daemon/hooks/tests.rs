@@ -36,6 +36,7 @@ fn finding(cause: Cause, bytes: u64) -> Update {
         time: 1,
         kind: Kind::Truncated,
         state: State::Open,
+        since: None,
         session: session.into(),
         stream: Some(Slot::Stdout),
         bytes,

@@ -8,6 +8,7 @@ mod sentences;
 pub(crate) use self::{
     durations::{duration, utc_time_of_day},
     names::{command, ended, held, own_server, signal_name, user, who, without_command},
+    sentences::still_stalled,
 };
 pub(super) use self::{
     fixes::{fix, fix_stalled, fix_truncated, fix_waiting},

@@ -12,7 +12,7 @@ use crate::model::{
     session::Session,
     stream::{Close, Stream},
     verdict,
-    view::{Cause, Cut, ExitStatus, HolderView, Origin, StreamReport, Verdict},
+    view::{Cause, Cut, ExitStatus, Finding, HolderView, Origin, StreamReport, Verdict},
 };
 
 pub(in crate::model) fn orphaned(
@@ -229,6 +229,22 @@ pub(in crate::model) fn stalled(session: &Session, stream: &Stream, since: u64) 
         stream.slot,
         duration(stream.sampled.saturating_sub(since)),
     )
+}
+
+/// The sentence of a stall, with the time that it has lasted by `now`.
+pub(crate) fn still_stalled(finding: &Finding, now: u64) -> Option<String> {
+    let (since, slot) = (finding.since?, finding.stream?);
+    let message = &finding.message;
+    // The last of them, as the command before it may hold the same words.
+    let before = format!("has not read {slot} for ");
+    let at = message.rfind(&before)? + before.len();
+    let end = at + message[at..].find(" while ")?;
+    Some(format!(
+        "{}{}{}",
+        &message[..at],
+        duration(now.saturating_sub(since)),
+        &message[end..]
+    ))
 }
 
 /// A stall is over.

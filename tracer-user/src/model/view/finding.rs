@@ -126,6 +126,9 @@ pub struct Finding {
     pub kind: Kind,
     /// How far it has come.
     pub state: State,
+    /// Since when it has been so, where the sentence says for how long.
+    #[serde(default)]
+    pub since: Option<u64>,
     /// Whose.
     pub session: Arc<SessionView>,
     /// Which stream; of several, the first.

@@ -60,6 +60,7 @@ fn finding(pid: u32, time: u64, kind: Kind, state: Stage) -> Update {
         time,
         kind,
         state,
+        since: None,
         session: Arc::new(view(pid)),
         stream: Some(Slot::Stdout),
         bytes: 10,
