@@ -22,7 +22,7 @@ use lastbyte::{
         config::Config,
         protocol::{Frame, Request},
     },
-    store::Reader,
+    store::{Reader, recording},
 };
 use peak_alloc::PeakAlloc;
 use tokio::sync::{mpsc, watch};
@@ -183,5 +183,63 @@ fn sessions_of_any_size_are_shown() {
             served.records(leader) == records.bytes(),
             "{leader} is not whole"
         );
+    }
+}
+
+/// Keeps the sessions of a recording.
+fn keep_recording(trace: &mut Trace, file: &Path) {
+    let mut recording = recording::Reader::open(file).expect("a recording");
+    while let Some(record) = recording.next().expect("a record") {
+        trace.take(record.bytes());
+    }
+    assert!(trace.recorder.flush(PATIENCE));
+}
+
+#[test]
+fn past_trouble_is_found_in_the_store() {
+    let directory = in_memory();
+    let mut trace = Trace::at(directory.path());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/orphaned.rec");
+    keep_recording(&mut trace, &file);
+    let served = Served::new(directory.path(), &trace);
+    let of_file = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lastbyte"))
+            .args(args)
+            .arg("--file")
+            .arg(&file)
+            .output();
+        String::from_utf8(output.expect("the binary runs").stdout).expect("text")
+    };
+    let questions: [&[&str]; 6] = [
+        &["ls", "--json", "--had", "orphaned"],
+        &["ls", "--json", "--had", "stalled"],
+        &["findings", "--json"],
+        &["findings", "--json", "-n", "1"],
+        &[
+            "findings",
+            "--json",
+            "--kind",
+            "orphaned",
+            "--command",
+            "setsid",
+        ],
+        &["findings", "--json", "--user", "nobody"],
+    ];
+    let answers = questions.map(of_file);
+    assert!(
+        answers[0].contains(r#""had":[{"kind":"orphaned""#),
+        "{}",
+        answers[0]
+    );
+    assert_eq!(answers[2].lines().count(), answers[0].lines().count());
+    for (question, answer) in questions.iter().zip(&answers) {
+        assert_eq!(&served.says(question), answer, "{question:?}");
+    }
+    // As a lastbyte kept it that did not know of this.
+    let database = rusqlite::Connection::open(directory.path().join("lastbyte.db")).unwrap();
+    let older = "UPDATE session SET told = json_remove(told, '$.had') WHERE told IS NOT NULL";
+    assert!(database.execute(older, []).unwrap() > 0);
+    for (question, answer) in questions.iter().zip(&answers) {
+        assert_eq!(&served.says(question), answer, "{question:?} of before");
     }
 }

@@ -60,6 +60,7 @@ impl Ls {
             user: self.user.clone(),
             peer: self.peer.clone(),
             state: self.state.clone(),
+            had: self.had.clone(),
             command: self.command.clone(),
             since: self.period.since,
             until: self.period.until,
@@ -104,6 +105,7 @@ fn nothing(filter: &Filter, zone: &Zone) -> String {
         filter.user.as_ref().map(|user| format!("user {user}")),
         filter.peer.as_ref().map(|peer| format!("from {peer}")),
         filter.state.as_ref().map(|state| format!("state {state}")),
+        filter.had.as_ref().map(|kind| format!("ever {kind}")),
         filter
             .command
             .as_ref()

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod daemon;
 mod doctor;
+mod findings;
 mod live;
 mod logging;
 mod look;
@@ -56,6 +57,8 @@ enum Command {
     Watch(Watch),
     /// List sessions
     Ls(Ls),
+    /// List what was found, of closed sessions too
+    Findings(Findings),
     /// Show a session's whole course: processes, streams, signals, with the time since it began
     Show(Show),
     /// Tell a session's story in sentences, with the evidence and the fix
@@ -211,6 +214,9 @@ struct Ls {
     /// near_miss, truncated, unknown
     #[arg(short, long, value_name = "WORD", value_parser = ls::states(), hide_possible_values = true)]
     state: Option<String>,
+    /// That is, or ever was: orphaned, stalled, waiting, truncated, near_miss
+    #[arg(long, value_name = "WORD", value_parser = findings::kinds(), hide_possible_values = true)]
+    had: Option<String>,
     /// With this in its command
     #[arg(short, long, value_name = "TEXT")]
     command: Option<String>,
@@ -225,6 +231,39 @@ struct Ls {
     /// Only those that are over
     #[arg(long)]
     closed: bool,
+    /// At most so many, the youngest; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    limit: u64,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// `lastbyte findings`.
+#[derive(Debug, Args)]
+struct Findings {
+    #[command(flatten)]
+    attach: Attach,
+    /// Of this kind: orphaned, stalled, waiting, truncated, near_miss
+    #[arg(short, long, value_name = "WORD", value_parser = findings::kinds(), hide_possible_values = true)]
+    kind: Option<String>,
+    /// Of this user's sessions: login name or id
+    #[arg(short, long, value_name = "NAME|UID")]
+    user: Option<String>,
+    /// Of sessions from this address
+    #[arg(short, long, value_name = "ADDRESS")]
+    peer: Option<String>,
+    /// Of sessions with this in their command
+    #[arg(short, long, value_name = "TEXT")]
+    command: Option<String>,
+    #[command(flatten)]
+    period: Period,
+    /// Near misses and clients that left as well
+    #[arg(long)]
+    all: bool,
+    /// Those of this recording, not what a daemon keeps
+    #[arg(long, value_name = "RECORDING")]
+    file: Option<PathBuf>,
     /// At most so many, the youngest; 0 for all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
     limit: u64,
@@ -332,6 +371,7 @@ impl Cli {
             Command::Top(top) => top.run(),
             Command::Watch(watch) => watch.run(self.verbose),
             Command::Ls(ls) => ls.run(self.verbose),
+            Command::Findings(findings) => findings.run(),
             Command::Show(show) => show.show(),
             Command::Explain(show) => show.explain(),
             Command::Daemon(daemon) => daemon.run(self.verbose),

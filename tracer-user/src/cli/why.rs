@@ -286,7 +286,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fix, Kind, Slot, State};
+    use crate::model::{Fix, History, Kind, Slot, State};
 
     fn session(server_exe: &str, server_pid: u32) -> SessionView {
         SessionView {
@@ -364,6 +364,7 @@ mod tests {
             host: String::new(),
             wall_offset: 1_700_000_000_000_000_000,
             session: session.into(),
+            had: History::default(),
             findings: Vec::new(),
             written: 0,
             end: Some(crate::model::End {

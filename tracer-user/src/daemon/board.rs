@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::access::Sees;
 use crate::model::{
-    Finding, Kind, Listed, Opened, SessionId, SessionView, Slot, Started, State, StreamNews, Told,
-    Update,
+    Finding, History, Kind, Listed, Opened, SessionId, SessionView, Slot, Started, State,
+    StreamNews, Told, Update,
 };
 
 /// See the module.
@@ -25,6 +25,8 @@ pub struct Board {
 #[derive(Debug)]
 struct Live {
     view: Arc<SessionView>,
+    /// What it went through.
+    had: History,
     /// The latest word of each kind on each stream, resolved ones left out.
     findings: Vec<Finding>,
     /// The latest sample of each stream.
@@ -47,7 +49,10 @@ impl Board {
         match update {
             Update::Started(started) => self.started = Some(started.clone()),
             Update::SessionOpened(it) => {
-                self.live(&it.session);
+                let live = self.live(&it.session);
+                if !it.had.is_empty() {
+                    live.had = it.had.clone();
+                }
             }
             Update::Finding(it) => self.live(&it.session).found(it),
             Update::ProcessExec(it) | Update::ProcessExit(it) => {
@@ -90,6 +95,7 @@ impl Board {
             out.push(Update::SessionOpened(Opened {
                 time: live.view.opened,
                 session: Arc::clone(&live.view),
+                had: live.had.clone(),
             }));
             out.extend(live.findings.iter().cloned().map(Update::Finding));
             out.extend(live.samples.iter().map(|it| {
@@ -129,6 +135,7 @@ impl Board {
                         cause: it.cause,
                     })
                     .collect(),
+                had: live.had.clone(),
                 written: live.written(),
                 end: None,
             })
@@ -140,6 +147,7 @@ impl Board {
     fn live(&mut self, session: &Arc<SessionView>) -> &mut Live {
         let live = self.sessions.entry(session.id).or_insert_with(|| Live {
             view: Arc::clone(session),
+            had: History::default(),
             findings: Vec::new(),
             samples: Vec::new(),
         });
@@ -162,6 +170,7 @@ impl Live {
     }
 
     fn found(&mut self, finding: &Finding) {
+        self.had.add(finding);
         // A near miss is told as the session ends.
         let is_over = finding.state == State::Resolved || finding.kind == Kind::NearMiss;
         // An orphan's streams change as holders let go; the others are about one stream each.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod hooks;
 mod hub;
 mod past;
+mod past_findings;
 pub mod privileges;
 pub mod protocol;
 mod restart;

@@ -12,7 +12,7 @@ use super::{
     protocol::{self, Reply},
 };
 use crate::{
-    model::{End, Filter, GapReason, Listed, Told, Verdict},
+    model::{End, Filter, GapReason, History, Listed, Told, Verdict},
     store::{self, Flusher, Kept, Outcome, Reader},
 };
 
@@ -57,6 +57,12 @@ impl Past {
             let mut sessions = Vec::new();
             for kept in reader.sessions(&query)? {
                 sessions.push(this.listed(&reader, &kept)?);
+            }
+            if filter.had.is_some() {
+                // Among the findings that are kept are some that were never worth a line.
+                sessions.retain(|session| filter.wants(session));
+                let limit = filter.limit.and_then(|limit| usize::try_from(limit).ok());
+                sessions.truncate(limit.unwrap_or(usize::MAX));
             }
             sessions.reverse();
             Ok(sessions)
@@ -107,11 +113,19 @@ impl Past {
     }
 
     /// Reads everything that was handed to the flight recorder so far.
-    fn reader(&self) -> anyhow::Result<Reader> {
+    pub(super) fn reader(&self) -> anyhow::Result<Reader> {
         // What cannot be written is missing, and the flight recorder says so.
         let _ = self.writing.flush(WRITES_WITHIN);
         Reader::open(&self.directory)
             .with_context(|| format!("the flight recorder in {}", self.directory.display()))
+    }
+
+    /// What names a session to clients.
+    pub(super) fn name(&self, kept: &Kept) -> String {
+        match *kept.boot == *self.boot {
+            true => kept.outcome.view().id.to_string(),
+            false => kept.name(),
+        }
     }
 
     fn listed(&self, reader: &Reader, kept: &Kept) -> anyhow::Result<Listed> {
@@ -119,8 +133,9 @@ impl Past {
             0 => Vec::new(),
             _ => reader.findings_of(kept.key)?,
         };
-        let mut told = Vec::new();
+        let (mut told, mut had) = (Vec::new(), History::default());
         for it in &findings {
+            had.add(&it.finding);
             let one = Told {
                 kind: it.finding.kind,
                 cause: it.finding.cause,
@@ -129,14 +144,17 @@ impl Past {
                 told.push(one);
             }
         }
-        let name = match *kept.boot == *self.boot {
-            true => kept.outcome.view().id.to_string(),
-            false => kept.name(),
-        };
+        let name = self.name(kept);
         let (host, wall_offset) = (kept.host.clone(), kept.wall_offset);
         let (view, end) = match &kept.outcome {
             Outcome::Closed(closed) => {
-                return Ok(Listed::closed(closed, told, name, host, wall_offset));
+                let mut listed = Listed::closed(closed, told, name, host, wall_offset);
+                if listed.had.is_empty() {
+                    // Kept by a lastbyte that did not put it there.
+                    had.close(closed.time);
+                    listed.had = had;
+                }
+                return Ok(listed);
             }
             Outcome::Open(view) => (view, None),
             Outcome::Interrupted(view) => {
@@ -155,6 +173,7 @@ impl Past {
             wall_offset,
             session: Arc::new(view.clone()),
             findings: told,
+            had,
             written: 0,
             end,
         })
@@ -184,14 +203,16 @@ fn query(filter: &Filter, sees: Sees) -> Option<store::Filter> {
         until: filter.until.map(wall),
         at: filter.at.map(wall),
         command: filter.command.clone(),
+        kind: filter.had.clone(),
         limit: filter
             .limit
+            .filter(|_| filter.had.is_none())
             .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
         ..store::Filter::default()
     })
 }
 
-async fn apart<T: Send + 'static>(
+pub(super) async fn apart<T: Send + 'static>(
     read: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     match tokio::task::spawn_blocking(read).await {

@@ -17,7 +17,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{access::Sees, hooks::HookCounts};
-use crate::model::{Filter, Listed, Update};
+use crate::model::{Filter, FindingFilter, Found, Listed, Update};
 
 /// Changes whenever an older side would misunderstand a newer one.
 pub const VERSION: u32 = 2;
@@ -81,6 +81,8 @@ pub enum Request {
     },
     /// How the daemon is: [`Reply::Status`].
     Status,
+    /// Findings, the oldest first: [`Reply::Found`] for each.
+    Findings(FindingFilter),
 }
 
 /// What a daemon tells.
@@ -100,6 +102,8 @@ pub enum Reply {
     },
     /// A session that was asked for.
     Listed(Box<Listed>),
+    /// A finding that was asked for.
+    Found(Box<Found>),
     /// What follows is not everything.
     Incomplete {
         /// Why.

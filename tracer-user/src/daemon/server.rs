@@ -38,7 +38,7 @@ use super::{
     told::Ask,
     warn_of_programs,
 };
-use crate::model::{Filter, Update};
+use crate::model::{Filter, FindingFilter, Update};
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -265,6 +265,7 @@ impl House {
                 Ok(vec![protocol::json(&status)])
             }
             Ok(Request::List(filter)) => self.list(&filter, sees).await,
+            Ok(Request::Findings(filter)) => self.findings(&filter, sees).await,
             Err(error) => Err(error.context("the request was not understood")),
         };
         let last = match &answered {
@@ -304,6 +305,13 @@ impl House {
             .map(|session| Reply::Listed(Box::new(session)));
         frames.extend(replies.map(|reply| protocol::json(&reply)));
         Ok(frames)
+    }
+
+    async fn findings(&self, filter: &FindingFilter, sees: Sees) -> anyhow::Result<Vec<Bytes>> {
+        self.hand_over().await;
+        let found = self.past.findings(filter, sees).await?.into_iter();
+        let replies = found.map(|found| Reply::Found(Box::new(found)));
+        Ok(replies.map(|reply| protocol::json(&reply)).collect())
     }
 
     /// Waits until everything that is known has been handed to the flight recorder.

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::{Clock, course};
 use crate::model::{
-    Closed, Container, End, ExitStatus, Finding, Gap, HolderView, Listed, Opened, Origin, Process,
-    SessionView, Started, StreamNews, StreamReport, Update, Verdict, Visible, timeline::Timeline,
+    Closed, Container, End, Episode, ExitStatus, Finding, Found, Gap, History, HolderView, Listed,
+    Opened, Origin, Process, SessionView, Started, StreamNews, StreamReport, Update, Verdict,
+    Visible, timeline::Timeline,
 };
 
 /// Version of the contract.
@@ -51,6 +52,7 @@ pub(super) fn listed(it: &Listed, clock: &Clock) -> String {
                     cause: told.cause.map(|cause| cause.name()),
                 })
                 .collect(),
+            had: had(&it.had, clock),
             written: it.written,
         },
         schema: SCHEMA,
@@ -141,12 +143,34 @@ pub(super) fn object(kind: &str, time: String, host: &str, body: &impl Serialize
     serde_json::to_string(&line).unwrap_or_default()
 }
 
+/// The line of a finding in a list.
+pub(super) fn found(it: &Found, clock: &Clock) -> String {
+    let mut body = Body::finding(&it.finding, clock);
+    if let Body::Finding { found, .. } = &mut body {
+        *found = Some(Lasted {
+            name: &it.name,
+            opened: clock.rfc3339(it.opened),
+            resolved: it.resolved.map(|time| clock.rfc3339(time)),
+            duration_ns: it.resolved.map(|time| time.saturating_sub(it.opened)),
+        });
+    }
+    let line = Line {
+        body,
+        schema: SCHEMA,
+        time: clock.rfc3339(it.finding.time),
+        host: &it.host,
+    };
+    // As above.
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
 /// The lines of a session's course.
 pub(super) fn course(line: &Timeline, clock: &Clock, host: &str) -> Vec<String> {
     let mut out = Vec::new();
     let opened = Opened {
         time: line.session.opened,
         session: Arc::clone(&line.session),
+        had: History::default(),
     };
     out.extend(self::line(&Update::SessionOpened(opened), clock, host));
     let began = line.began();
@@ -222,6 +246,9 @@ enum Body<'a> {
         fix_warning: Option<&'a str>,
         fix_next: Option<&'a str>,
         fix_note: Option<&'a str>,
+        /// Of `findings`: what `show` takes, and from when to when it was so.
+        #[serde(flatten)]
+        found: Option<Lasted<'a>>,
     },
     SessionClosed {
         session: Session<'a>,
@@ -235,6 +262,7 @@ enum Body<'a> {
         /// Whether the command was still running; null when that is not known.
         command_running: Option<bool>,
         streams: Vec<Stream<'a>>,
+        had: Vec<Had<'a>>,
         /// What the connection carried to the client meanwhile, encrypted; null when not known.
         connection: Option<Connection>,
     },
@@ -254,6 +282,7 @@ enum Body<'a> {
         verdict: Option<&'a str>,
         gap_reasons: Vec<&'a str>,
         findings: Vec<Told<'a>>,
+        had: Vec<Had<'a>>,
         written: u64,
     },
     /// What `why` says of a session that nothing is wrong with.
@@ -314,6 +343,27 @@ enum Body<'a> {
 struct Told<'a> {
     kind: &'a str,
     cause: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Lasted<'a> {
+    name: &'a str,
+    opened: String,
+    /// Null while it is so, and of what cannot be made good.
+    resolved: Option<String>,
+    duration_ns: Option<u64>,
+}
+
+/// What a session went through.
+#[derive(Serialize)]
+struct Had<'a> {
+    kind: &'a str,
+    cause: Option<&'a str>,
+    stream: Option<&'a str>,
+    opened: String,
+    /// Null while it is so.
+    resolved: Option<String>,
+    duration_ns: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -472,6 +522,7 @@ impl<'a> Body<'a> {
             fix_warning: it.fix.warning.as_deref(),
             fix_next: it.fix.next.as_deref(),
             fix_note: it.fix.note.as_deref(),
+            found: None,
         }
     }
 
@@ -486,6 +537,7 @@ impl<'a> Body<'a> {
             command_exited: it.session.exited.map(|time| clock.rfc3339(time)),
             command_running: is_running(&it.session),
             streams: it.streams.iter().map(stream).collect(),
+            had: had(&it.had, clock),
             connection: it.carried.map(|it| Connection {
                 queued: it.queued,
                 sent: it.sent,
@@ -510,6 +562,18 @@ fn is_running(it: &SessionView) -> Option<bool> {
         (false, 0) => None,
         (false, _) => Some(true),
     }
+}
+
+fn had(history: &History, clock: &Clock) -> Vec<Had<'static>> {
+    let of = |it: &Episode| Had {
+        kind: it.kind.name(),
+        cause: it.cause.map(|cause| cause.name()),
+        stream: it.stream.map(|slot| slot.name()),
+        opened: clock.rfc3339(it.opened),
+        resolved: it.resolved.map(|time| clock.rfc3339(time)),
+        duration_ns: it.resolved.map(|time| it.duration(time)),
+    };
+    history.iter().map(of).collect()
 }
 
 fn session(it: &SessionView) -> Session<'_> {

@@ -3,8 +3,11 @@
 use bytesize::ByteSize;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::clock::{Clock, Zone};
-use crate::model::{Kind, Listed, message::duration};
+use super::{
+    clock::{Clock, Zone},
+    had,
+};
+use crate::model::{Listed, message::duration};
 
 const HEAD: [&str; 8] = [
     "ID", "USER", "FROM", "OPENED", "TOOK", "STATE", "WRITTEN", "COMMAND",
@@ -21,18 +24,27 @@ pub fn table(sessions: &[Listed], now: u64, zone: &Zone) -> Vec<String> {
         "OPENED" => format!("OPENED ({})", zone.label(now)),
         other => other.to_owned(),
     });
+    lay_out(&head, &rows, &RIGHT)
+}
+
+/// Lines with aligned columns, those in `right` at their right.
+pub(super) fn lay_out<const N: usize>(
+    head: &[String; N],
+    rows: &[[String; N]],
+    right: &[usize],
+) -> Vec<String> {
     let width = |column: usize| {
-        let cells = rows.iter().chain([&head]);
+        let cells = rows.iter().chain([head]);
         cells.map(|row| row[column].width()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
-    let line = |row: &[String; 8]| {
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let room = " ".repeat(widths[column] - cell.width());
-            if column == HEAD.len() - 1 {
+            if column == N - 1 {
                 line.push_str(cell);
-            } else if RIGHT.contains(&column) {
+            } else if right.contains(&column) {
                 line.push_str(&format!("{room}{cell}  "));
             } else {
                 line.push_str(&format!("{cell}{room}  "));
@@ -40,7 +52,7 @@ pub fn table(sessions: &[Listed], now: u64, zone: &Zone) -> Vec<String> {
         }
         line.trim_end().to_owned()
     };
-    [line(&head)]
+    [line(head)]
         .into_iter()
         .chain(rows.iter().map(line))
         .collect()
@@ -93,13 +105,12 @@ fn state(it: &Listed) -> String {
         .flat_map(|end| &end.gaps)
         .map(|reason| reason.name())
         .next();
-    let hung = || {
-        let orphaned = it.findings.iter().any(|told| told.kind == Kind::Orphaned);
-        (orphaned && it.end.is_some()).then_some("was orphaned")
-    };
-    match cause.or(gap).or_else(hung) {
-        Some(why) => format!("{state} ({why})"),
-        None => state.to_owned(),
+    let over = it.end.as_ref().map(|end| end.time);
+    let past = it.had.iter().filter(|had| over.or(had.resolved).is_some());
+    let had = had::was(past, over.unwrap_or(0)).map_or_else(String::new, |had| format!(", {had}"));
+    match cause.or(gap) {
+        Some(why) => format!("{state} ({why}){had}"),
+        None => format!("{state}{had}"),
     }
 }
 

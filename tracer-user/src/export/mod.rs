@@ -2,6 +2,8 @@
 
 mod clock;
 mod course;
+mod found;
+mod had;
 mod json;
 mod list;
 mod story;
@@ -10,8 +12,10 @@ mod text;
 use std::{borrow::Cow, io};
 
 use self::clock::Clock;
-pub use self::{clock::Zone, list::table};
-use crate::model::{Cause, End, Finding, Kind, Listed, SessionView, Update, timeline::Timeline};
+pub use self::{clock::Zone, found::table as findings_table, had::was, list::table};
+use crate::model::{
+    Cause, End, Finding, Found, Kind, Listed, SessionView, Update, timeline::Timeline,
+};
 
 /// Turns updates into lines.
 #[derive(Debug)]
@@ -74,6 +78,12 @@ impl Lines {
 #[must_use]
 pub fn listed(listed: &Listed) -> String {
     json::listed(listed, &Clock::utc(listed.wall_offset))
+}
+
+/// The JSON object of a listed finding.
+#[must_use]
+pub fn found(found: &Found) -> String {
+    json::found(found, &Clock::utc(found.wall_offset))
 }
 
 /// A session's whole course as lines for people; `wall_offset` as in [`Listed`].

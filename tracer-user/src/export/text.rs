@@ -1,6 +1,9 @@
 //! Lines for people.
 
-use super::clock::{Clock, sentence};
+use super::{
+    clock::{Clock, sentence},
+    had,
+};
 use crate::model::{
     Closed, Finding, HolderView, Kind, Origin, Process, SessionView, Started, State, StreamNews,
     StreamReport, Update, Verdict,
@@ -163,8 +166,9 @@ fn closed(at: &str, it: &Closed, out: &mut Vec<String>) {
     } else {
         format!(", gap: {gaps}")
     };
+    let had = had::was(it.had.iter(), it.time).map_or_else(String::new, |had| format!(", {had}"));
     out.push(format!(
-        "{at} closed    {} {} {end}: {verdict}{streams}{gaps}",
+        "{at} closed    {} {} {end}: {verdict}{had}{streams}{gaps}",
         from(session),
         command(session)
     ));

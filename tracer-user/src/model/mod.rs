@@ -89,6 +89,8 @@ pub struct Model {
     over_order: VecDeque<u64>,
     closed: u64,
     lost_at: Option<u64>,
+    /// Of sessions that went through something.
+    histories: HashMap<u64, History>,
 }
 
 impl Model {
@@ -100,6 +102,33 @@ impl Model {
 
     /// Takes in the next record and appends what became known by it.
     pub fn apply(&mut self, record: Record<'_>, out: &mut Vec<Update>) {
+        let before = out.len();
+        self.take_in(record, out);
+        self.remember(&mut out[before..]);
+    }
+
+    /// Keeps what sessions go through until their last word, which says it.
+    fn remember(&mut self, updates: &mut [Update]) {
+        for update in updates {
+            match update {
+                Update::Finding(finding) if History::KINDS.contains(&finding.kind) => {
+                    let id = finding.session.id.0;
+                    self.histories.entry(id).or_default().add(finding);
+                }
+                Update::SessionClosed(closed) => {
+                    let had = self.histories.remove(&closed.session.id.0);
+                    closed.had = had.unwrap_or_default();
+                    closed.had.close(closed.time);
+                }
+                Update::Forget { session } => {
+                    self.histories.remove(&session.0);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn take_in(&mut self, record: Record<'_>, out: &mut Vec<Update>) {
         match record {
             Record::Start(it) => self.started(it),
             Record::Ready(it) => self.is_ready(it.header.time, out),
@@ -194,6 +223,7 @@ impl Model {
             users: self.users.len(),
             early: self.early.values().map(Vec::len).sum(),
             over: self.over.len(),
+            histories: self.histories.len(),
         }
     }
 

@@ -5,7 +5,7 @@ use super::{
     session::Session,
     stream::{Close, Stream},
     verdict,
-    view::{Closed, Finding, Fix, GapReason, Kind, Opened, Slot, State, Update, Verdict},
+    view::{Closed, Finding, Fix, GapReason, History, Kind, Opened, Slot, State, Update, Verdict},
 };
 
 /// From a session's start to its being told without a command, ns: an exec follows the start at
@@ -51,6 +51,7 @@ impl Session {
             out.push(Update::SessionOpened(Opened {
                 time: self.view.opened,
                 session: self.view.clone(),
+                had: History::default(),
             }));
         }
     }
@@ -330,6 +331,7 @@ impl Session {
             gaps: self.gaps,
             streams: reports,
             carried: (self.conn.sock != 0).then(|| self.delivery.carried()),
+            had: History::default(),
         }));
         out.push(Update::Forget { session: id });
     }

@@ -19,6 +19,8 @@ pub struct Size {
     pub early: usize,
     /// Sessions remembered as over.
     pub over: usize,
+    /// Sessions that went through something.
+    pub histories: usize,
 }
 
 impl Size {
@@ -31,6 +33,7 @@ impl Size {
         users: records::MAX_USERS,
         early: records::MAX_EARLY,
         over: ticks::MAX_OVER,
+        histories: records::MAX_SESSIONS,
     };
 
     /// Whether nothing is more than in `limits`.
@@ -43,5 +46,6 @@ impl Size {
             && self.users <= limits.users
             && self.early <= limits.early
             && self.over <= limits.over
+            && self.histories <= limits.histories
     }
 }

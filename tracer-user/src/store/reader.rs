@@ -6,7 +6,9 @@ use rusqlite::{Connection, Row, ToSql, params_from_iter};
 use tracer_ebpf::ABI_VERSION;
 
 use super::{Error, Records, database, left};
-use crate::model::{Closed, Finding, GapReason, SessionId, SessionView, Verdict};
+use crate::model::{
+    Cause, Closed, Finding, GapReason, Kind, SessionId, SessionView, State, Verdict,
+};
 
 /// Reads what is kept, beside whoever writes it. For one thread: let each open its own.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Filter {
     pub over: Option<bool>,
     /// The kind of a finding, as [`crate::model::Kind::name`] gives it.
     pub kind: Option<String>,
+    /// Of findings only the beginnings, and not what clients and commands do all day.
+    pub news_only: bool,
     /// Only the last so many.
     pub limit: Option<u32>,
 }
@@ -182,6 +186,15 @@ impl Reader {
         self.newest(begins, Box::new(id.to_owned()), boot)
     }
 
+    /// The session with this [`Kept::key`].
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`], [`Error::Damaged`].
+    pub fn session_by_key(&self, key: i64) -> Result<Option<Kept>, Error> {
+        let text = format!("{SESSIONS} WHERE session.key = ?");
+        Ok(self.query(&text, &[Box::new(key)])?.pop())
+    }
+
     fn newest(
         &self,
         which: &str,
@@ -206,6 +219,12 @@ impl Reader {
         let mut query = Query::new(from, "time", filter);
         if let Some(kind) = &filter.kind {
             query.only("kind = ?", kind.clone());
+        }
+        if filter.news_only {
+            query.only("finding.state = ?", State::Open.name());
+            query.only("kind <> ?", Kind::NearMiss.name());
+            query.only("coalesce(cause, '') <> ?", Cause::ClientGone.name());
+            query.only("coalesce(json_extract(finding.told, '$.quiet'), 0) = ?", 0);
         }
         self.told(&query.text("time"), &query.values)
     }

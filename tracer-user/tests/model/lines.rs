@@ -181,6 +181,10 @@ fn session_closed_is_as_the_contract_says() {
             "opened": "2023-11-14T22:13:30.005000000Z", "duration_ns": 2_300_000_000u64,
             "command_exited": "2023-11-14T22:13:31.205000000Z", "command_running": false,
             "streams": [stream("stdin", "pipe:[50000]", 0, 0), stdout, stderr],
+            "had": [{
+                "kind": "orphaned", "cause": null, "stream": null, "opened": "2023-11-14T22:13:31.205000000Z",
+                "resolved": "2023-11-14T22:13:32.305000000Z", "duration_ns": 1_100_000_000u64,
+            }],
             "connection": {"queued": 0, "sent": 0, "acked": 0},
         })
     );
@@ -200,7 +204,7 @@ fn people_read_lines() {
             "22:13:32.305 TRUNCATED session 5000 (alice from 10.0.0.5) `bash -c 'sleep 20 &'`: the server closed stderr 1.1 s after reaping the command with 7 B unread: at least that much never reached the client, though it saw exit status 0",
             "                       advice: sshd-session must read to end-of-file before it closes; until it does, let the command end with `; sleep 1`",
             "22:13:32.305 released  session 5000 (alice from 10.0.0.5): sleep pid 5001 let go of its stdout and stderr (fds 1, 2) 1.1 s after the command's end",
-            "22:13:32.305 closed    session 5000 alice from 10.0.0.5 `bash -c 'sleep 20 &'` exited 0 after 1.2 s: truncated (stdout 12 B, stderr 7 B, 7 B lost: server_closed_early)",
+            "22:13:32.305 closed    session 5000 alice from 10.0.0.5 `bash -c 'sleep 20 &'` exited 0 after 1.2 s: truncated, was orphaned 1.1 s (stdout 12 B, stderr 7 B, 7 B lost: server_closed_early)",
         ]
     );
 }

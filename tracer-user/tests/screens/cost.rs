@@ -44,6 +44,7 @@ impl Source for Busy {
             .collect();
         for session in &views {
             out.update(Update::SessionOpened(Opened {
+                had: lastbyte::model::History::default(),
                 time: session.opened,
                 session: Arc::clone(session),
             }));

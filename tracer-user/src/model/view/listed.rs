@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Closed, GapReason, Kind, SessionView, Verdict};
+use super::{Cause, Closed, GapReason, History, Kind, SessionView, Verdict};
 
 /// A session, open or over, in a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Listed {
     pub session: Arc<SessionView>,
     /// What is wrong with it now; of one that is over, what was told of it.
     pub findings: Vec<Told>,
+    /// What it went through, and what of that goes on.
+    #[serde(default)]
+    pub had: History,
     /// Bytes that were written to its stdout and stderr, as last seen.
     pub written: u64,
     /// `None` while it is open.
@@ -56,6 +59,8 @@ pub struct Filter {
     pub peer: Option<String>,
     /// The word of [`Listed::state`].
     pub state: Option<String>,
+    /// The word for what it is, was, or lost: one of [`Kind`].
+    pub had: Option<String>,
     /// Part of the command.
     pub command: Option<String>,
     /// Begun at this time or later, wall clock in ns since 1970.
@@ -85,6 +90,7 @@ impl Filter {
         (is(&self.user, session.user.as_deref()) || is(&self.user, uid.as_deref()))
             && is(&self.peer, peer.as_deref())
             && is(&self.state, Some(it.state()))
+            && self.had.as_ref().is_none_or(|kind| it.ever_was(kind))
             && self
                 .command
                 .as_ref()
@@ -113,6 +119,7 @@ impl Listed {
             wall_offset,
             session: Arc::clone(&closed.session),
             findings,
+            had: closed.had.clone(),
             written: outputs.map(|it| it.written).sum(),
             end: Some(End {
                 time: closed.time,
@@ -131,6 +138,13 @@ impl Listed {
         Kind::Stalled.name(),
         Kind::Waiting.name(),
     ];
+
+    /// Whether it is so or ever was, by the word for a [`Kind`].
+    #[must_use]
+    pub fn ever_was(&self, kind: &str) -> bool {
+        let episodic = History::KINDS.iter().any(|it| it.name() == kind);
+        self.had.has(kind) || !episodic && self.findings.iter().any(|told| told.kind.name() == kind)
+    }
 
     /// Whether it was open then, wall clock in ns since 1970.
     #[must_use]

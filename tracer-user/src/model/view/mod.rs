@@ -3,8 +3,10 @@
 //! Times are ns of `CLOCK_BOOTTIME`, sizes are bytes. Text from traced processes is [`Visible`].
 
 use serde::{Deserialize, Serialize};
+mod episode;
 mod finding;
 mod fix;
+mod found;
 mod listed;
 mod session;
 mod verdict;
@@ -12,8 +14,10 @@ mod verdict;
 use std::{borrow::Cow, sync::Arc};
 
 pub use self::{
+    episode::{Episode, History},
     finding::{Cause, Finding, HolderView, Kind, Origin, State, Step},
     fix::Fix,
+    found::{FindingFilter, Found},
     listed::{End, Filter, Listed, Told},
     session::{BadSessionId, ExitStatus, SessionId, SessionView, Slot},
     verdict::{Carried, Closed, Cut, GapReason, StreamReport, Verdict},
@@ -106,6 +110,9 @@ pub struct Opened {
     pub time: u64,
     /// Which.
     pub session: Arc<SessionView>,
+    /// What it went through before whoever reads this began to listen.
+    #[serde(default)]
+    pub had: History,
 }
 
 /// See [`Update::Gap`].

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Cause, SessionView, Slot};
+use super::{Cause, History, SessionView, Slot};
 
 /// The final word on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +99,9 @@ pub struct Closed {
     pub streams: Vec<StreamReport>,
     /// What its connection carried to the client meanwhile; `None` when that is not known.
     pub carried: Option<Carried>,
+    /// What it went through.
+    #[serde(default)]
+    pub had: History,
 }
 
 /// What a server sent to its client while a session lasted, in bytes of TCP payload: what SSH made of

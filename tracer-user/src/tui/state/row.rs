@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::flow::Flow;
-use crate::model::{Closed, Finding, Kind, SessionView, State, StreamReport, Verdict};
+use crate::{
+    export,
+    model::{Closed, Finding, History, Kind, SessionView, State, StreamReport, Verdict},
+};
 
 /// Most spells of trouble that are kept of a session.
 const MAX_SPELLS: usize = 32;
@@ -20,6 +23,7 @@ pub struct Row {
     /// Bytes it moved.
     pub flow: Flow,
     spells: Vec<Spell>,
+    had: History,
     /// What a filter looks into.
     text: String,
 }
@@ -109,6 +113,7 @@ impl Row {
             closed: None,
             flow: Flow::default(),
             spells: Vec::new(),
+            had: History::default(),
             text: String::new(),
             view,
         };
@@ -142,8 +147,21 @@ impl Row {
         .to_lowercase();
     }
 
+    /// Takes in what it went through before anything else was known of it.
+    pub fn went_through(&mut self, had: &History) {
+        if !had.is_empty() {
+            self.had = had.clone();
+        }
+    }
+
+    /// What it had gone through by then, in a few words.
+    pub fn had(&self, at: u64) -> Option<String> {
+        export::was(self.had.ended_by(at), at)
+    }
+
     /// Takes in something that was found.
     pub fn found(&mut self, finding: &Finding) {
+        self.had.add(finding);
         let open = self
             .spells
             .iter()
@@ -228,6 +246,10 @@ impl Row {
             self.text.contains(word)
                 || self.condition(at).name().contains(word)
                 || self.word(at).name().contains(word)
+                || self
+                    .had
+                    .ended_by(at)
+                    .any(|it| it.kind.name().contains(word))
         })
     }
 }

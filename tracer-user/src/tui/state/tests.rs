@@ -1,6 +1,7 @@
 //! The state, without a terminal.
 
 use super::*;
+use crate::model::History;
 use crate::{
     export::Zone,
     model::{
@@ -52,6 +53,7 @@ fn opened(pid: u32) -> Update {
     Update::SessionOpened(Opened {
         time: session.opened,
         session,
+        had: History::default(),
     })
 }
 
@@ -95,6 +97,7 @@ fn closed(pid: u32, time: u64, verdict: Verdict) -> Update {
             note: None,
         }],
         carried: None,
+        had: History::default(),
     })
 }
 

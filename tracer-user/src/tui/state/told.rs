@@ -49,7 +49,10 @@ impl State {
                 self.host.started = Some(started.clone());
                 self.moment(started.time);
             }
-            Update::SessionOpened(it) => self.moment(it.session.opened),
+            Update::SessionOpened(it) => {
+                self.row(&it.session).went_through(&it.had);
+                self.moment(it.session.opened);
+            }
             Update::Finding(finding) => {
                 self.row(&finding.session).found(finding);
                 self.log.add(finding);

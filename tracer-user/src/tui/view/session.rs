@@ -140,6 +140,9 @@ fn head(row: &Row, state: &State, cells: usize, theme: Theme) -> Vec<Line<'stati
             theme.word(word),
         ));
     }
+    if let Some(had) = row.had(now) {
+        status.push(Span::raw(format!(", {had}")));
+    }
     status.push(Span::raw(format!(
         "   {exit}   lasted {}   opened {}",
         age(row.age(now)),

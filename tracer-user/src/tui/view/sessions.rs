@@ -243,7 +243,7 @@ fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
         Span::styled(left(command, columns.command), rest),
         Span::styled(format!(" {} ", right(&age(row.age(now)), AGE)), rest),
         Span::styled(format!("{} ", right(&shown(bytes), BYTES)), rest),
-        verdict(word, condition, theme),
+        verdict(word, condition, row.had(now).is_some(), theme),
         Span::raw(" "),
     ]);
     if columns.rate > 0 {
@@ -265,10 +265,12 @@ fn script(command: &str) -> &str {
     quoted.or(inner).filter(one).unwrap_or(command)
 }
 
-fn verdict(word: Word, condition: Condition, theme: Theme) -> Span<'static> {
+fn verdict(word: Word, condition: Condition, had: bool, theme: Theme) -> Span<'static> {
     let text = match (word, condition) {
         (Word::Open, Condition::Closed) => String::new(),
         (Word::Open, _) => "–".to_owned(),
+        // What it went through is said where there is room: below, and in its own view.
+        _ if had => format!("{} {} ▲", word_sign(word), word.name()),
         _ => format!("{} {}", word_sign(word), word.name()),
     };
     let style: Style = theme.word(word);
