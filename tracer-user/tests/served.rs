@@ -171,6 +171,13 @@ fn sessions_of_any_size_are_shown() {
     }
     let explained = served.says(&["explain", sessions[0]]);
     assert!(explained.contains("exited 0"), "{explained}");
+    let nobody = served.asked(&["show", "77"]);
+    let said = String::from_utf8_lossy(&nobody.stderr);
+    assert!(
+        !nobody.status.success() && said.contains("no session 77: see"),
+        "{said}"
+    );
+    assert!(!said.contains("only a daemon"), "{said}");
     let peak = HEAP.peak_usage().saturating_sub(before);
     println!("{small} and {large} B of records; the server took {peak} B");
     assert!(peak < BOUND, "the server took {peak} B");

@@ -12,7 +12,7 @@ use tracer_ebpf::Record;
 use super::Show;
 use crate::{
     daemon::{
-        client::Client,
+        client::{Client, ClientError},
         protocol::{Frame, Reply, Request},
     },
     export::{self, Zone},
@@ -52,8 +52,13 @@ impl Show {
     fn course(&self) -> anyhow::Result<Course> {
         let mut courses = Courses::default();
         let Some(path) = &self.file else {
-            return Courses::told(self.attach.path(), &self.session)
-                .context("only a daemon remembers sessions; of a recording: --file RECORDING");
+            let told = Courses::told(self.attach.path(), &self.session);
+            return told.map_err(|error| match error.downcast_ref() {
+                Some(ClientError::NoDaemon(..)) => error.context(
+                    "only a daemon keeps past sessions; to read a recording: --file RECORDING",
+                ),
+                _ => error,
+            });
         };
         let mut reader = Reader::open(path).with_context(|| path.display().to_string())?;
         while let Some(record) = reader.next().with_context(|| path.display().to_string())? {

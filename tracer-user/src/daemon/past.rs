@@ -93,9 +93,7 @@ impl Past {
         let reader = self.reader()?;
         let found = reader.session(name)?;
         let kept = found.filter(|kept| sees.session(kept.outcome.view()));
-        let kept = kept.with_context(|| {
-            format!("no session {name} is known: `lastbyte ls` lists those that are")
-        })?;
+        let kept = kept.with_context(|| format!("no session {name}: see `lastbyte ls`"))?;
         let listed = Reply::Listed(Box::new(self.listed(&reader, &kept)?));
         let send = |message: Bytes| match parts.blocking_send(Ok(message)) {
             Ok(()) => ControlFlow::Continue(()),

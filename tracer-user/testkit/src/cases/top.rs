@@ -27,6 +27,13 @@ pub(super) const CASES: &[Case] = &[
         tier: Tier::Full,
         scenario: u2,
     },
+    Case {
+        id: "U3",
+        title: "top shows the history of a session with many records",
+        class: Class::Daemon,
+        tier: Tier::Full,
+        scenario: u3,
+    },
 ];
 
 /// A session that is orphaned and the only one in the list.
@@ -126,6 +133,33 @@ fn u2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     top.types("q")?;
     daemon::stopped(daemon, stage)?;
     Ok(vec![run.clean().exits(0).held_by(truth)])
+}
+
+fn u3(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    let patience = stage.setting.patience;
+    let daemon = daemon::start(stage, "")?;
+    let gate = stage.setting.world.fifo(&new_marker())?;
+    let command = format!(
+        "head -c 90000 /dev/urandom | base64 -w 480 | while read word; do /bin/true $word; done; cat {}",
+        gate.display()
+    );
+    let started = stage.start(OpenSsh, &command)?;
+    daemon.await_state(&started.marker, "running", patience)?;
+    let socket = daemon.socket().display().to_string();
+    let mut top = Tmux::start(stage, &["--socket", &socket])?;
+    top.shows("● live")?;
+    top.types("/")?;
+    top.types(&started.marker)?;
+    top.keys("Enter")?;
+    top.shows("● running")?;
+    top.keys("Enter")?;
+    // One of its processes, which only its records name.
+    top.shows("└ base64 ")?;
+    top.types("q")?;
+    drop(std::fs::File::create(&gate)?);
+    let run = started.finish(patience)?.ended_with(0)?;
+    daemon::stopped(daemon, stage)?;
+    Ok(vec![run.clean().exits(0)])
 }
 
 /// `lastbyte top` in a tmux of its own.
