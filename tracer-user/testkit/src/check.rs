@@ -235,7 +235,7 @@ fn identity(event: &Event, expect: &Expect, problems: &mut Vec<String>) {
         Server::Dropbear => (&["dropbear"], true),
         Server::Own => (&["sshd"], false),
         // One process serves all connections: which one a session belongs to need not be known.
-        Server::Eager | Server::Drain | Server::EagerSocket | Server::Forget => (&["eager"], false),
+        _ => (&["eager"], false),
     };
     let exe = text("/session/server/exe").unwrap_or("");
     if !names.contains(&exe.rsplit('/').next().unwrap_or(exe)) {

@@ -77,20 +77,21 @@ impl Target {
         command
     }
 
+    /// `ssh` to this target without the host, as one string for programs that add the host themselves.
+    #[must_use]
+    pub fn shell(&self, marker: &str) -> String {
+        let ssh = self.ssh(marker);
+        let words = std::iter::once(ssh.get_program()).chain(ssh.get_args());
+        let words = words.filter(|word| *word != self.host.as_str());
+        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        words.join(" ")
+    }
+
     /// `rsync` over this target's `ssh`; operands are still to be added.
     #[must_use]
     pub fn rsync(&self, marker: &str) -> Command {
-        let mut shell = String::new();
-        let ssh = self.ssh(marker);
-        for word in std::iter::once(ssh.get_program()).chain(ssh.get_args()) {
-            // rsync adds the host itself; ours is the last word.
-            if word != self.host.as_str() {
-                shell.push_str(&word.to_string_lossy());
-                shell.push(' ');
-            }
-        }
         let mut command = Command::new("rsync");
-        command.args(["-e", shell.trim_end()]);
+        command.args(["-e", &self.shell(marker)]);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

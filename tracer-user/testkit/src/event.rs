@@ -114,6 +114,12 @@ impl Event {
         u32::try_from(pid).ok()
     }
 
+    /// `message` of a finding.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.text("/message")
+    }
+
     /// `verdict` of a closed session.
     #[must_use]
     pub fn verdict(&self) -> &str {

@@ -151,7 +151,9 @@ impl Expect {
     pub fn quiet(who: Who, server: Server) -> Self {
         const GONE: &[&str] = &["client_gone"];
         let any = Bytes::Within(0, u64::MAX);
+        // A client that stands still for a moment is listed, not reported.
         Self::clean(who, server)
+            .tolerate(&["stalled"])
             .may_cut(Stream::Stdout, GONE, any)
             .may_cut(Stream::Stderr, GONE, any)
     }
@@ -190,6 +192,13 @@ impl Expect {
     pub fn from(mut self, peer: &'static str) -> Self {
         self.peer = peer;
         self
+    }
+
+    /// Whether it is certain that bytes were lost by another's fault than the client's.
+    #[must_use]
+    pub fn accuses(&self) -> bool {
+        let fault = |cut: &Cut| cut.certain && cut.causes.iter().any(|&one| one != "client_gone");
+        self.cuts.iter().any(fault)
     }
 
     /// Allows `unknown` where a gap was told.

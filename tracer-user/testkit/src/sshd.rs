@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -48,6 +48,20 @@ impl Sshd {
         Self::start_at(dir, name, sftp, extra, None)
     }
 
+    /// The same with another program than the machine's sshd.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_program(
+        program: &Path,
+        dir: &Path,
+        name: &str,
+        extra: &[&str],
+    ) -> anyhow::Result<Self> {
+        let config = configure(dir, name, Sftp::Internal, extra, "127.0.0.1")?;
+        Self::listen(Command::new(program), dir, name, &config)
+    }
+
     /// The same at another address, in the network namespace that has it.
     ///
     /// # Errors
@@ -59,50 +73,24 @@ impl Sshd {
         extra: &[&str],
         place: Option<&Side>,
     ) -> anyhow::Result<Self> {
-        // sshd insists on this directory for privilege separation.
-        fs::create_dir_all("/run/sshd").context("cannot make /run/sshd")?;
-        let port = free_port()?;
-        let mut text = format!(
-            "ListenAddress {host}:{port}\n\
-             HostKey {dir}/host\n\
-             AuthorizedKeysFile {dir}/user.pub\n\
-             PidFile none\n\
-             UsePAM no\n\
-             StrictModes no\n\
-             MaxStartups 1000:30:1000\n\
-             MaxSessions 100\n\
-             AcceptEnv LB_*\n\
-             X11Forwarding yes\n\
-             PrintMotd no\n",
-            dir = dir.display(),
-            host = place.map_or("127.0.0.1", |side| side.address),
-        );
-        let subsystem = match sftp {
-            Sftp::Internal => Some("internal-sftp"),
-            Sftp::External => SFTP_SERVERS
-                .iter()
-                .copied()
-                .find(|path| Path::new(path).exists()),
-        };
-        if let Some(subsystem) = subsystem {
-            text.push_str(&format!(
-                "Subsystem sftp {subsystem}
-"
-            ));
-        }
-        for line in extra {
-            text.push_str(line);
-            text.push('\n');
-        }
-        let config = dir.join(format!("{name}.conf"));
-        fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
-        let mut command = match place {
+        let host = place.map_or("127.0.0.1", |side| side.address);
+        let config = configure(dir, name, sftp, extra, host)?;
+        let command = match place {
             None => Command::new(sshd_path()?),
             Some(side) => netns::inside(&side.netns, sshd_path()?),
         };
+        Self::listen(command, dir, name, &config)
+    }
+
+    fn listen(
+        mut command: Command,
+        dir: &Path,
+        name: &str,
+        config: &Config,
+    ) -> anyhow::Result<Self> {
         command
             .args(["-D", "-e", "-f"])
-            .arg(&config)
+            .arg(&config.path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -111,7 +99,10 @@ impl Sshd {
         let stderr = listener.0.stderr.take().context("sshd has no stderr")?;
         let log = fs::File::create(dir.join(format!("{name}.log")))?;
         await_line(stderr, log, "Server listening on").with_context(|| format!("sshd {name}"))?;
-        Ok(Self { listener, port })
+        Ok(Self {
+            listener,
+            port: config.port,
+        })
     }
 }
 
@@ -121,6 +112,55 @@ impl Sshd {
     pub fn pid(&self) -> u32 {
         self.listener.0.id()
     }
+}
+
+/// A configuration file, and the port in it.
+struct Config {
+    path: PathBuf,
+    port: u16,
+}
+
+fn configure(
+    dir: &Path,
+    name: &str,
+    sftp: Sftp,
+    extra: &[&str],
+    host: &str,
+) -> anyhow::Result<Config> {
+    // sshd insists on this directory for privilege separation.
+    fs::create_dir_all("/run/sshd").context("cannot make /run/sshd")?;
+    let port = free_port()?;
+    // Of two values for a keyword sshd takes the first.
+    let mut text = extra
+        .iter()
+        .fold(String::new(), |text, line| text + line + "\n");
+    text.push_str(&format!(
+        "ListenAddress {host}:{port}\n\
+         HostKey {dir}/host\n\
+         AuthorizedKeysFile {dir}/user.pub\n\
+         PidFile none\n\
+         UsePAM no\n\
+         StrictModes no\n\
+         MaxStartups 1000:30:1000\n\
+         MaxSessions 100\n\
+         AcceptEnv LB_*\n\
+         X11Forwarding yes\n\
+         PrintMotd no\n",
+        dir = dir.display(),
+    ));
+    let subsystem = match sftp {
+        Sftp::Internal => Some("internal-sftp"),
+        Sftp::External => SFTP_SERVERS
+            .iter()
+            .copied()
+            .find(|path| Path::new(path).exists()),
+    };
+    if let Some(subsystem) = subsystem {
+        text.push_str(&format!("Subsystem sftp {subsystem}\n"));
+    }
+    let path = dir.join(format!("{name}.conf"));
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Config { path, port })
 }
 
 fn sshd_path() -> anyhow::Result<&'static str> {

@@ -148,6 +148,23 @@ impl<'a> Stage<'a> {
         self.start_at(&self.target(server)?, server, command, change)
     }
 
+    /// As [`Self::start`], with the client in a terminal window.
+    ///
+    /// # Errors
+    /// When the server or the client cannot be started.
+    pub fn start_in_window(&self, server: Server, command: &str) -> anyhow::Result<Started> {
+        let marker = new_marker();
+        let mut ssh = self.target(server)?.ssh(&marker);
+        ssh.arg("-tt").env("TERM", "xterm");
+        ssh.arg(format!(": {marker}; {command}"));
+        Ok(Started {
+            begun: Instant::now(),
+            client: Client::start_in_window(ssh)?,
+            marker,
+            server,
+        })
+    }
+
     /// As [`Self::start_with`], on a server of the case's own that is of the kind `server`.
     ///
     /// # Errors

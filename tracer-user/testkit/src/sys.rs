@@ -28,6 +28,22 @@ pub fn kill(pid: u32, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Sends `signal` to a process group, as a terminal does.
+///
+/// # Errors
+/// As kill(2): no such group, or no permission.
+pub fn kill_group(leader: u32, signal: i32) -> io::Result<()> {
+    let group = i32::try_from(leader).map_err(io::Error::other)?;
+    if group <= 1 {
+        return Err(io::Error::other("refusing to signal group 0 or 1"));
+    }
+    // SAFETY: killpg(2) takes two integers and touches no memory of ours.
+    match unsafe { libc::killpg(group, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Bytes that could be read from the pipe behind `path` right now; takes none of them.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Everything a run needs besides the tracer: a directory, keys, a user, files and servers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -36,12 +36,38 @@ pub enum Server {
     Drain,
     /// The test server, closing early, on unix sockets.
     EagerSocket,
+    /// The test server, closing early, with pipes for the outputs and no stdin.
+    EagerNoStdin,
+    /// The test server, closing early, with one pipe for both outputs and no stdin.
+    EagerOnePipe,
+    /// The test server, reading to the end, with pipes for the outputs and no stdin.
+    DrainNoStdin,
+    /// The test server, reading to the end, with one pipe for both outputs and no stdin.
+    DrainOnePipe,
     /// The test server, reading to the end and sending nothing, on pipes.
     Forget,
     /// The test server, reading to the end, as the test user's own program called `sshd`.
     Own,
     /// dropbear.
     Dropbear,
+}
+
+impl Server {
+    /// How the test server is started for this, if it is the test server: its mode, its streams.
+    #[must_use]
+    pub fn eager(self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Self::Eager => ("eager", "pipe"),
+            Self::EagerSocket => ("eager", "socketpair"),
+            Self::EagerNoStdin => ("eager", "no-stdin"),
+            Self::EagerOnePipe => ("eager", "one-pipe"),
+            Self::Drain | Self::Own => ("drain", "pipe"),
+            Self::DrainNoStdin => ("drain", "no-stdin"),
+            Self::DrainOnePipe => ("drain", "one-pipe"),
+            Self::Forget => ("forget", "pipe"),
+            Self::OpenSsh | Self::OpenSshInternal | Self::Dropbear => return None,
+        })
+    }
 }
 
 /// One of the test server's processes.
@@ -62,11 +88,7 @@ pub struct World {
     gid: u32,
     openssh: OnceLock<Sshd>,
     internal: OnceLock<Sshd>,
-    eager: OnceLock<EagerHost>,
-    drain: OnceLock<EagerHost>,
-    socket: OnceLock<EagerHost>,
-    forget: OnceLock<EagerHost>,
-    own: OnceLock<EagerHost>,
+    eager: Mutex<BTreeMap<Server, EagerHost>>,
     dropbear: OnceLock<Dropbear>,
     /// Ports of all servers that were asked for.
     ports: Mutex<BTreeSet<u16>>,
@@ -105,11 +127,7 @@ impl World {
             gid,
             openssh: OnceLock::new(),
             internal: OnceLock::new(),
-            eager: OnceLock::new(),
-            drain: OnceLock::new(),
-            socket: OnceLock::new(),
-            forget: OnceLock::new(),
-            own: OnceLock::new(),
+            eager: Mutex::default(),
             dropbear: OnceLock::new(),
             ports: Mutex::default(),
         })
@@ -149,6 +167,9 @@ impl World {
     /// # Errors
     /// When the server cannot be started.
     pub fn target(&self, server: Server) -> anyhow::Result<Target> {
+        if let Some((mode, streams)) = server.eager() {
+            return Ok(self.at(self.eager_port(server, mode, streams)?));
+        }
         let port = match server {
             Server::OpenSsh => {
                 once(&self.openssh, || {
@@ -162,26 +183,12 @@ impl World {
                 })?
                 .port
             }
-            Server::Eager => once(&self.eager, || self.start_eager("eager", "pipe"))?.port,
-            Server::Drain => once(&self.drain, || self.start_eager("drain", "pipe"))?.port,
-            Server::EagerSocket => {
-                once(&self.socket, || self.start_eager("eager", "socketpair"))?.port
-            }
-            Server::Forget => once(&self.forget, || self.start_eager("forget", "pipe"))?.port,
-            Server::Own => {
-                once(&self.own, || {
-                    let program = self.dir.join("sshd");
-                    fs::copy(&self.eager_source, &program)?;
-                    std::os::unix::fs::chown(&program, Some(self.uid), Some(self.gid))?;
-                    self.start(&program, "drain", "pipe")
-                })?
-                .port
-            }
             Server::Dropbear => {
                 let home = Path::new("/home").join(USER);
                 let start = || Dropbear::start(&self.dir, &home, (self.uid, self.gid));
                 once(&self.dropbear, start)?.port
             }
+            _ => bail!("{server:?} is the test server"),
         };
         Ok(self.at(port))
     }
@@ -225,8 +232,21 @@ impl World {
         Ok(copy)
     }
 
-    fn start_eager(&self, mode: &str, streams: &str) -> anyhow::Result<EagerHost> {
-        self.start(&self.eager_binary, mode, streams)
+    fn eager_port(&self, server: Server, mode: &str, streams: &str) -> anyhow::Result<u16> {
+        let mut started = self.eager.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = started.get(&server) {
+            return Ok(host.port);
+        }
+        let host = match server {
+            Server::Own => {
+                let program = self.dir.join("sshd");
+                fs::copy(&self.eager_source, &program)?;
+                std::os::unix::fs::chown(&program, Some(self.uid), Some(self.gid))?;
+                self.start(&program, mode, streams)?
+            }
+            _ => self.start(&self.eager_binary, mode, streams)?,
+        };
+        Ok(started.entry(server).or_insert(host).port)
     }
 
     fn start(&self, program: &Path, mode: &str, streams: &str) -> anyhow::Result<EagerHost> {

@@ -5,6 +5,7 @@ mod clean;
 mod copies;
 mod daemon;
 mod everyday;
+mod helpers;
 mod holders;
 mod identity;
 mod late;
@@ -14,6 +15,7 @@ mod quiet;
 mod recording;
 mod roads;
 mod servers;
+pub(crate) mod stdinless;
 mod top;
 pub(crate) mod truncated;
 mod waiting;
@@ -41,6 +43,9 @@ pub fn all() -> Vec<Case> {
         adversarial::CASES,
         recording::CASES,
         everyday::CASES,
+        everyday::ACCUSATIONS,
+        helpers::CASES,
+        stdinless::CASES,
         daemon::CASES,
         top::CASES,
     ]

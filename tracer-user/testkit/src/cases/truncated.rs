@@ -1,5 +1,7 @@
 //! Sessions that lose bytes, and how many.
 
+use std::process::Command;
+
 use anyhow::ensure;
 
 use crate::case::{Case, Class, Tier};
@@ -69,13 +71,27 @@ const EARLY: &[&str] = &["server_closed_early"];
 
 /// Runs `cat` of 4 MB until some runs have lost bytes.
 fn until_lost(stage: &mut Stage<'_>, server: Server) -> anyhow::Result<Vec<Expect>> {
+    until_lost_with(stage, server, "", |_| {})
+}
+
+/// The same with a command `before` it, after `change` has had its way with each client.
+///
+/// # Errors
+/// When the scenario does not work out.
+pub(crate) fn until_lost_with(
+    stage: &mut Stage<'_>,
+    server: Server,
+    before: &str,
+    change: impl Fn(&mut Command),
+) -> anyhow::Result<Vec<Expect>> {
     const MOST: usize = 40;
-    let command = format!("cat {}", stage.setting.world.big().display());
+    let command = format!("{before}cat {}", stage.setting.world.big().display());
     let losses = stage.times(5);
     let mut expects = Vec::new();
     let mut lossy = 0;
     while lossy < losses && expects.len() < MOST {
-        let run = stage.run(server, &command)?.ended_with(0)?;
+        let started = stage.start_with(server, &command, |ssh| change(ssh))?;
+        let run = started.finish(stage.setting.patience)?.ended_with(0)?;
         let arrived = run.arrived.stdout;
         ensure!(arrived <= BIG, "{arrived} B arrived of {BIG}");
         let mut expect = run

@@ -74,6 +74,40 @@ impl Command {
                     stderr: slot(pipe::Receiver::from_owned_fd(stderr)?),
                 })
             }
+            Streams::NoStdin => {
+                command
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped());
+                let mut child = command.spawn()?;
+                let taken = || io::Error::other("a piped stream is missing");
+                let stdout: OwnedFd = child.stdout.take().ok_or_else(taken)?.into();
+                let stderr: OwnedFd = child.stderr.take().ok_or_else(taken)?.into();
+                Ok(Self {
+                    child,
+                    child_signals,
+                    stdin: Box::new(tokio::io::sink()),
+                    stdout: slot(pipe::Receiver::from_owned_fd(stdout)?),
+                    stderr: slot(pipe::Receiver::from_owned_fd(stderr)?),
+                })
+            }
+            Streams::OnePipe => {
+                let (server_output, child_output) = io::pipe()?;
+                command
+                    .stdin(Stdio::null())
+                    .stdout(child_output.try_clone()?)
+                    .stderr(child_output);
+                let child = command.spawn()?;
+                // The command owns the child's ends until dropped; a kept copy would hide its EOF.
+                drop(command);
+                Ok(Self {
+                    child,
+                    child_signals,
+                    stdin: Box::new(tokio::io::sink()),
+                    stdout: slot(pipe::Receiver::from_owned_fd(server_output.into())?),
+                    stderr: slot(tokio::io::empty()),
+                })
+            }
             Streams::Socketpair => {
                 let (server_inout, child_inout) = std::os::unix::net::UnixStream::pair()?;
                 let (server_error, child_error) = std::os::unix::net::UnixStream::pair()?;

@@ -38,6 +38,10 @@ pub enum Streams {
     Pipe,
     /// One unix socketpair for stdin and stdout, another for stderr (OpenSSH before 2008).
     Socketpair,
+    /// No stdin, and two pipes (Go's `exec.Command` without `Stdin`).
+    NoStdin,
+    /// No stdin, and one pipe for both outputs (Go's `CombinedOutput`).
+    OnePipe,
 }
 
 /// Command line of the `eager` binary.

@@ -83,7 +83,9 @@ impl Doing {
             Self::Writes | Self::Script | Self::Pipeline | Self::Types => 1 << 14,
             Self::Follows => crate::world::BIG,
             Self::Top | Self::Editor => 400,
-            Self::Reads | Self::Sleeps | Self::Shell => 0,
+            // The line above the prompt, and the prompt: keys pressed before are lost.
+            Self::Shell => 24,
+            Self::Reads | Self::Sleeps => 0,
         }
     }
 }
@@ -179,15 +181,26 @@ fn under_way(
     let limited = matches!(ending, Ending::TimeLimit);
     let what = format!("{doing:?} to be under way");
     poll(stage.setting.patience, &what, || {
-        let head = started.client.stdout_head();
-        let (_, behind) = head.split_once("ready ")?;
-        let (pid, _) = behind.split_once(['\r', '\n'])?;
+        let leader = ready(&started.client);
         let enough = limited || started.client.stdout_so_far() >= doing.enough(stage);
-        enough.then(|| Process::now(pid.parse().ok()?))
+        // One that is under way may have been ended already.
+        (enough && pid_of(&started.client).is_some()).then_some(leader)
     })
 }
 
-fn is_installed(program: &str) -> bool {
+fn pid_of(client: &Client) -> Option<u32> {
+    let head = client.stdout_head();
+    let (_, behind) = head.split_once("ready ")?;
+    behind.split_once(['\r', '\n'])?.0.parse().ok()
+}
+
+/// The process that has printed `ready` and its pid, if it still runs.
+pub(crate) fn ready(client: &Client) -> Option<Process> {
+    Process::now(pid_of(client)?)
+}
+
+/// Whether there is such a program.
+pub(super) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
