@@ -167,7 +167,7 @@ fn ten_thousand_open_sessions_are_small_and_soon_listed() {
         other => panic!("{other:?}"),
     });
     let heard: Vec<_> = heard.collect();
-    let table = export::table(&heard, road.now, &Zone::default());
+    let table = export::table(&heard, road.now, &Zone::default(), false);
     let took = began.elapsed();
     assert_eq!(table.len(), SESSIONS as usize + 1);
     println!("{each} B a session; {SESSIONS} are listed in {took:?}");

@@ -76,6 +76,13 @@ fn a_closed_session_says_how_long_it_was_and_when_its_command_ended() {
     );
     assert!((at("opened")..=at("time")).contains(&at("command_exited")));
     assert_eq!(closed["command_running"], false);
+    assert!(
+        closed["findings"]
+            .as_array()
+            .expect("findings")
+            .contains(&serde_json::json!({"kind": "orphaned", "cause": null})),
+        "{closed}"
+    );
 }
 
 #[test]

@@ -1,15 +1,12 @@
 //! `lastbyte findings`.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 
-use super::{Findings, recorded};
+use super::{Findings, printer::Printer, recorded};
 use crate::{
     daemon::{
         client::Client,
@@ -34,17 +31,16 @@ impl Findings {
             eprintln!("{}", nothing(&filter, &zone));
             return Ok(ExitCode::SUCCESS);
         }
-        let mut out = io::stdout().lock();
+        let mut out = Printer::new(self.json, self.bytes);
         if self.json {
             for found in &found {
-                writeln!(out, "{}", export::found(found))?;
+                out.line(&export::found(found))?;
             }
         } else {
             let now = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();
-            for line in export::findings_table(&found, now, &zone) {
-                writeln!(out, "{line}")?;
-            }
+            out.table(&export::findings_table(&found, now, &zone, self.bytes))?;
         }
+        out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
 

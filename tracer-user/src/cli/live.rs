@@ -1,17 +1,12 @@
 //! A live trace for the screen: every record to the recording, every update to the screen.
 
-use std::{
-    future::Future,
-    io::{self, BufWriter, StdoutLock, Write as _},
-    path::Path,
-    time::Duration,
-};
+use std::{future::Future, io, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_ebpf::{Kind, Record};
 
-use super::{Print, Trace};
+use super::{Print, Trace, printer::Printer};
 use crate::{
     export::{Lines, Zone},
     model::{Model, Update},
@@ -23,14 +18,14 @@ use crate::{
 /// Prints what becomes known.
 pub struct Screen {
     lines: Lines,
-    out: BufWriter<StdoutLock<'static>>,
+    out: Printer,
 }
 
 impl Screen {
     pub fn new(print: Print) -> Self {
         Self {
             lines: Lines::new(print.json, print.all).in_zone(Zone::local()),
-            out: BufWriter::new(io::stdout().lock()),
+            out: Printer::new(print.json, print.bytes),
         }
     }
 
@@ -39,9 +34,11 @@ impl Screen {
         if updates.is_empty() {
             return Ok(());
         }
+        let mut lines = Vec::new();
         for update in updates {
-            self.lines.write(update, &mut self.out)?;
+            self.lines.of(update, &mut lines);
         }
+        lines.iter().try_for_each(|line| self.out.line(line))?;
         self.out.flush()
     }
 }

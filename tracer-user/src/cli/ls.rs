@@ -1,14 +1,11 @@
 //! `lastbyte ls`.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 
-use super::{Ls, look::Look, recorded};
+use super::{Ls, look::Look, printer::Printer, recorded};
 use crate::{
     daemon::{
         Board, Sees,
@@ -30,17 +27,19 @@ impl Ls {
             eprintln!("{}", nothing(&filter, &Zone::local()));
             return Ok(ExitCode::SUCCESS);
         }
-        let mut out = io::stdout().lock();
+        let mut sessions = sessions;
+        // What is open can still be helped. The rest stays in its order.
+        sessions.sort_by_key(|session| session.end.is_some());
+        let mut out = Printer::new(self.json, self.bytes);
         if self.json {
             for session in &sessions {
-                writeln!(out, "{}", export::listed(session))?;
+                out.line(&export::listed(session))?;
             }
         } else {
             let now = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();
-            for line in export::table(&sessions, now, &Zone::local()) {
-                writeln!(out, "{line}")?;
-            }
+            out.table(&export::table(&sessions, now, &Zone::local(), self.bytes))?;
         }
+        out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
 

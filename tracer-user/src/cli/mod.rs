@@ -12,6 +12,7 @@ mod logging;
 mod look;
 mod ls;
 mod moment;
+mod printer;
 mod record;
 mod recorded;
 mod replay;
@@ -135,6 +136,9 @@ pub struct Print {
     /// Every update, near misses and beginnings of sessions too
     #[arg(long)]
     pub all: bool,
+    /// Sizes in exact bytes, not in KiB and MiB
+    #[arg(long)]
+    pub bytes: bool,
 }
 
 /// `lastbyte watch`.
@@ -175,6 +179,9 @@ struct Show {
     /// JSON objects, one a line
     #[arg(long)]
     json: bool,
+    /// Sizes in exact bytes, not in KiB and MiB
+    #[arg(long)]
+    bytes: bool,
 }
 
 /// `lastbyte record`.
@@ -237,6 +244,9 @@ struct Ls {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    /// Sizes in exact bytes, not in KiB and MiB
+    #[arg(long)]
+    bytes: bool,
 }
 
 /// `lastbyte findings`.
@@ -270,6 +280,9 @@ struct Findings {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    /// Sizes in exact bytes, not in KiB and MiB
+    #[arg(long)]
+    bytes: bool,
 }
 
 /// When: local times. Each as ns since 1970.
@@ -311,6 +324,9 @@ struct Why {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    /// Sizes in exact bytes, not in KiB and MiB
+    #[arg(long)]
+    bytes: bool,
 }
 
 /// `lastbyte doctor`.

@@ -1,15 +1,11 @@
 //! `lastbyte show` and `lastbyte explain`.
 
-use std::{
-    io::{self, Write as _},
-    path::Path,
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 use tracer_ebpf::Record;
 
-use super::Show;
+use super::{Show, printer::Printer};
 use crate::{
     daemon::{
         client::{Client, ClientError},
@@ -33,7 +29,7 @@ impl Show {
             true => export::show_json(&course.line, course.wall_offset, &course.host),
             false => export::show(&course.line, course.wall_offset, &Zone::local()),
         };
-        print(&lines)
+        self.print(&lines)
     }
 
     pub(super) fn explain(&self) -> anyhow::Result<ExitCode> {
@@ -46,7 +42,14 @@ impl Show {
             )],
             false => export::explain(&course.line, course.wall_offset, &Zone::local()),
         };
-        print(&lines)
+        self.print(&lines)
+    }
+
+    fn print(&self, lines: &[String]) -> anyhow::Result<ExitCode> {
+        let mut out = Printer::new(self.json, self.bytes);
+        lines.iter().try_for_each(|line| out.line(line))?;
+        out.flush()?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn course(&self) -> anyhow::Result<Course> {
@@ -66,12 +69,6 @@ impl Show {
         }
         courses.find(&self.session)
     }
-}
-
-fn print(lines: &[String]) -> anyhow::Result<ExitCode> {
-    let mut out = io::stdout().lock();
-    lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The records that a daemon keeps of a session, and its id.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    io::{self, BufWriter, Write as _},
     net::Shutdown,
     os::unix::net::UnixStream,
     process::ExitCode,
@@ -17,14 +16,13 @@ use anyhow::Context as _;
 
 use super::{
     Watch, Watching,
-    live::{self, End},
+    live::{self, End, Screen},
 };
 use crate::{
     daemon::{
         client::Client,
         protocol::{Frame, Reply, Request},
     },
-    export::{Lines, Zone},
     model::Update,
 };
 
@@ -65,8 +63,7 @@ fn follow(mut client: Client, watching: &Watching) -> anyhow::Result<()> {
     if let Some(time) = watching.time {
         stop_after(time, client.closer()?, Arc::clone(&stopped))?;
     }
-    let mut lines = Lines::new(watching.print.json, watching.print.all).in_zone(Zone::local());
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut screen = Screen::new(watching.print);
     let mut idle = Idle::default();
     loop {
         let frame = match client.reply() {
@@ -76,8 +73,7 @@ fn follow(mut client: Client, watching: &Watching) -> anyhow::Result<()> {
         };
         match frame {
             Some(Frame::Message(Reply::State(update) | Reply::News(update))) => {
-                lines.write(&update, &mut out)?;
-                out.flush()?;
+                screen.print(std::slice::from_ref(&update))?;
                 if watching.until_idle && idle.after(&update) {
                     return Ok(());
                 }

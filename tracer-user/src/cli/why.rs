@@ -1,15 +1,10 @@
 //! `lastbyte why`: what a session that hangs is waiting for; also with no history and no daemon.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::Path,
-    process::ExitCode,
-};
+use std::{fs, io, path::Path, process::ExitCode};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Why, look::Look};
+use super::{Why, look::Look, printer::Printer};
 use crate::{
     daemon::{
         client::{Client, ClientError},
@@ -74,20 +69,24 @@ impl Why {
 
     fn print_closed(&self, listed: &Listed) -> anyhow::Result<ExitCode> {
         let text = closed(listed);
-        let mut out = io::stdout().lock();
-        if self.json {
-            let line = export::diagnosis_json(
+        let line = match self.json {
+            true => export::diagnosis_json(
                 &listed.session,
                 "closed",
                 listed.end.as_ref(),
                 &text,
                 listed.wall_offset,
                 &listed.host,
-            );
-            writeln!(out, "{line}")?;
-        } else {
-            writeln!(out, "{text}")?;
-        }
+            ),
+            false => text,
+        };
+        self.print_lines(&[line])
+    }
+
+    fn print_lines(&self, lines: &[String]) -> anyhow::Result<ExitCode> {
+        let mut out = Printer::new(self.json, self.bytes);
+        lines.iter().try_for_each(|line| out.line(line))?;
+        out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -113,9 +112,7 @@ impl Why {
                 });
             }
         }
-        let mut out = io::stdout().lock();
-        lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
-        Ok(ExitCode::SUCCESS)
+        self.print_lines(&lines)
     }
 }
 

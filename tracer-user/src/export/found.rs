@@ -3,6 +3,7 @@
 use super::{
     clock::{Clock, Zone},
     list::lay_out,
+    size::size,
 };
 use crate::model::{Found, HolderView, Kind, message::duration};
 
@@ -10,9 +11,9 @@ use crate::model::{Found, HolderView, Kind, message::duration};
 const LASTED: usize = 1;
 
 /// Lines of a table of findings, the first of them its head. `now` is wall clock, ns since 1970: how long
-/// what is not resolved has lasted.
+/// what is not resolved has lasted. `exact`: sizes in bytes.
 #[must_use]
-pub fn table(findings: &[Found], now: u64, zone: &Zone) -> Vec<String> {
+pub fn table(findings: &[Found], now: u64, zone: &Zone, exact: bool) -> Vec<String> {
     let head = [
         format!("OPENED ({})", zone.label(now)),
         "LASTED".to_owned(),
@@ -23,11 +24,14 @@ pub fn table(findings: &[Found], now: u64, zone: &Zone) -> Vec<String> {
         "WHAT".to_owned(),
         "COMMAND".to_owned(),
     ];
-    let rows: Vec<[String; 8]> = findings.iter().map(|it| row(it, now, zone)).collect();
+    let rows: Vec<[String; 8]> = findings
+        .iter()
+        .map(|it| row(it, now, zone, exact))
+        .collect();
     lay_out(&head, &rows, &[LASTED])
 }
 
-fn row(it: &Found, now: u64, zone: &Zone) -> [String; 8] {
+fn row(it: &Found, now: u64, zone: &Zone, exact: bool) -> [String; 8] {
     let clock = Clock {
         offset: it.wall_offset,
         zone: zone.clone(),
@@ -43,7 +47,7 @@ fn row(it: &Found, now: u64, zone: &Zone) -> [String; 8] {
         user.or_else(|| session.uid.map(|uid| uid.to_string()))
             .unwrap_or_else(|| "?".to_owned()),
         peer.unwrap_or_else(|| "?".to_owned()),
-        what(it),
+        what(it, exact),
         session.command.as_deref().unwrap_or("-").to_owned(),
     ]
 }
@@ -61,16 +65,19 @@ fn lasted(it: &Found, now: u64) -> String {
 }
 
 /// Bytes, causes, processes: what there is to it, in a few words.
-fn what(it: &Found) -> String {
+fn what(it: &Found, exact: bool) -> String {
     let finding = &it.finding;
     let cause = finding.cause.map_or("", |cause| cause.name());
     let stream = finding.stream.map_or("", |slot| slot.name());
     match finding.kind {
         Kind::Truncated => {
             let least = if finding.exact { "" } else { "at least " };
-            format!("{stream} {least}{} B lost: {cause}", finding.bytes)
+            format!(
+                "{stream} {least}{} lost: {cause}",
+                size(finding.bytes, exact)
+            )
         }
-        Kind::NearMiss => format!("{stream} {} B", finding.bytes),
+        Kind::NearMiss => format!("{stream} {}", size(finding.bytes, exact)),
         Kind::Stalled => stream.to_owned(),
         Kind::Waiting => cause.to_owned(),
         Kind::Orphaned => holders(&finding.holders),

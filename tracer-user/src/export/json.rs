@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{Clock, course};
 use crate::model::{
-    Closed, Container, End, Episode, ExitStatus, Finding, Found, Gap, History, HolderView, Listed,
-    Opened, Origin, Process, SessionView, Started, StreamNews, StreamReport, Update, Verdict,
-    Visible, timeline::Timeline,
+    Cause, Closed, Container, End, Episode, ExitStatus, Finding, Found, Gap, History, HolderView,
+    Kind, Listed, Opened, Origin, Process, SessionView, Started, StreamNews, StreamReport, Update,
+    Verdict, Visible, timeline::Timeline,
 };
 
 /// Version of the contract.
@@ -262,6 +262,8 @@ enum Body<'a> {
         /// Whether the command was still running; null when that is not known.
         command_running: Option<bool>,
         streams: Vec<Stream<'a>>,
+        /// In a word or two, as in `session`.
+        findings: Vec<Told<'a>>,
         had: Vec<Had<'a>>,
         /// What the connection carried to the client meanwhile, encrypted; null when not known.
         connection: Option<Connection>,
@@ -537,6 +539,7 @@ impl<'a> Body<'a> {
             command_exited: it.session.exited.map(|time| clock.rfc3339(time)),
             command_running: is_running(&it.session),
             streams: it.streams.iter().map(stream).collect(),
+            findings: findings(it),
             had: had(&it.had, clock),
             connection: it.carried.map(|it| Connection {
                 queued: it.queued,
@@ -553,6 +556,24 @@ impl<'a> Body<'a> {
             message: &it.message,
         }
     }
+}
+
+/// What was found of a session that has closed, each once.
+fn findings(it: &Closed) -> Vec<Told<'static>> {
+    let lost = it.streams.iter().filter_map(|stream| match stream.verdict {
+        Verdict::Truncated(cut) => Some((Kind::Truncated, Some(cut.cause))),
+        Verdict::NearMiss { .. } => Some((Kind::NearMiss, None)),
+        Verdict::Clean | Verdict::Unknown => None,
+    });
+    let had = it.had.iter().map(|it| (it.kind, it.cause));
+    let mut all: Vec<_> = had.chain(lost).collect();
+    all.sort_unstable();
+    all.dedup();
+    let told = |(kind, cause): &(Kind, Option<Cause>)| Told {
+        kind: kind.name(),
+        cause: cause.map(Cause::name),
+    };
+    all.iter().map(told).collect()
 }
 
 /// Whether the command was running when this was known; `None` when it is not known which it was.

@@ -1,11 +1,11 @@
 //! Sessions as a table for people.
 
-use bytesize::ByteSize;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{
     clock::{Clock, Zone},
     had,
+    size::size,
 };
 use crate::model::{Listed, message::duration};
 
@@ -16,10 +16,13 @@ const HEAD: [&str; 8] = [
 const RIGHT: [usize; 2] = [4, 6];
 
 /// Lines of a table of the sessions, the first of them its head, which says what times are read in.
-/// `now` is wall clock, ns since 1970: how long an open session has been so.
+/// `now` is wall clock, ns since 1970: how long an open session has been so. `exact`: sizes in bytes.
 #[must_use]
-pub fn table(sessions: &[Listed], now: u64, zone: &Zone) -> Vec<String> {
-    let rows: Vec<[String; 8]> = sessions.iter().map(|it| row(it, now, zone)).collect();
+pub fn table(sessions: &[Listed], now: u64, zone: &Zone, exact: bool) -> Vec<String> {
+    let rows: Vec<[String; 8]> = sessions
+        .iter()
+        .map(|it| row(it, now, zone, exact))
+        .collect();
     let head = HEAD.map(|title| match title {
         "OPENED" => format!("OPENED ({})", zone.label(now)),
         other => other.to_owned(),
@@ -58,7 +61,7 @@ pub(super) fn lay_out<const N: usize>(
         .collect()
 }
 
-fn row(it: &Listed, now: u64, zone: &Zone) -> [String; 8] {
+fn row(it: &Listed, now: u64, zone: &Zone, exact: bool) -> [String; 8] {
     let clock = Clock {
         offset: it.wall_offset,
         zone: zone.clone(),
@@ -79,15 +82,15 @@ fn row(it: &Listed, now: u64, zone: &Zone) -> [String; 8] {
         clock.recent(session.opened, now),
         duration(end.saturating_sub(session.opened)),
         state(it),
-        written(it.written, session.preexisting),
+        written(it.written, session.preexisting, exact),
         session.command.as_deref().unwrap_or("-").to_owned(),
     ]
 }
 
 /// Of a session that began before the tracer only what it wrote since is known.
-fn written(bytes: u64, preexisting: bool) -> String {
+fn written(bytes: u64, preexisting: bool, exact: bool) -> String {
     let least = if preexisting { "≥ " } else { "" };
-    format!("{least}{}", ByteSize(bytes))
+    format!("{least}{}", size(bytes, exact))
 }
 
 /// One word, and why.
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_came_before_the_tracer_is_not_called_nothing() {
-        assert_eq!(written(0, false), "0 B");
-        assert_eq!(written(0, true), "≥ 0 B");
+        assert_eq!(written(0, false, false), "0 B");
+        assert_eq!(written(0, true, false), "≥ 0 B");
     }
 }

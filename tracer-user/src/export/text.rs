@@ -10,6 +10,9 @@ use crate::model::{
     message::{command, duration, ended, held, own_server, user, who},
 };
 
+/// From when on it is worth a word that a session stayed after its command, ns.
+const HELD: u64 = 1_000_000_000;
+
 /// Appends the lines that an update makes.
 pub(super) fn lines(update: &Update, clock: &Clock, out: &mut Vec<String>) {
     let Some(time) = update.time() else { return };
@@ -139,6 +142,14 @@ fn closed(at: &str, it: &Closed, out: &mut Vec<String>) {
         }
         (Some(exit), _) => ended(exit),
         (None, _) => "end not seen".to_owned(),
+    };
+    let held = session.exited.map_or(0, |at| it.time.saturating_sub(at));
+    // That it was orphaned says it already.
+    let is_said = it.had.iter().any(|it| it.kind != Kind::Stalled);
+    let end = match held {
+        _ if is_said => end,
+        0..HELD => end,
+        held => format!("{end} and was held open for {} after that", duration(held)),
     };
     let streams = it
         .streams

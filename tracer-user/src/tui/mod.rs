@@ -11,6 +11,7 @@ pub mod source;
 mod state;
 mod view;
 
+pub(crate) use self::view::{fit, wrap};
 pub use self::{
     run::run,
     source::{Replay, Source},

@@ -180,6 +180,10 @@ fn session_closed_is_as_the_contract_says() {
             "session": session(json!({"code": 0})), "verdict": "truncated", "gap": false, "gap_reasons": [],
             "opened": "2023-11-14T22:13:30.005000000Z", "duration_ns": 2_300_000_000u64,
             "command_exited": "2023-11-14T22:13:31.205000000Z", "command_running": false,
+            "findings": [
+                {"kind": "truncated", "cause": "server_closed_early"},
+                {"kind": "orphaned", "cause": null},
+            ],
             "streams": [stream("stdin", "pipe:[50000]", 0, 0), stdout, stderr],
             "had": [{
                 "kind": "orphaned", "cause": null, "stream": null, "opened": "2023-11-14T22:13:31.205000000Z",

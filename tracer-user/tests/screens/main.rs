@@ -6,6 +6,7 @@
 
 mod cost;
 mod hostile;
+mod lines;
 mod terminal;
 
 use std::{

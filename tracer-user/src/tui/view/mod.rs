@@ -18,7 +18,10 @@ use ratatui::{
     text::{Line, Span},
 };
 
-pub use self::theme::Theme;
+pub use self::{
+    text::{fit, wrap},
+    theme::Theme,
+};
 use self::{
     text::{left, right, width},
     theme::{kind_sign, sign},
@@ -208,7 +211,7 @@ fn summary(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
         ),
         (_, None) => state.setup.source.clone(),
     };
-    let about = format!("{} ", text::fit(&about, room.saturating_sub(1)));
+    let about = format!("{} ", fit(&about, room.saturating_sub(1)));
     both(buffer, area, &at_left, &Line::styled(about, theme.faint()));
 }
 
@@ -263,7 +266,7 @@ fn footer(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
         return line(buffer, area, 0, &Line::from(spans));
     }
     if let Some(note) = state.note() {
-        let note = text::fit(note, usize::from(area.width).saturating_sub(2));
+        let note = fit(note, usize::from(area.width).saturating_sub(2));
         let spans = vec![
             Span::raw(" "),
             Span::styled(note.into_owned(), theme.bold()),
@@ -347,7 +350,7 @@ fn time_of_day_in_zone(state: &State, time: u64) -> String {
 
 /// A heading with a line to the right edge.
 fn heading(text: &str, cells: usize, theme: Theme) -> Line<'static> {
-    let text = text::fit(text, cells.saturating_sub(4)).into_owned();
+    let text = fit(text, cells.saturating_sub(4)).into_owned();
     let rest = cells.saturating_sub(width(&text) + 4);
     Line::from(vec![
         Span::styled("── ", theme.faint()),

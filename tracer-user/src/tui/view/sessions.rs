@@ -22,41 +22,88 @@ use crate::tui::{
     },
 };
 
-/// How wide each column is.
+/// How wide each column is; one that is not shown is 0 wide.
 struct Columns {
     user: usize,
     peer: usize,
     pid: usize,
     command: usize,
+    age: usize,
+    bytes: usize,
+    verdict: usize,
     rate: usize,
     rates: usize,
 }
 
-/// Cells of the columns that are always as wide.
+/// Cells of the column that is always as wide.
 const STATE: usize = 10;
+/// Cells of the columns that are shown where there is room.
 const AGE: usize = 5;
 const BYTES: usize = 6;
 const VERDICT: usize = 11;
+/// Fewest cells of a command: with fewer nobody tells one from another.
+const COMMAND: usize = 20;
 
 impl Columns {
     fn of(cells: usize) -> Self {
-        let (user, peer, pid, rate, rates) = match cells {
-            0..100 => (7, 12, 0, 0, 8),
-            100..160 => (10, 15, 7, 5, 16),
-            _ => (14, 26, 7, 5, 40),
+        let (user, peer, rate, rates) = match cells {
+            0..100 => (7, 12, 0, 8),
+            100..160 => (10, 15, 5, 16),
+            _ => (14, 26, 5, 40),
         };
-        let columns = [STATE, AGE, BYTES, VERDICT, user, peer, pid, rate, rates];
-        // With a gap after each, the command's too, and one before the first.
-        let shown = columns.iter().filter(|cells| **cells > 0);
-        let used: usize = shown.map(|cells| cells + 1).sum::<usize>() + 2;
-        Self {
+        let mut it = Self {
             user,
             peer,
-            pid,
+            pid: 7,
+            command: 0,
+            age: AGE,
+            bytes: BYTES,
+            verdict: VERDICT,
             rate,
             rates,
-            command: cells.saturating_sub(used),
+        };
+        // What can be missed most easily goes first: it is all said below of the session that is selected.
+        let mut narrower: [fn(&mut Self); 5] = [
+            |it| (it.rate, it.rates) = (0, 0),
+            |it| it.bytes = 0,
+            |it| it.peer = 0,
+            |it| it.verdict = 0,
+            |it| it.age = 0,
+        ];
+        for narrow in &mut narrower {
+            if cells >= it.used() + COMMAND {
+                break;
+            }
+            narrow(&mut it);
         }
+        it.command = cells.saturating_sub(it.used()).max(COMMAND);
+        it
+    }
+
+    /// Cells of all columns but the command's, with a gap after each, the command's too, and one before
+    /// the first.
+    fn used(&self) -> usize {
+        let columns = [
+            STATE,
+            self.age,
+            self.bytes,
+            self.verdict,
+            self.user,
+            self.peer,
+            self.pid,
+            self.rate,
+            self.rates,
+        ];
+        let shown = columns.iter().filter(|cells| **cells > 0);
+        shown.map(|cells| cells + 1).sum::<usize>() + 2
+    }
+}
+
+/// A column's text and the gap after it, if it is shown.
+fn column(text: String, cells: usize) -> String {
+    match cells {
+        0 => String::new(),
+        _ => format!("{text} "),
     }
 }
 
@@ -159,26 +206,24 @@ fn heads(state: &State, columns: &Columns, theme: Theme) -> Line<'static> {
         true => format!("{}▾", name.to_uppercase()),
         false => name.to_uppercase(),
     };
-    let mut text = format!(
-        " {} {} {} ",
-        left(&head(Sort::State, "state"), STATE),
-        left(&head(Sort::User, "user"), columns.user),
-        left(&head(Sort::Peer, "peer"), columns.peer),
-    );
-    if columns.pid > 0 {
-        text.push_str(&format!("{} ", right("PID", columns.pid)));
-    }
-    text.push_str(&format!(
-        "{} {} {} {} ",
-        left(&head(Sort::Command, "command"), columns.command),
-        right(&head(Sort::Age, "age"), AGE),
-        right(&head(Sort::Bytes, "bytes"), BYTES),
-        left(&head(Sort::Verdict, "verdict"), VERDICT),
-    ));
+    let cut = |sort, name, cells| column(left(&head(sort, name), cells), cells);
+    let number = |sort, name, cells| column(right(&head(sort, name), cells), cells);
+    let mut text = [
+        " ".to_owned(),
+        cut(Sort::State, "state", STATE),
+        cut(Sort::User, "user", columns.user),
+        cut(Sort::Peer, "peer", columns.peer),
+        column(right("PID", columns.pid), columns.pid),
+        cut(Sort::Command, "command", columns.command),
+        number(Sort::Age, "age", columns.age),
+        number(Sort::Bytes, "bytes", columns.bytes),
+        cut(Sort::Verdict, "verdict", columns.verdict),
+    ]
+    .concat();
     let rate = head(Sort::Rate, "rate");
     if columns.rate > 0 {
         text.push_str(&format!("{} by the second", right(&rate, columns.rate)));
-    } else {
+    } else if columns.rates > 0 {
         text.push_str(&rate);
     }
     Line::styled(text, theme.heading())
@@ -225,32 +270,34 @@ fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
             left(&format!("{} {}", sign(condition), condition.name()), STATE),
             theme.condition(condition),
         ),
-        Span::styled(format!(" {} ", left(&user(row), columns.user)), rest),
-        Span::styled(format!("{} ", left(&peer(row), columns.peer)), rest),
+        Span::raw(" "),
+        Span::styled(column(left(&user(row), columns.user), columns.user), rest),
+        Span::styled(column(left(&peer(row), columns.peer), columns.peer), rest),
     ];
-    if columns.pid > 0 {
-        let pid = row.view.leader_pid;
-        spans.push(Span::styled(
-            format!("{} ", right(&pid.to_string(), columns.pid)),
-            rest,
-        ));
-    }
+    let pid = row.view.leader_pid.to_string();
     let bytes = row.flow.until(now);
-    let rates = row.flow.rates(now, columns.rates);
     let rate = row.flow.rate(now);
     let shown = |n: u64| if n == 0 { "–".to_owned() } else { count(n) };
+    let number = |text: &str, cells| Span::styled(column(right(text, cells), cells), rest);
     spans.extend([
+        number(&pid, columns.pid),
         Span::styled(left(command, columns.command), rest),
-        Span::styled(format!(" {} ", right(&age(row.age(now)), AGE)), rest),
-        Span::styled(format!("{} ", right(&shown(bytes), BYTES)), rest),
-        verdict(word, condition, row.had(now).is_some(), theme),
         Span::raw(" "),
+        number(&age(row.age(now)), columns.age),
+        number(&shown(bytes), columns.bytes),
     ]);
+    if columns.verdict > 0 {
+        let had = row.had(now).is_some();
+        spans.extend([verdict(word, condition, had, theme), Span::raw(" ")]);
+    }
     if columns.rate > 0 {
         let rate = right(&shown(rate), columns.rate);
         spans.push(Span::styled(format!("{rate} "), rest));
     }
-    spans.push(Span::styled(spark(&rates), theme.written()));
+    if columns.rates > 0 {
+        let rates = row.flow.rates(now, columns.rates);
+        spans.push(Span::styled(spark(&rates), theme.written()));
+    }
     Line::from(spans)
 }
 
