@@ -71,6 +71,11 @@ impl Look {
         }
     }
 
+    /// Processes of a session, and those that hold its streams.
+    pub fn members(&self, session: SessionId) -> impl Iterator<Item = u32> {
+        self.involved.get(&session.0).into_iter().flatten().copied()
+    }
+
     /// Whether `pid` is the server, its privileged monitor or the listener.
     fn served_by(&self, mut server: u32, pid: u32) -> bool {
         for _ in 0..8 {

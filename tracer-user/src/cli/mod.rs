@@ -2,6 +2,7 @@
 
 mod attach;
 mod attached;
+mod blocked;
 mod completions;
 mod config;
 mod daemon;

@@ -2,9 +2,12 @@
 
 use std::{fs, io, path::Path, process::ExitCode};
 
-use rustix::time::{ClockId, clock_gettime};
-
-use super::{Why, look::Look, printer::Printer};
+use super::{
+    Why,
+    blocked::{PAUSE, Writers},
+    look::Look,
+    printer::Printer,
+};
 use crate::{
     daemon::{
         client::{Client, ClientError},
@@ -12,9 +15,10 @@ use crate::{
     },
     export::{self, Lines, Zone},
     model::{
-        Finding, Listed, SessionId, SessionView, Update,
+        Finding, Kind, Listed, SessionId, SessionView, Update,
         message::{command, duration, ended, still_stalled, who},
     },
+    probe::boottime,
 };
 
 /// A session, and what is wrong with it now.
@@ -46,6 +50,15 @@ impl Why {
             .map(|session| (session, look.findings(session.id)))
             .collect();
         anyhow::ensure!(!sessions.is_empty(), "{}", look.nothing_about(&self.target));
+        let stalls = stalls(&look, &sessions);
+        let sessions: Vec<_> = sessions
+            .into_iter()
+            .map(|(session, mut findings)| {
+                let found = stalls.iter().filter(|it| it.session.id == session.id);
+                findings.extend(found);
+                (session, findings)
+            })
+            .collect();
         self.print(&look.updates, &sessions)
     }
 
@@ -116,10 +129,28 @@ impl Why {
     }
 }
 
+/// Stalls that only a second look shows, as nobody traced when they began.
+fn stalls(look: &Look, sessions: &[Involved<'_>]) -> Vec<Finding> {
+    let is_stalled = |findings: &[&Finding]| findings.iter().any(|it| it.kind == Kind::Stalled);
+    let suspects = sessions.iter().filter(|(_, found)| !is_stalled(found));
+    let before: Vec<_> = suspects
+        .map(|(session, _)| (*session, Writers::of(session, look.members(session.id))))
+        .filter(|(_, writers)| !writers.is_empty())
+        .collect();
+    if before.is_empty() {
+        return Vec::new();
+    }
+    std::thread::sleep(PAUSE);
+    let stall = |(session, writers): &(&SessionView, Writers)| {
+        let later = Writers::of(session, look.members(session.id));
+        writers.stall(&later, session)
+    };
+    before.iter().filter_map(stall).collect()
+}
+
 /// A finding as it is at this moment, about a session by the name that `ls` gives it.
 fn now(finding: &Finding) -> Finding {
-    let now = clock_gettime(ClockId::Boottime);
-    let now = (now.tv_sec as u64).saturating_mul(1_000_000_000) + now.tv_nsec as u64;
+    let now = boottime();
     let mut finding = finding.clone();
     if let Some(message) = still_stalled(&finding, now) {
         finding.message = message;
@@ -283,7 +314,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fix, History, Kind, Slot, State};
+    use crate::model::{Fix, History, Slot, State};
 
     fn session(server_exe: &str, server_pid: u32) -> SessionView {
         SessionView {

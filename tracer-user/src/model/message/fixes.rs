@@ -245,10 +245,14 @@ pub(in crate::model) fn fix_truncated(session: &Session, cause: Cause) -> Fix {
 }
 
 pub(in crate::model) fn fix_stalled(session: &Session) -> Fix {
-    Fix::advice(format!(
-        "see whether the client still reads (it may be stopped, or piped into something slow); the server's own state: `ps -o stat= -p {}`",
-        session.view.server_pid
-    ))
+    Fix::advice(stalled_advice(session.view.server_pid))
+}
+
+/// What to do about a server, of this pid, that does not read.
+pub(crate) fn stalled_advice(server: u32) -> String {
+    format!(
+        "see whether the client still reads (it may be stopped, or piped into something slow); the server's own state: `ps -o stat= -p {server}`"
+    )
 }
 
 /// What ends the wait for a forward, and keeps the next session from waiting.
