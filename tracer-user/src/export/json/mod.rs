@@ -1,14 +1,19 @@
 //! JSON lines: the contract that the README documents.
 
+mod parts;
+
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use self::parts::{
+    Connection, Exit, Had, Holder, Lasted, News, Proc, Session, Stream, Told, exit, findings, had,
+    holder, is_running, news, process, session, stream, texts,
+};
 use super::{Clock, course};
 use crate::model::{
-    Cause, Closed, Container, End, Episode, ExitStatus, Finding, Found, Gap, History, HolderView,
-    Kind, Listed, Opened, Origin, Process, SessionView, Started, StreamNews, StreamReport, Update,
-    Verdict, Visible, timeline::Timeline,
+    Closed, End, Finding, Found, Gap, History, Listed, Opened, SessionView, Started, Update,
+    timeline::Timeline,
 };
 
 /// Version of the contract.
@@ -341,125 +346,6 @@ enum Body<'a> {
     },
 }
 
-#[derive(Serialize)]
-struct Told<'a> {
-    kind: &'a str,
-    cause: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Lasted<'a> {
-    name: &'a str,
-    opened: String,
-    /// Null while it is so, and of what cannot be made good.
-    resolved: Option<String>,
-    duration_ns: Option<u64>,
-}
-
-/// What a session went through.
-#[derive(Serialize)]
-struct Had<'a> {
-    kind: &'a str,
-    cause: Option<&'a str>,
-    stream: Option<&'a str>,
-    opened: String,
-    /// Null while it is so.
-    resolved: Option<String>,
-    duration_ns: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct Session<'a> {
-    id: String,
-    user: Option<&'a str>,
-    uid: Option<u32>,
-    peer: Option<String>,
-    local: Option<String>,
-    server: Server<'a>,
-    command: Option<&'a str>,
-    leader: Leader,
-}
-
-#[derive(Serialize)]
-struct Server<'a> {
-    exe: Option<&'a str>,
-    pid: Option<u32>,
-    /// User id of whom the executable file belongs to; null for root.
-    owner: Option<u32>,
-}
-
-#[derive(Serialize)]
-struct Leader {
-    pid: Option<u32>,
-    exit: Option<Exit>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Exit {
-    Code(u8),
-    Signal(u8),
-}
-
-#[derive(Serialize)]
-struct Holder<'a> {
-    pid: u32,
-    ns_pid: u32,
-    start: String,
-    uid: u32,
-    comm: &'a str,
-    argv: Vec<&'a str>,
-    fds: &'a [u32],
-    sockets: &'a [u32],
-    rings: &'a [u32],
-    shared_with: &'a [u32],
-    streams: Vec<&'a str>,
-    path: Vec<String>,
-    /// Null when not known.
-    inherited: Option<bool>,
-    /// Null unless only one process can have sent the copies.
-    sender: Option<String>,
-    container: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Stream<'a> {
-    stream: &'a str,
-    object: String,
-    verdict: &'a str,
-    cause: Option<&'a str>,
-    /// Bytes lost; null unless truncated.
-    bytes: Option<u64>,
-    written: u64,
-    read: u64,
-    unread: u64,
-    exact: bool,
-    margin_ns: Option<i64>,
-    note: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Connection {
-    queued: u64,
-    sent: u64,
-    acked: u64,
-}
-
-#[derive(Serialize)]
-struct Proc<'a> {
-    pid: u32,
-    start: String,
-    comm: &'a str,
-}
-
-#[derive(Serialize)]
-struct News<'a> {
-    stream: &'a str,
-    written: u64,
-    read: u64,
-    unread: u64,
-}
-
 impl<'a> Body<'a> {
     fn of(update: &'a Update, clock: &Clock) -> Option<Self> {
         Some(match update {
@@ -556,139 +442,4 @@ impl<'a> Body<'a> {
             message: &it.message,
         }
     }
-}
-
-/// What was found of a session that has closed, each once.
-fn findings(it: &Closed) -> Vec<Told<'static>> {
-    let lost = it.streams.iter().filter_map(|stream| match stream.verdict {
-        Verdict::Truncated(cut) => Some((Kind::Truncated, Some(cut.cause))),
-        Verdict::NearMiss { .. } => Some((Kind::NearMiss, None)),
-        Verdict::Clean | Verdict::Unknown => None,
-    });
-    let had = it.had.iter().map(|it| (it.kind, it.cause));
-    let mut all: Vec<_> = had.chain(lost).collect();
-    all.sort_unstable();
-    all.dedup();
-    let told = |(kind, cause): &(Kind, Option<Cause>)| Told {
-        kind: kind.name(),
-        cause: cause.map(Cause::name),
-    };
-    all.iter().map(told).collect()
-}
-
-/// Whether the command was running when this was known; `None` when it is not known which it was.
-fn is_running(it: &SessionView) -> Option<bool> {
-    match (it.exited.is_some() || it.exit.is_some(), it.leader_pid) {
-        (true, _) => Some(false),
-        (false, 0) => None,
-        (false, _) => Some(true),
-    }
-}
-
-fn had(history: &History, clock: &Clock) -> Vec<Had<'static>> {
-    let of = |it: &Episode| Had {
-        kind: it.kind.name(),
-        cause: it.cause.map(|cause| cause.name()),
-        stream: it.stream.map(|slot| slot.name()),
-        opened: clock.rfc3339(it.opened),
-        resolved: it.resolved.map(|time| clock.rfc3339(time)),
-        duration_ns: it.resolved.map(|time| it.duration(time)),
-    };
-    history.iter().map(of).collect()
-}
-
-fn session(it: &SessionView) -> Session<'_> {
-    Session {
-        id: it.id.to_string(),
-        user: it.user.as_deref(),
-        uid: it.uid,
-        peer: it.peer.map(|address| address.to_string()),
-        local: it.local.map(|address| address.to_string()),
-        server: Server {
-            exe: Some(it.server_exe.as_str()).filter(|exe| !exe.is_empty()),
-            pid: known(it.server_pid),
-            owner: it.server_owner,
-        },
-        command: it.command.as_deref(),
-        leader: Leader {
-            pid: known(it.leader_pid),
-            exit: it.exit.map(exit),
-        },
-    }
-}
-
-fn stream(it: &StreamReport) -> Stream<'_> {
-    let cut = match it.verdict {
-        Verdict::Truncated(cut) => Some(cut),
-        Verdict::Clean | Verdict::NearMiss { .. } | Verdict::Unknown => None,
-    };
-    Stream {
-        stream: it.slot.name(),
-        object: format!("{}:[{}]", it.transport, it.object),
-        verdict: it.verdict.name(),
-        cause: cut.map(|cut| cut.cause.name()),
-        bytes: cut.map(|cut| cut.bytes),
-        written: it.written,
-        read: it.read,
-        unread: it.unread,
-        exact: it.exact,
-        margin_ns: it.margin_ns,
-        note: it.note.as_deref(),
-    }
-}
-
-fn holder<'a>(it: &'a HolderView, clock: &Clock) -> Holder<'a> {
-    Holder {
-        pid: it.pid,
-        ns_pid: it.ns_pid,
-        start: clock.rfc3339(it.start),
-        uid: it.uid,
-        comm: &it.comm,
-        argv: texts(&it.argv),
-        fds: &it.fds,
-        sockets: &it.sockets,
-        rings: &it.rings,
-        shared_with: &it.shared_with,
-        streams: it.streams.iter().map(|slot| slot.name()).collect(),
-        path: it.path.iter().map(ToString::to_string).collect(),
-        inherited: match it.origin {
-            Origin::Inherited => Some(true),
-            Origin::Passed | Origin::Received => Some(false),
-            Origin::Unknown => None,
-        },
-        sender: it.sender.as_ref().map(ToString::to_string),
-        container: it.container.as_ref().map(Container::id),
-    }
-}
-
-fn process<'a>(it: &'a Process, clock: &Clock) -> Proc<'a> {
-    Proc {
-        pid: it.pid,
-        start: clock.rfc3339(it.start),
-        comm: &it.comm,
-    }
-}
-
-fn news(it: &StreamNews) -> News<'_> {
-    News {
-        stream: it.slot.name(),
-        written: it.written,
-        read: it.read,
-        unread: it.unread,
-    }
-}
-
-fn exit(it: ExitStatus) -> Exit {
-    match it {
-        ExitStatus::Code(code) => Exit::Code(code),
-        ExitStatus::Signal(signal) => Exit::Signal(signal),
-    }
-}
-
-fn known(pid: u32) -> Option<u32> {
-    (pid != 0).then_some(pid)
-}
-
-fn texts(words: &[Visible]) -> Vec<&str> {
-    words.iter().map(Visible::as_str).collect()
 }
