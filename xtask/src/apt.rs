@@ -22,12 +22,22 @@ impl Apt {
     /// apt for `suite`, with fresh package lists.
     pub fn for_suite(suite: &'static str, arch: Arch) -> Result<Self> {
         let root = paths::apt().join(format!("{suite}-{}", arch.debian()));
+        Self::with_lists(suite, arch, &root, "deb")
+    }
+
+    /// The same for its source packages, which are the same for all processors.
+    pub fn for_sources(suite: &'static str) -> Result<Self> {
+        let root = paths::apt().join(format!("{suite}-sources"));
+        Self::with_lists(suite, Arch::X86_64, &root, "deb-src")
+    }
+
+    fn with_lists(suite: &'static str, arch: Arch, root: &Path, kind: &str) -> Result<Self> {
         let apt = Self {
             config: root.join("apt.conf"),
             arch,
             suite,
         };
-        apt.configure(&root)
+        apt.configure(root, kind)
             .with_context(|| format!("cannot set up a private apt in {}", root.display()))?;
         sh::quietly(apt.command("apt-get").args(["--quiet", "update"]))
             .with_context(|| format!("cannot read the package lists of Debian {suite}"))?;
@@ -48,6 +58,25 @@ impl Apt {
         sh::run(sh::cmd("dpkg-deb").arg("--extract").arg(&deb).arg(folder))?;
         fs::remove_dir_all(&download)
             .with_context(|| format!("cannot remove {}", download.display()))
+    }
+
+    /// Downloads a source package, checked against the archive's signature, into `folder`; gives the
+    /// archive of its upstream source.
+    pub fn source(&self, package: &str, folder: &Path) -> Result<PathBuf> {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        sh::quietly(
+            self.command("apt-get")
+                .args(["--quiet", "source", "--download-only", package])
+                .current_dir(folder),
+        )
+        .with_context(|| format!("cannot download the source of {package}"))?;
+        fs::read_dir(folder)
+            .with_context(|| format!("cannot list {}", folder.display()))?
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .find(|path| path.to_string_lossy().ends_with(".orig.tar.gz"))
+            .with_context(|| format!("apt-get left no source in {}", folder.display()))
     }
 
     /// Downloads a package, checked against the archive's signature, into `folder`, which will
@@ -73,7 +102,7 @@ impl Apt {
             .with_context(|| format!("apt-get left no package in {}", folder.display()))
     }
 
-    fn configure(&self, root: &Path) -> Result<()> {
+    fn configure(&self, root: &Path, kind: &str) -> Result<()> {
         for folder in [
             "lists/partial",
             "cache/archives/partial",
@@ -85,7 +114,7 @@ impl Apt {
         fs::write(
             root.join("sources.list"),
             format!(
-                "deb [signed-by={KEYRING}] {} {} main\n",
+                "{kind} [signed-by={KEYRING}] {} {} main\n",
                 mirror(),
                 self.suite
             ),

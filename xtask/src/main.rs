@@ -7,6 +7,7 @@ mod cases;
 mod fuzz;
 mod musl;
 mod paths;
+mod regress;
 mod results;
 mod run;
 mod screenshot;
@@ -42,6 +43,8 @@ enum Task {
     Test(test::Args),
     /// Run the cases on this machine's kernel, as root
     Cases(cases::Args),
+    /// Run OpenSSH's own regression scripts under the tracer, as root
+    Regress(regress::Args),
     /// Run the cases on Debian's kernels in QEMU
     Vm(vm::Args),
     /// Write into the README what the last results say about each kernel and backend
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         // Its last line is its summary, whatever the outcome.
         Task::Test(args) => return test::main(&args),
         Task::Cases(args) => cases::main(&args),
+        Task::Regress(args) => regress::main(&args),
         Task::Vm(args) => vm::main(&args),
         Task::Support(args) => support::main(&args),
         Task::Fuzz(args) => fuzz::main(&args),

@@ -40,6 +40,11 @@ pub fn apt() -> PathBuf {
     vm().join("apt")
 }
 
+/// The OpenSSH whose regression scripts are run.
+pub fn openssh() -> PathBuf {
+    workspace().join("target/openssh")
+}
+
 /// Kernels, root file systems and logs of the test VMs.
 pub fn vm() -> PathBuf {
     workspace().join("target/vm")

@@ -2,8 +2,11 @@
 
 mod debian;
 mod linker;
+mod openssh;
 mod rust;
 mod tools;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -59,6 +62,14 @@ pub fn for_cases() -> Result<()> {
     debian::install(&[debian::BUILD, debian::CASES].concat())?;
     rust::add_source()?;
     linker::install()
+}
+
+/// What `cargo xtask regress` needs; gives the folder of an OpenSSH that has been built.
+pub fn for_regress() -> Result<PathBuf> {
+    debian::install(&[debian::BUILD, debian::CASES, debian::OPENSSH].concat())?;
+    rust::add_source()?;
+    linker::install()?;
+    openssh::build()
 }
 
 /// What `cargo xtask vm` needs.

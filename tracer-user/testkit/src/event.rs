@@ -114,6 +114,12 @@ impl Event {
         u32::try_from(pid).ok()
     }
 
+    /// A field that is a text, or nothing.
+    #[must_use]
+    pub fn text_of(&self, field: &str) -> &str {
+        self.value[field].as_str().unwrap_or("")
+    }
+
     /// `message` of a finding.
     #[must_use]
     pub fn message(&self) -> &str {

@@ -18,6 +18,7 @@ pub mod holes;
 pub mod netns;
 pub mod procs;
 pub mod random;
+pub mod regress;
 pub mod results;
 pub mod soak;
 pub mod sshd;

@@ -10,6 +10,7 @@ pub const BUILD: &[&str] = &["gcc", "libc6-dev"];
 /// Servers, clients and helpers that the cases start.
 pub const CASES: &[&str] = &[
     "dropbear-bin",
+    "git",
     "iproute2",
     "openssh-client",
     "openssh-server",
@@ -17,6 +18,7 @@ pub const CASES: &[&str] = &[
     "procps",
     "rsync",
     "tmux",
+    "vim-tiny",
     "xauth",
 ];
 
@@ -51,6 +53,9 @@ pub const VM_AARCH64: &[&str] = &["qemu-system-arm"];
 
 /// To judge the unit of the service, and to know systemd's sets of system calls.
 pub const SERVICE: &[&str] = &["systemd"];
+
+/// To build OpenSSH for its regression scripts.
+pub const OPENSSH: &[&str] = &["debian-archive-keyring", "libssl-dev", "make", "zlib1g-dev"];
 
 /// cargo-deny fetches the advisory database with it.
 pub const DENY: &[&str] = &["git"];

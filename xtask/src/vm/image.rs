@@ -31,6 +31,7 @@ const PACKAGES: &[&str] = &[
     "socat",
     "tmux",
     "util-linux",
+    "vim-tiny",
     "xauth",
 ];
 

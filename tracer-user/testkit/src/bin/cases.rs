@@ -10,6 +10,7 @@ use clap::Parser;
 use lastbyte_testkit::case::{Case, Dumps, Outcome, Tier};
 use lastbyte_testkit::cases;
 use lastbyte_testkit::random::{self, Draw};
+use lastbyte_testkit::regress;
 use lastbyte_testkit::results::Results;
 use lastbyte_testkit::soak::{self, Load};
 use lastbyte_testkit::stage::{PATIENCE, Setting, Stage};
@@ -58,6 +59,9 @@ struct Options {
     /// Keep a daemon under load for so many seconds instead of the cases
     #[arg(long, value_name = "SECONDS", conflicts_with = "random")]
     soak: Option<u64>,
+    /// Run the regression scripts of the OpenSSH that was built in this folder instead of the cases
+    #[arg(long, value_name = "FOLDER", conflicts_with = "random")]
+    regress: Option<PathBuf>,
     /// Sessions a second of that load
     #[arg(long, default_value_t = 50)]
     rate: u32,
@@ -94,6 +98,18 @@ fn main() -> anyhow::Result<ExitCode> {
         .context("--eager PATH is missing")?;
     let patience = Duration::from_secs(options.patience);
     let _alone = wait_for_others()?;
+    if let Some(source) = &options.regress {
+        // No case is run: the file of the results stays empty.
+        drop(Results::create(options.results.as_deref(), "")?);
+        let backend = options.backend.as_deref();
+        let outcome = regress::run(lastbyte, backend, source, patience)?;
+        println!("{outcome}");
+        print_problems(&outcome.problems, options.verbose);
+        return Ok(match outcome.problems.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        });
+    }
     let world = World::new(eager)?;
     if let Some(seconds) = options.soak {
         return Ok(match run_soak(&options, seconds, lastbyte, &world)? {
@@ -231,10 +247,8 @@ fn run_soak(
         seed: options.seed.unwrap_or(1),
         growth: options.growth,
     };
-    if let Some(path) = &options.results {
-        // No case is run.
-        File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
-    }
+    // No case is run: the file of the results stays empty.
+    drop(Results::create(options.results.as_deref(), "")?);
     let patience = Duration::from_secs(options.patience);
     let backend = options.backend.as_deref();
     let outcome = soak::run(lastbyte, world, backend, load, patience)?;

@@ -71,7 +71,12 @@ impl Plan {
                         Keeps::Stderr => ">/dev/null",
                         Keeps::Both => "",
                     };
-                    command.push_str(&format!("sleep {} {redirect} & ", stage.lasting()));
+                    // dropbear hands on no environment: its jobs have no mark by which to end them.
+                    let seconds = match self.server {
+                        Dropbear => stage.hold(),
+                        _ => stage.lasting(),
+                    };
+                    command.push_str(&format!("sleep {seconds} {redirect} & "));
                 }
                 command.push_str("exit 0");
                 let started = stage.start(self.server, &command)?;

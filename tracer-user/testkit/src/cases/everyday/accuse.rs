@@ -110,9 +110,9 @@ fn channel_timeout_silent(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> 
     let started = stage.start_at(&target, OpenSsh, &command, |_| {})?;
     let marker = started.marker.clone();
     started.client.finish(stage.setting.patience)?;
-    let settled = stage.settle(1);
+    // For as long as the command runs, what it may yet write is waited for.
     procs::end(&marker);
-    settled?;
+    stage.settle(1)?;
     let verdict = verdict(stage, &marker)?;
     ensure!(
         verdict != "clean",
@@ -133,9 +133,9 @@ fn killed_silent(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     server.signal(libc::SIGKILL);
     let marker = started.marker.clone();
     started.client.finish(patience)?;
-    let settled = stage.settle(1);
+    // For as long as the command runs, what it may yet write is waited for.
     procs::end(&marker);
-    settled?;
+    stage.settle(1)?;
     let verdict = verdict(stage, &marker)?;
     ensure!(
         verdict != "clean",
