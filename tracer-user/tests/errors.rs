@@ -82,6 +82,26 @@ fn usage_is_told_from_failure() {
 }
 
 #[test]
+fn without_a_subcommand_the_named_daemon_is_asked() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lastbyte"))
+        .env("LASTBYTE_SOCKET", "/no/such/socket")
+        .output()
+        .expect("the binary runs");
+    fails(&output, 1, "/no/such/socket");
+}
+
+#[test]
+fn unpinning_says_what_it_did() {
+    let config = file("unpin.toml", b"[tracing]\npins = \"/no/such/pins\"\n");
+    let output = lastbyte(&["daemon", "--unpin", "--config", &config.to_string_lossy()]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "nothing is pinned in /no/such/pins\n"
+    );
+}
+
+#[test]
 fn what_is_not_a_recording() {
     let other = file("other", b"something else entirely, and long enough");
     fails(

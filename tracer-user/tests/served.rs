@@ -8,9 +8,10 @@ mod road;
 mod trace;
 
 use std::{
+    io::{BufRead as _, BufReader},
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::Arc,
     thread,
 };
@@ -22,6 +23,7 @@ use lastbyte::{
         config::Config,
         protocol::{Frame, Request},
     },
+    model::{Gap, GapReason, Update},
     store::{Reader, recording},
 };
 use peak_alloc::PeakAlloc;
@@ -87,6 +89,8 @@ struct Served {
 impl Served {
     fn new(directory: &Path, trace: &Trace) -> Self {
         let socket = directory.join("sock");
+        // Of one that served there before.
+        let _ = std::fs::remove_file(&socket);
         let (end, news) = mpsc::unbounded_channel();
         let (change, config) = watch::channel(Arc::new(Config::default()));
         // No tracer: what there is has been handed over.
@@ -110,6 +114,13 @@ impl Served {
             end: Some(end),
             thread: Some(thread::spawn(move || server.serve())),
         }
+    }
+
+    /// The tracer reports this.
+    fn reports(&self, updates: &[Update]) {
+        let news = self.end.as_ref().expect("it serves");
+        news.send(News::Updates(updates.to_vec()))
+            .expect("it serves");
     }
 
     fn asked(&self, args: &[&str]) -> Output {
@@ -249,4 +260,116 @@ fn past_trouble_is_found_in_the_store() {
     for (question, answer) in questions.iter().zip(&answers) {
         assert_eq!(&served.says(question), answer, "{question:?} of before");
     }
+}
+
+/// Lines that a process writes, as they come.
+fn lines(of: impl std::io::Read + Send + 'static) -> std::sync::mpsc::Receiver<String> {
+    let (to, from) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(of).lines().map_while(Result::ok) {
+            let _ = to.send(line);
+        }
+    });
+    from
+}
+
+#[track_caller]
+fn until(lines: &std::sync::mpsc::Receiver<String>, says: &str, seen: &mut Vec<String>) {
+    loop {
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                let found = line.contains(says);
+                seen.push(line);
+                if found {
+                    return;
+                }
+            }
+            Err(error) => panic!("`{says}` never came ({error}): {seen:#?}"),
+        }
+    }
+}
+
+/// Every line of a whole trace, once, though the daemon was away for the middle of it.
+#[test]
+fn watch_goes_on_when_the_daemon_is_back() {
+    let directory = in_memory();
+    let mut trace = Trace::at(directory.path());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/orphaned.rec");
+    let mut recording = recording::Reader::open(&file).expect("a recording");
+    // Until one session hangs.
+    while !trace
+        .updates
+        .iter()
+        .any(|it| matches!(it, Update::Finding(_)))
+    {
+        let record = recording.next().expect("a record").expect("a finding");
+        trace.take(record.bytes());
+    }
+    let served = Served::new(directory.path(), &trace);
+    served.reports(&trace.updates);
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_lastbyte"))
+        .args(["watch", "--json", "--socket"])
+        .arg(&served.socket)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let out = lines(watch.stdout.take().expect("piped"));
+    let err = lines(watch.stderr.take().expect("piped"));
+    let mut seen = Vec::new();
+    until(&out, r#""kind":"orphaned""#, &mut seen);
+    drop(served);
+    until(&err, "watching goes on when it is back", &mut Vec::new());
+
+    // All else happens while nobody serves.
+    while let Some(record) = recording.next().expect("a record") {
+        trace.take(record.bytes());
+    }
+    assert!(trace.recorder.flush(PATIENCE));
+    let served = Served::new(directory.path(), &trace);
+    let started = trace
+        .updates
+        .iter()
+        .find(|it| matches!(it, Update::Started(_)));
+    served.reports(&[started.expect("it started").clone()]);
+    let sessions = trace
+        .updates
+        .iter()
+        .filter(|it| matches!(it, Update::SessionClosed(_)))
+        .count();
+    for _ in 0..sessions {
+        until(&out, r#""type":"session_closed""#, &mut seen);
+    }
+    // What comes now comes after all that.
+    served.reports(&[Update::Gap(Gap {
+        time: u64::MAX / 4,
+        reason: GapReason::LostRecords,
+        lost: 77,
+        message: "the last".to_owned(),
+    })]);
+    until(&out, "the last", &mut seen);
+    watch.kill().expect("it runs");
+    watch.wait().expect("it ends");
+
+    let whole = Command::new(env!("CARGO_BIN_EXE_lastbyte"))
+        .args(["replay", "--json"])
+        .arg(&file)
+        .output()
+        .expect("the binary runs");
+    let about_sessions = |lines: Vec<String>| -> Vec<String> {
+        let mut lines: Vec<String> = lines
+            .into_iter()
+            .filter(|line| line.contains(r#""session":"#))
+            .collect();
+        lines.sort();
+        lines
+    };
+    let whole = String::from_utf8(whole.stdout).expect("text");
+    let whole = about_sessions(whole.lines().map(str::to_owned).collect());
+    assert!(whole.len() >= 4, "{whole:#?}");
+    let seen = about_sessions(seen);
+    for (seen, whole) in seen.iter().zip(&whole) {
+        assert_eq!(seen, whole);
+    }
+    assert_eq!(seen.len(), whole.len(), "{seen:#?}");
 }

@@ -46,6 +46,8 @@ impl Screen {
 struct Live {
     screen: Screen,
     recording: Option<Writer>,
+    /// Records that were written to it.
+    records: u64,
     until_idle: bool,
 }
 
@@ -53,6 +55,7 @@ impl Subscriber for Live {
     fn before(&mut self, record: &Record<'_>, _: &Model) -> anyhow::Result<()> {
         if let Some(recording) = &mut self.recording {
             recording.append(record.bytes())?;
+            self.records += 1;
             if record.header().kind == Kind::Tick as u16 {
                 recording.flush()?;
             }
@@ -91,22 +94,46 @@ pub fn run(
     runtime()?.block_on(async {
         // Attached first: a recording is not begun for a machine that cannot trace.
         let mut tracer = Tracer::open(&trace.options(verbose))?;
-        let recording = recording
+        let path = recording;
+        let recording = path
             .map(|path| Writer::create(path).with_context(|| path.display().to_string()))
             .transpose()?;
         let live = Live {
             screen: Screen::new(print),
             recording,
+            records: 0,
             until_idle: end.until_idle,
         };
         let mut road = Followed::new(trace.redactor()?, Model::new(), live);
         let stop = stop(end.after)?;
         let result = tracer.run(&mut road, stop).await;
-        if let Some(recording) = road.subscriber.recording {
+        if let (Some(path), Some(recording)) = (path, road.subscriber.recording) {
+            let bytes = recording.bytes();
             recording.finish()?;
+            eprintln!(
+                "{}",
+                written(path, road.subscriber.records, bytes, &road.model)
+            );
         }
         result
     })
+}
+
+/// What a recording holds, in a line.
+fn written(path: &Path, records: u64, bytes: u64, model: &Model) -> String {
+    let open = match model.open() {
+        0 => String::new(),
+        n => format!(", {n} still open"),
+    };
+    let closed = match model.closed() {
+        1 => "1 session closed".to_owned(),
+        n => format!("{n} sessions closed"),
+    };
+    format!(
+        "wrote {}: {closed}{open}; {records} records, {}",
+        path.display(),
+        bytesize::ByteSize(bytes).display().iec()
+    )
 }
 
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

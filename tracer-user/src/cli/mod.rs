@@ -8,6 +8,7 @@ mod config;
 mod daemon;
 mod doctor;
 mod findings;
+mod follow;
 mod live;
 mod logging;
 mod look;
@@ -24,6 +25,7 @@ mod why;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use self::attach::Attach;
@@ -383,7 +385,13 @@ impl Cli {
     /// One sentence of what failed, on what, and what to do.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         logging::begin(self.verbose);
-        let command = self.command.unwrap_or_else(|| Command::Top(Top::default()));
+        let command = match self.command {
+            Some(command) => command,
+            // As clap would make it, with what the environment says.
+            None => Self::parse_from(["lastbyte", "top"])
+                .command
+                .context("top is a command")?,
+        };
         match command {
             Command::Top(top) => top.run(),
             Command::Watch(watch) => watch.run(self.verbose),
@@ -401,21 +409,6 @@ impl Cli {
                 completions.print(&mut Self::command())?;
                 Ok(ExitCode::SUCCESS)
             }
-        }
-    }
-}
-
-impl Default for Top {
-    fn default() -> Self {
-        Self {
-            attach: Attach::default(),
-            past: None,
-            trace: Trace::default(),
-            replay: None,
-            speed: 1.0,
-            paused: false,
-            allow_signals: false,
-            mouse: false,
         }
     }
 }

@@ -105,6 +105,11 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
         .spawn(move || server.serve())
         .context("starting the server's thread")?;
     let result = tracer.run(&mut road, stop).await;
+    log::info!(
+        "the daemon ends: {} sessions closed, {} open",
+        road.model.closed(),
+        road.model.open()
+    );
     road.subscriber.finish();
     // The server ends when it has told everybody what is queued.
     match server.join() {

@@ -187,19 +187,21 @@ fn holder(file: &File) -> Option<u32> {
 ///
 /// # Errors
 /// [`PinError::InUse`] while one uses it, [`PinError::Io`].
-pub fn remove_all(root: &Path) -> Result<(), PinError> {
+pub fn remove_all(root: &Path) -> Result<usize, PinError> {
     if !root.exists() {
-        return Ok(());
+        return Ok(0);
     }
     let _lock = Lock::take(root)?;
-    for path in entries(root) {
+    let entries = entries(root);
+    let count = entries.len();
+    for path in entries {
         remove(&path);
     }
     match fs::remove_dir(root) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(PinError::Io(root.to_owned(), error))
         }
-        _ => Ok(()),
+        _ => Ok(count),
     }
 }
 

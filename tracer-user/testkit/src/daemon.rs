@@ -247,18 +247,20 @@ impl Daemon {
             .arg(path)
             .args(more)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = Owned(sys::end_with_parent(&mut command).spawn()?);
         let status = procs::poll(4 * patience, "the end of a second daemon", || {
             child.0.try_wait().transpose()
         })??;
-        let mut stderr = Vec::new();
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut said = child.0.stdout.take().context("it has no stdout")?;
+        said.read_to_end(&mut stdout)?;
         let mut said = child.0.stderr.take().context("it has no stderr")?;
         said.read_to_end(&mut stderr)?;
         Ok(Output {
             status,
-            stdout: Vec::new(),
+            stdout,
             stderr,
         })
     }

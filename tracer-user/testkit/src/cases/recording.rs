@@ -81,6 +81,7 @@ fn r1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 }
 
 fn g1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
+    says_what_it_wrote(stage)?;
     let file = stage
         .setting
         .world
@@ -168,6 +169,25 @@ fn record(stage: &Stage<'_>, file: &Path) -> anyhow::Result<Tracer> {
         &["record", file],
         setting.patience,
     )
+}
+
+/// At its end `record` says what it wrote.
+fn says_what_it_wrote(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let file = stage.setting.world.dir().join("brief.rec");
+    let mut command = Command::new(stage.setting.lastbyte);
+    command.arg("record").arg(&file).args(["--for", "500ms"]);
+    if let Some(backend) = stage.setting.backend {
+        command.args(["--backend", backend]);
+    }
+    let output = command.output().context("cannot run lastbyte record")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let wrote = format!("wrote {}: 0 sessions closed", file.display());
+    ensure!(
+        output.status.success() && said.contains(&wrote) && said.contains(" records, "),
+        "record ends with {}: {said}",
+        output.status
+    );
+    Ok(())
 }
 
 /// Waits until the recording tracer has seen every session end that the main one has seen begin.

@@ -259,5 +259,17 @@ pub(super) fn d19(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         unpinned.status.success() && !daemon.dir().join("bpf/lastbyte").exists(),
         "unpinning: {unpinned:?}"
     );
+    let said = String::from_utf8_lossy(&unpinned.stdout);
+    ensure!(
+        said.starts_with("detached everything that was pinned in "),
+        "unpinning says: {said}"
+    );
+    ensure!(
+        daemon
+            .log()
+            .contains("the daemon ends: 0 sessions closed, 0 open"),
+        "at its end it says nothing: {}",
+        daemon.log()
+    );
     Ok(vec![whole(&run)?])
 }
