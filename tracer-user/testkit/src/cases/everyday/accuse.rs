@@ -52,6 +52,16 @@ fn verdict(stage: &Stage<'_>, marker: &str) -> anyhow::Result<String> {
     Ok(closed.verdict().to_owned())
 }
 
+/// The same while the command runs on: what it may yet write is waited for half a minute.
+fn verdict_meanwhile(stage: &Stage<'_>, marker: &str) -> anyhow::Result<String> {
+    let patience = stage.setting.patience + Duration::from_secs(40);
+    let tracer = stage.setting.tracer;
+    tracer.wait_for(stage.mark, patience, "the last word", |events| {
+        let about = |it: &&Event| it.is("session_closed") && it.command().contains(marker);
+        events.iter().find(about).map(|it| it.verdict().to_owned())
+    })
+}
+
 fn chatty(stage: &mut Stage<'_>, signal: i32) -> anyhow::Result<Vec<Expect>> {
     let patience = stage.setting.patience;
     let zeros = File::open("/dev/zero")?;
@@ -96,11 +106,13 @@ fn channel_timeout(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         verdict != "clean",
         "a command cut off by its server is called clean"
     );
-    Ok(vec![Expect::clean(Who::Marked(marker), OpenSsh).cut(
-        Stream::Stdout,
-        &["timeout"],
-        Bytes::Within(0, 5),
-    )])
+    let expect = Expect::clean(Who::Marked(marker), OpenSsh);
+    // The shell's complaint about the failed write is lost as well.
+    Ok(vec![
+        expect
+            .cut(Stream::Stdout, &["timeout"], Bytes::Within(0, 5))
+            .may_cut(Stream::Stderr, &["timeout"], Bytes::Within(0, 100)),
+    ])
 }
 
 fn channel_timeout_silent(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
@@ -110,10 +122,9 @@ fn channel_timeout_silent(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> 
     let started = stage.start_at(&target, OpenSsh, &command, |_| {})?;
     let marker = started.marker.clone();
     started.client.finish(stage.setting.patience)?;
-    // For as long as the command runs, what it may yet write is waited for.
+    let verdict = verdict_meanwhile(stage, &marker);
     procs::end(&marker);
-    stage.settle(1)?;
-    let verdict = verdict(stage, &marker)?;
+    let verdict = verdict?;
     ensure!(
         verdict != "clean",
         "a command cut off by its server is called clean"
@@ -133,10 +144,9 @@ fn killed_silent(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     server.signal(libc::SIGKILL);
     let marker = started.marker.clone();
     started.client.finish(patience)?;
-    // For as long as the command runs, what it may yet write is waited for.
+    let verdict = verdict_meanwhile(stage, &marker);
     procs::end(&marker);
-    stage.settle(1)?;
-    let verdict = verdict(stage, &marker)?;
+    let verdict = verdict?;
     ensure!(
         verdict != "clean",
         "a command whose server was killed is called clean"
