@@ -15,6 +15,8 @@ pub struct Start {
     pub wall_offset: u64,
     /// How long a leader must be dead before its holders are told, ns.
     pub grace: u64,
+    /// How long a stream must stand still before that is a finding, ns.
+    pub stall_after: u64,
     /// Pid of the tracer.
     pub pid: u32,
     /// A [`backend`].

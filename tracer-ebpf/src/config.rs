@@ -23,6 +23,8 @@ pub struct Config {
     /// Where a node of an io_uring's table has its file (since 6.13); [`OPTIONAL`](crate::OPTIONAL)
     /// where the table has the files themselves.
     pub ring_node_file: u32,
+    /// Length of a jiffy, ns.
+    pub tick: u32,
     /// 1 where a program may be preempted, and programs have twins that stand in for them.
     pub twins: u32,
     /// Numbers of the system calls on this architecture.
@@ -72,6 +74,7 @@ impl Config {
         page_size: 0,
         o_direct: 0,
         ring_node_file: OPTIONAL,
+        tick: 0,
         twins: 0,
         sys: Sys {
             read: Sys::NONE,

@@ -37,6 +37,9 @@ pub struct Progress {
     pub sent: u64,
     /// The client's kernel has acknowledged it (`bytes_acked`).
     pub acked: u64,
+    /// When the client last sent something, ns of `CLOCK_BOOTTIME`, no more exact than the kernel's tick
+    /// (1 to 10 ms); 0 when not known.
+    pub heard: u64,
 }
 
 /// See [`Kind::Conn`](crate::Kind::Conn).

@@ -5,10 +5,12 @@
 //! A zero address is "none" and stays so through a chain of reads.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_kernel,
-    bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes,
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_jiffies64, bpf_ktime_get_boot_ns,
+    bpf_probe_read_kernel, bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes,
 };
-use tracer_ebpf::{COMM_LEN, Config, ConnId, EXE_LEN, OPTIONAL, Proc, Progress};
+use tracer_ebpf::{
+    COMM_LEN, Config, ConnId, EXE_LEN, OPTIONAL, Proc, Progress, StreamEnds, transport,
+};
 
 use crate::{
     tty::{self, Tty},
@@ -362,6 +364,21 @@ impl File {
         (read::<[u8; 11]>(name, 0) == *b"[io_uring]\0").then(|| self.private())
     }
 
+    /// What a process writes to by it: a pipe or a terminal.
+    #[inline(always)]
+    pub fn output(self, out: &mut StreamEnds) {
+        out.transport = if self.pipe().is_some() {
+            transport::PIPE
+        } else if self.pts().is_some() {
+            transport::PTY
+        } else {
+            transport::NONE
+        };
+        if out.transport != transport::NONE {
+            out.object = self.ino();
+        }
+    }
+
     #[inline(always)]
     fn device(self) -> u32 {
         if self.0 == 0 || self.kind() != S_IFCHR {
@@ -492,7 +509,20 @@ impl Sock {
             queued: past(self.write_seq()),
             sent: past(field!(self.0, tcp_snd_nxt: u32)),
             acked,
+            heard: self.heard(),
         }
+    }
+
+    /// When the peer last sent data; `tcp_event_data_recv` (net/ipv4/tcp_input.c) notes the jiffy.
+    #[inline(always)]
+    fn heard(self) -> u64 {
+        if constant!(layout.tcp_heard) == OPTIONAL {
+            return 0;
+        }
+        // SAFETY: no arguments.
+        let jiffies = unsafe { bpf_jiffies64() } as u32;
+        let ago = jiffies.wrapping_sub(field!(self.0, tcp_heard: u32));
+        now().saturating_sub(u64::from(ago) * u64::from(constant!(tick)))
     }
 
     #[inline(always)]

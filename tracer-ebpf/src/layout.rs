@@ -239,6 +239,8 @@ layout! {
     tcp_snd_una: "tcp_sock"."snd_una";
     /// Bytes that the peer has acknowledged.
     tcp_bytes_acked: "tcp_sock"."bytes_acked";
+    /// When the peer last sent data, jiffies modulo 2^32.
+    tcp_heard: "inet_connection_sock"."icsk_ack.lrcvtime", optional = "a client that leaves is known only by its FIN";
     /// First argument of a system call or function.
     regs_arg0: "pt_regs"."di" or "regs", optional = "no kprobe and no syscall backend";
     /// Second argument of a system call or function.

@@ -24,10 +24,10 @@ pub use tables::{Session, StreamState, Task, legacy, told};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a record's layout or meaning does; a recording of another version is refused.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Changes whenever the tables' layout or meaning does, so that no tracer goes on with another's.
-pub const TABLES_VERSION: u32 = 3;
+pub const TABLES_VERSION: u32 = 4;
 
 /// Length of a kernel `comm` (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
@@ -196,6 +196,9 @@ pub mod role {
     pub const LEADER: u32 = 2;
     /// It has exited, its parent may not have reaped it.
     pub const EXITED: u32 = 4;
+    /// A server that gives every session its stdin, stdout and stderr, as OpenSSH does: what has less
+    /// from it is a helper of its own.
+    pub const GIVES_ALL: u32 = 8;
 }
 
 /// See [`Kind::Fork`].
@@ -268,6 +271,8 @@ pub struct Exit {
     pub stdin_object: u64,
     /// Bytes that it leaves unread there.
     pub stdin_unread: u64,
+    /// What its stdout is then, if that is a pipe or a terminal.
+    pub stdout: StreamEnds,
 }
 
 /// A stream at one moment.
@@ -398,6 +403,9 @@ pub mod edge {
     pub const EPIPE: u32 = 7;
     /// User space read the counters.
     pub const SAMPLE: u32 = 8;
+    /// A process that is no server read from an output; `bytes` is what it got that first time, `pid`
+    /// and `comm` are its own.
+    pub const TAKEN: u32 = 9;
 }
 
 /// See [`Kind::Stream`].
@@ -440,6 +448,8 @@ pub struct Stream {
     pub mark: u64,
     /// Bytes that it has read since the connection was last written to before that.
     pub held: u64,
+    /// `comm` of who did it.
+    pub comm: [u8; COMM_LEN],
 }
 
 /// Sums of a stream's reads and writes.
@@ -448,8 +458,10 @@ pub struct Stream {
 pub struct Counters {
     /// Bytes written.
     pub written: u64,
-    /// Bytes read.
+    /// Bytes read; of an output by its server.
     pub read: u64,
+    /// Bytes of an output that somebody else read.
+    pub taken: u64,
     /// Successful writes.
     pub writes: u64,
     /// Reads that gave bytes.
@@ -545,6 +557,6 @@ impl_body!(
 const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(core::mem::offset_of!(Exec, argv) == 112);
-    assert!(size_of::<Stream>() == 200);
-    assert!(size_of::<Counters>() == 80);
+    assert!(size_of::<Stream>() == 232);
+    assert!(size_of::<Counters>() == 88);
 };

@@ -33,7 +33,7 @@ use crate::{
 const TERMSIG: u32 = 0x7f;
 const SIGHUP: u32 = 1;
 
-/// Base names of server executables.
+/// Roles of servers by the base name of their executables.
 #[map]
 static SERVERS: HashMap<[u8; EXE_LEN], u32> = HashMap::with_max_entries(256, 0);
 
@@ -79,7 +79,7 @@ pub fn fork(parent: Task, child: Task) {
     if entry.flags & (role::SERVER | role::LEADER) == role::SERVER {
         bind();
     }
-    let flags = entry.flags & role::SERVER;
+    let flags = entry.flags & (role::SERVER | role::GIVES_ALL);
     let session = entry.session;
     keep(
         pid,
@@ -108,7 +108,8 @@ pub fn exec(ctx: &BtfTracePointContext, task: Task) {
     // By reference: a copy would be on the stack again.
     let name: &[u8; EXE_LEN] = &exe;
     // SAFETY: never written by programs.
-    let server = unsafe { SERVERS.get(name) }.is_some();
+    let kind = unsafe { SERVERS.get(name) }.copied().unwrap_or(0);
+    let server = kind != 0;
     let pid = task.tgid();
     let execs = task.exec_id();
     match tracked(pid) {
@@ -116,7 +117,7 @@ pub fn exec(ctx: &BtfTracePointContext, task: Task) {
             let entry = Entry {
                 session: 0,
                 start: task.proc().start,
-                flags: role::SERVER,
+                flags: kind,
                 execs,
             };
             keep(pid, &entry, u64::from(BPF_ANY));
@@ -127,14 +128,12 @@ pub fn exec(ctx: &BtfTracePointContext, task: Task) {
                 return;
             }
             entry.execs = execs;
-            if entry.flags & (role::SERVER | role::LEADER) == role::SERVER {
+            let begins = entry.flags & (role::SERVER | role::LEADER) == role::SERVER;
+            // A server that runs another one with no stdin shares its work with it.
+            if begins && (!server || entry.flags & role::GIVES_ALL != 0) {
                 bind();
             }
-            if server {
-                entry.flags |= role::SERVER;
-            } else {
-                entry.flags &= !role::SERVER;
-            }
+            entry.flags = entry.flags & !(role::SERVER | role::GIVES_ALL) | kind;
         }
     }
     let Some(entry) = tracked(pid) else { return };
@@ -196,6 +195,9 @@ pub fn exit(task: Task) {
             r.stdin_object = stdin.ino();
             r.stdin_unread = pipe.unread();
         }
+        if stdin.0 != 0 {
+            task.fds().file(1).output(&mut r.stdout);
+        }
         r.flags = flags;
         if flags & role::LEADER != 0
             && let Some(session) = session(id)
@@ -234,22 +236,27 @@ pub extern "C" fn bind() -> u64 {
     if constant!(layout.tty_link) != OPTIONAL {
         tty::adopt_pty();
     }
-    // Only a session has its *stdin* from the server; a server's helper has /dev/null there.
-    let Some(first) = streams::stream(streams::key_of(fds.file(0).0, 0)) else {
-        return 0;
-    };
-    if first.session != 0 || first.server == proc.pid {
-        return 0;
-    }
-    let id = session_id(proc);
-    let mut streams = [0u64; STREAMS];
+    let mut keys = [0u64; STREAMS];
     // Loops over indices are unrolled. Before 6.4 the verifier takes no jump back to where a call
     // returns (push_insn, kernel/bpf/verifier.c).
     #[expect(clippy::needless_range_loop, reason = "see above")]
     for slot in 0..STREAMS {
-        let key = streams::key_of(fds.nth(slot as u32).0, slot as u32);
+        keys[slot] = streams::key_of(fds.nth(slot as u32).0, slot as u32);
+    }
+    let server = match entry.flags & role::GIVES_ALL {
+        0 => first_server(keys[0], first_server(keys[1], first_server(keys[2], 0))),
+        _ => server_of_all(&keys),
+    };
+    if server == 0 || server == proc.pid {
+        return 0;
+    }
+    let id = session_id(proc);
+    let mut streams = [0u64; STREAMS];
+    #[expect(clippy::needless_range_loop, reason = "unrolled, as above")]
+    for slot in 0..STREAMS {
+        let key = keys[slot];
         if let Some(stream) = streams::stream(key)
-            && stream.server == first.server
+            && stream.server == server
             && (stream.session == 0 || stream.session == id)
             && is_listened_to(stream, key, slot)
         {
@@ -259,7 +266,6 @@ pub extern "C" fn bind() -> u64 {
             }
         }
     }
-    let server = first.server;
     if SESSIONS
         .insert(
             id,
@@ -318,6 +324,31 @@ pub extern "C" fn bind() -> u64 {
     pipe::tell_closed_early(streams[1]);
     pipe::tell_closed_early(streams[2]);
     id
+}
+
+/// The server of a stream that no session has yet, else `other`.
+#[inline(always)]
+fn first_server(key: u64, other: u32) -> u32 {
+    match streams::stream(key) {
+        Some(stream) if stream.session == 0 => stream.server,
+        _ => other,
+    }
+}
+
+/// The server that gives all that a session has. Its helpers have less of it: `subprocess` (misc.c of
+/// OpenSSH) gives AuthorizedKeysCommand a stdout alone, pam_exec(8) has one pipe for stdout and stderr.
+#[inline(always)]
+fn server_of_all(keys: &[u64; STREAMS]) -> u32 {
+    let server = first_server(keys[0], 0);
+    match streams::stream(keys[1]) {
+        Some(output)
+            if output.server == server
+                && (output.transport != transport::PIPE || keys[1] != keys[2]) =>
+        {
+            server
+        }
+        _ => 0,
+    }
 }
 
 /// What the server reads from this stream goes to that connection.

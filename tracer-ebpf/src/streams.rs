@@ -158,7 +158,9 @@ pub fn write_exit(key: u64, result: i64, len: u64) -> bool {
         add(&mut counters.written, result as u64);
         add(&mut counters.writes, 1);
         counters.last_write = time;
-        let level = counters.written.saturating_sub(counters.read);
+        let level = counters
+            .written
+            .saturating_sub(counters.read + counters.taken);
         if level > counters.high_water {
             counters.high_water = level;
         }
@@ -188,6 +190,10 @@ pub fn read_exit(key: u64, result: i64) -> bool {
         return false;
     }
     let Some(state) = used(key) else { return false };
+    if state.slot != 0 && current_tgid() != state.server && has_session(state) && !by_server() {
+        taken(state, key, result);
+        return true;
+    }
     if result > 0 {
         let time = clock();
         hold(state, result as u64);
@@ -213,6 +219,16 @@ pub fn read_exit(key: u64, result: i64) -> bool {
         once(told::EOF, edge::EOF, state, key, 0);
     }
     true
+}
+
+/// A process that is no server has read from an output, by /proc/PID/fd for example: what it got, the
+/// server can get no more.
+#[inline(always)]
+fn taken(state: &mut StreamState, key: u64, result: i64) {
+    if result > 0 {
+        add(&mut state.counters.taken, result as u64);
+        once(told::TAKEN, edge::TAKEN, state, key, result as u64);
+    }
 }
 
 /// The server has read `bytes` of a stream: they stay with it at least until it writes to its
@@ -342,6 +358,7 @@ pub fn tell_of(
         r.slot = state.slot;
         r.edge = edge;
         r.pid = current_tgid();
+        r.comm = Task::current().comm();
         r.exiting = u32::from(Task::current().exiting());
         r.unread = unread;
         r.readers = ends.readers;

@@ -82,6 +82,7 @@ impl StreamState {
         counters: Counters {
             written: 0,
             read: 0,
+            taken: 0,
             writes: 0,
             reads: 0,
             first_write: 0,
@@ -118,6 +119,8 @@ pub mod told {
     pub const SESSION_CLOSED: usize = 9;
     /// The last reference to the server's end was released.
     pub const RELEASED: usize = 10;
+    /// Somebody else read from it.
+    pub const TAKEN: usize = 11;
     /// How many there may be.
     pub const ENTRIES: usize = 12;
 }

@@ -37,6 +37,7 @@ impl Look {
         // Whoever asks has waited long enough.
         let options = Options {
             grace: 0,
+            stall_after: 0,
             ..trace.options(verbose)
         };
         let mut road = Followed::new(trace.redactor()?, Model::new(), Looking::default());

@@ -119,6 +119,9 @@ pub struct Trace {
     /// How long a command must be gone before those who keep its session open are told [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     grace: Option<Duration>,
+    /// How long a command must wait for its server to read before that is a finding [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    stall_after: Option<Duration>,
     /// An SSH server's executable beside those that Debian packages; may be repeated
     #[arg(long, value_name = "NAME|PATH")]
     server: Vec<String>,
@@ -415,12 +418,19 @@ impl Cli {
 
 /// See [`Trace::grace`].
 const GRACE: Duration = Duration::from_secs(1);
+/// See [`Trace::stall_after`].
+const STALL_AFTER: Duration = Duration::from_secs(60);
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
 
 impl Trace {
     /// Something about it was chosen, which a daemon may not be like.
     fn is_chosen(&self) -> bool {
         self.backend.is_some()
             || self.grace.is_some()
+            || self.stall_after.is_some()
             || self.ring.is_some()
             || self.capture_argv.is_some()
             || !self.server.is_empty()
@@ -431,7 +441,8 @@ impl Trace {
             backend: self.backend,
             servers: self.server.clone(),
             ring_bytes: self.ring.unwrap_or(tracer_ebpf::RING_BYTES),
-            grace: u64::try_from(self.grace.unwrap_or(GRACE).as_nanos()).unwrap_or(u64::MAX),
+            grace: nanos(self.grace.unwrap_or(GRACE)),
+            stall_after: nanos(self.stall_after.unwrap_or(STALL_AFTER)),
             verbose,
             pins: None,
         }

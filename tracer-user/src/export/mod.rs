@@ -21,7 +21,7 @@ pub use self::{
     size::{readable, size},
 };
 use crate::model::{
-    Cause, End, Finding, Found, Kind, Listed, SessionView, Update, timeline::Timeline,
+    End, Finding, Found, Listed, SessionView, Update, timeline::Timeline,
 };
 
 /// Turns updates into lines.
@@ -164,10 +164,7 @@ pub fn explain(line: &Timeline, wall_offset: u64, zone: &Zone) -> Vec<String> {
 pub fn is_wanted(update: &Update) -> bool {
     match update {
         Update::Started(_) | Update::SessionClosed(_) | Update::Gap(_) => true,
-        // A client that leaves first (`| head -1`) is as ordinary as a near miss.
-        Update::Finding(finding) => {
-            finding.kind != Kind::NearMiss && finding.cause != Some(Cause::ClientGone)
-        }
+        Update::Finding(finding) => !finding.is_routine(),
         Update::SessionOpened(_)
         | Update::ProcessExec(_)
         | Update::ProcessExit(_)

@@ -8,9 +8,9 @@
 use tracer_ebpf::{ConnId, Progress};
 
 use super::{
+    departure::{self, Ender},
     session::Session,
     stream::{Close, Stream},
-    verdict,
     view::Carried,
 };
 
@@ -75,6 +75,7 @@ impl Delivery {
             queued: self.last.queued.max(queued),
             sent: self.last.sent.max(progress.sent.min(queued)),
             acked: self.last.acked.max(progress.acked.min(queued)),
+            heard: self.last.heard.max(progress.heard),
         };
     }
 
@@ -90,6 +91,11 @@ impl Delivery {
 
     pub fn queued(&self) -> u64 {
         self.last.queued
+    }
+
+    /// When the client last sent something, as far as known; 0 for never.
+    pub fn heard(&self) -> u64 {
+        self.last.heard
     }
 
     /// What the connection has carried since the session began.
@@ -109,10 +115,9 @@ pub(super) fn fate(session: &Session, stream: &Stream) -> Fate {
         return Fate::Untold;
     }
     // A command that lives may have closed its output itself.
-    let unwanted = |close: &Close| close.writers > 0 && verdict::client_asked(close);
-    if session.peer_left.is_some_and(|left| !left.unreached)
-        || stream.close.as_ref().is_some_and(unwanted)
-    {
+    let unwanted =
+        |close: &Close| close.writers > 0 && departure::ender(session, close) == Ender::Client;
+    if departure::client_left(session) || stream.close.as_ref().is_some_and(unwanted) {
         return Fate::Untold;
     }
     let Delivery { last, gone, .. } = session.delivery;

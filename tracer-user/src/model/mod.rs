@@ -7,8 +7,10 @@
 mod audience;
 mod container;
 mod delivery;
+mod departure;
 mod escape;
 mod handover;
+mod hangup;
 mod lineage;
 pub(crate) mod message;
 mod orphan;
@@ -43,6 +45,8 @@ struct Env {
     wall_offset: u64,
     /// How long a leader must be dead before its holders are told, ns.
     grace: u64,
+    /// How long a stream must stand still before that is a finding, ns.
+    stall_after: u64,
     /// When the tracer started.
     started: u64,
     /// A close is told by the kernel releasing the object, so that nothing can follow.
@@ -233,6 +237,7 @@ impl Model {
         self.env = Env {
             wall_offset: record.wall_offset,
             grace: record.grace,
+            stall_after: record.stall_after,
             started: record.header.time,
             exact_releases: record.backend != backend::SYSCALL,
             all_handovers: record.backend != backend::SYSCALL,

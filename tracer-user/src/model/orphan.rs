@@ -45,6 +45,10 @@ pub(super) struct Watch {
     pub due: Option<u64>,
     looked: bool,
     told: Vec<HolderView>,
+    /// Those of them that descend from no other, when a line was last worth reading.
+    named: Vec<HolderView>,
+    /// The same at the last look.
+    roots: Option<Vec<HolderView>>,
     /// Holders of the last look that are no members. A process that the server is forking right
     /// now, or whose fork record is on its way, looks like one for a moment.
     strangers: BTreeSet<Proc>,
@@ -343,7 +347,7 @@ pub(super) fn tell(
     env: &Env,
     out: &mut Vec<Update>,
 ) {
-    if holders == session.watch.told {
+    if holders.is_empty() && !session.watch.is_told() {
         return;
     }
     let state = match (session.watch.is_told(), holders.is_empty()) {
@@ -351,6 +355,13 @@ pub(super) fn tell(
         (true, false) => State::Updated,
         (true, true) => State::Resolved,
     };
+    let roots = roots(&holders);
+    // Who dies now leaves its children for a moment: only what the next look finds as well is news.
+    let is_news = roots != session.watch.named
+        && (state != State::Updated || session.watch.roots.as_ref() == Some(&roots));
+    if state == State::Updated && !is_news && holders == session.watch.told {
+        return;
+    }
     session.open(out);
     let stream = holders
         .iter()
@@ -373,7 +384,10 @@ pub(super) fn tell(
         })
         .fold(0u64, u64::saturating_add);
     let message = match state {
-        State::Resolved => message::released(session, &session.watch.told, now, env),
+        State::Resolved => match message::gave_up(session, &session.watch.told, now) {
+            Some(left) => format!("{}: {left}", message::who(&session.view)),
+            None => message::released(session, &session.watch.told, now, env),
+        },
         _ => message::orphaned(session, &holders, bytes, env),
     };
     let (named, fix) = match state {
@@ -399,8 +413,23 @@ pub(super) fn tell(
         margin_ns: None,
         message,
         fix,
+        quiet: state == State::Updated && !is_news,
     }));
+    if is_news {
+        session.watch.named.clone_from(&roots);
+    }
+    session.watch.roots = Some(roots);
     session.watch.told = holders;
+}
+
+/// Holders that do not descend from another one: what a loop starts anew each second is its own.
+fn roots(holders: &[HolderView]) -> Vec<HolderView> {
+    let pids: BTreeSet<u32> = holders.iter().map(|it| it.pid).collect();
+    let is_root = |it: &&HolderView| {
+        let mut above = it.path.iter().filter(|step| step.pid != it.pid);
+        !above.any(|step| pids.contains(&step.pid))
+    };
+    holders.iter().filter(is_root).cloned().collect()
 }
 
 /// Copies by who holds them. A descriptor table is one holder, however many processes have it: the

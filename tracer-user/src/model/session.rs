@@ -28,6 +28,7 @@ const UNREACHED: [u32; 3] = [101, 110, 113];
 /// A server that outlives a signal by this was not ended by it, ns.
 const SIGNAL_KILLS_WITHIN: u64 = 10_000_000_000;
 const SIGPIPE: u32 = 13;
+const SIGHUP: u8 = 1;
 
 /// The server was told of the leader's death.
 #[derive(Clone, Copy, Debug)]
@@ -103,16 +104,18 @@ pub(super) struct Hangup {
     pub time: u64,
     pub pid: u32,
     pub comm: Visible,
-    /// Inode number of the pipe that was its stdin.
-    pub object: u64,
+    /// Inode number of the pipe that was its stdin; 0 for anything else.
+    pub stdin: u64,
     /// Bytes left in it.
     pub unread: u64,
+    /// The pipe or terminal that was its stdout.
+    pub stdout: StreamEnds,
 }
 
 /// A stream has seven edges at most before samples of it are taken.
 const MAX_EARLY_EDGES: usize = 16;
-/// So many are named at most.
-const MAX_HANGUPS: usize = 8;
+/// So many are kept at most.
+const MAX_HANGUPS: usize = 64;
 
 impl Session {
     pub fn new(record: &SessionStart, tree: Tree, user: Option<&Visible>, env: &Env) -> Self {
@@ -284,16 +287,18 @@ impl Session {
         }
     }
 
-    /// A member died of the terminal's hangup and left input behind.
+    /// A member died of the terminal's hangup.
     fn hung_up(&mut self, record: &Exit, comm: Visible) {
         let on_pty = self.outputs().any(Stream::is_pty);
-        if on_pty && record.stdin_unread > 0 && self.hangups.len() < MAX_HANGUPS {
+        let killed = ExitStatus::of_wait(record.status) == ExitStatus::Signal(SIGHUP);
+        if on_pty && killed && self.hangups.len() < MAX_HANGUPS {
             self.hangups.push(Hangup {
                 time: record.header.time,
                 pid: record.proc.pid,
                 comm,
-                object: record.stdin_object,
+                stdin: record.stdin_object,
                 unread: record.stdin_unread,
+                stdout: record.stdout,
             });
         }
     }
@@ -351,7 +356,8 @@ impl Session {
             return;
         }
         let was_open = stream.close.is_none();
-        stream.apply(record, leader_gone);
+        let heard = record.progress.heard.max(self.delivery.heard());
+        stream.apply(record, leader_gone, heard);
         if record.edge == edge::SERVER_CLOSE && was_open {
             // OpenSSH does so with the stderr of subsystems.
             stream.unlistened = stream.slot == Slot::Stderr

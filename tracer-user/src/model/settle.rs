@@ -1,9 +1,11 @@
 //! What a tick decides: everything that happened before it is known by then.
 
 use super::{
-    Env, message, orphan,
+    Env,
+    departure::{Ender, ender},
+    message, orphan,
     session::Session,
-    stream::{Close, Stream},
+    stream::{Stall, Stream},
     verdict,
     view::{Closed, Finding, Fix, GapReason, History, Kind, Opened, Slot, State, Update, Verdict},
 };
@@ -63,7 +65,7 @@ impl Session {
             self.open(out);
         }
         let losses_known = self.settle_losses(now, env, next, out);
-        self.settle_stalls(now, out);
+        self.settle_stalls(now, env, out);
         self.settle_watch(now, env, next, out);
         self.is_over(now, next) && losses_known
     }
@@ -84,7 +86,8 @@ impl Session {
             let Some(close) = stream.close.filter(|_| !stream.told) else {
                 continue;
             };
-            let Some(cut) = verdict::cut(self, stream, env) else {
+            // Of what may yet be lost the last word is enough.
+            let Some(cut) = verdict::cut(self, stream, env).filter(|cut| cut.bytes > 0) else {
                 continue;
             };
             let exit_follows = close.exiting && self.server_exit.is_none();
@@ -115,6 +118,7 @@ impl Session {
                 margin_ns: verdict::margin(self, stream),
                 message: message::truncated(self, stream, &close, &cut),
                 fix: message::fix_truncated(self, cut.cause),
+                quiet: false,
             };
             if let Some(stream) = &mut self.streams[at] {
                 stream.told = true;
@@ -125,20 +129,25 @@ impl Session {
         all
     }
 
-    fn settle_stalls(&mut self, now: u64, out: &mut Vec<Update>) {
+    /// A stream that stands still is shown at once, and a finding when it has done so for long: a client
+    /// that reads slowly is everyday life.
+    fn settle_stalls(&mut self, now: u64, env: &Env, out: &mut Vec<Update>) {
         for at in 0..self.streams.len() {
             let Some(stream) = &self.streams[at] else {
                 continue;
             };
-            let since = stream.rests_since(self.leader_gone);
-            let (state, since) = match (stream.stalled, since) {
-                (None, Some(since)) => (State::Open, since),
-                (Some(since), None) => (State::Resolved, since),
-                _ => continue,
+            let stall = stream.rests_since(self.leader_gone).map(|since| Stall {
+                since,
+                long: stream.sampled.saturating_sub(since) >= env.stall_after,
+            });
+            let finding = match (stream.stalled, stall) {
+                (Some(known), Some(stall)) if known.long || !stall.long => continue,
+                (_, Some(stall)) => stalled(self, stream, State::Open, stall, now),
+                (Some(known), None) => stalled(self, stream, State::Resolved, known, now),
+                (None, None) => continue,
             };
-            let finding = stalled(self, stream, state, since, now);
             if let Some(stream) = &mut self.streams[at] {
-                stream.stalled = (state == State::Open).then_some(since);
+                stream.stalled = stall;
             }
             self.open(out);
             out.push(Update::Finding(finding));
@@ -188,19 +197,13 @@ impl Session {
                 return false;
             }
         }
+        if !self.no_write_can_fail(now, next) {
+            return false;
+        }
         if self.leader_gone.is_some() {
             // Whom the terminal's hangup kills has a moment to die.
             let dying = self.tree.living() > 0 && self.outputs().any(Stream::is_pty);
-            let mut over = !dying || next.reached(last.saturating_add(LEADER_FOLLOWS), now);
-            for stream in self.outputs() {
-                if let Some(close) = stream
-                    .close
-                    .filter(|close| self.waits_for_writers(stream, close))
-                {
-                    over &= next.reached(close.time.saturating_add(WRITERS_LINGER), now);
-                }
-            }
-            return over;
+            return !dying || next.reached(last.saturating_add(LEADER_FOLLOWS), now);
         }
         // The leader lives, as far as known. A command may close its output and go on; but when the
         // server, the client or the channel is gone, no session is left.
@@ -249,14 +252,22 @@ impl Session {
         all
     }
 
-    /// A writer survived the leader and the server's end of its stream; if it writes, that is lost.
-    fn waits_for_writers(&self, stream: &Stream, close: &Close) -> bool {
-        close.writers > 0
-            && close.after_leader
-            && close.unread == 0
-            && stream.refused.is_none()
-            && self.left_before(close.time).is_none()
-            && self.tree.living() > 0
+    /// Writers that survived the server's end of their stream have had the time to write: what they write
+    /// is lost.
+    fn no_write_can_fail(&self, now: u64, next: &mut Next) -> bool {
+        let waited_for = |stream: &&Stream| {
+            stream.close.is_some_and(|close| {
+                close.writers > 0
+                    && close.unread == 0
+                    && !stream.unlistened
+                    && stream.refused.is_none()
+                    && ender(self, &close) != Ender::Client
+            })
+        };
+        let closes = self.outputs().filter(waited_for).filter_map(|it| it.close);
+        let last = closes.map(|close| close.time).max();
+        self.tree.living() == 0
+            || last.is_none_or(|last| next.reached(last.saturating_add(WRITERS_LINGER), now))
     }
 
     /// Says the last word.
@@ -267,14 +278,9 @@ impl Session {
         }
         self.settle_linger(now, out);
         for stream in self.streams.iter().flatten() {
-            if let Some(since) = stream.stalled {
-                out.push(Update::Finding(stalled(
-                    &self,
-                    stream,
-                    State::Resolved,
-                    since,
-                    now,
-                )));
+            if let Some(stall) = stream.stalled {
+                let finding = stalled(&self, stream, State::Resolved, stall, now);
+                out.push(Update::Finding(finding));
             }
         }
         if self
@@ -311,6 +317,7 @@ impl Session {
                     margin_ns: report.margin_ns,
                     message: message::near_miss(&self, report),
                     fix: Fix::default(),
+                    quiet: false,
                 }));
             }
         }
@@ -342,7 +349,8 @@ impl Session {
     }
 }
 
-fn stalled(session: &Session, stream: &Stream, state: State, since: u64, now: u64) -> Finding {
+fn stalled(session: &Session, stream: &Stream, state: State, stall: Stall, now: u64) -> Finding {
+    let since = stall.since;
     Finding {
         time: now,
         kind: Kind::Stalled,
@@ -360,5 +368,6 @@ fn stalled(session: &Session, stream: &Stream, state: State, since: u64, now: u6
             _ => message::stalled(session, stream, since),
         },
         fix: message::fix_stalled(session),
+        quiet: !stall.long,
     }
 }

@@ -1,6 +1,6 @@
 //! What is known of one stream.
 
-use tracer_ebpf::{Counters, StreamEnds, StreamNow, edge, transport};
+use tracer_ebpf::{COMM_LEN, Counters, StreamEnds, StreamNow, edge, transport};
 
 use super::view::Slot;
 
@@ -37,6 +37,24 @@ pub(super) struct Close {
     pub unseen: bool,
     /// Something that was sent on the connection had not been acknowledged.
     pub unanswered: bool,
+    /// When the client had last sent something; 0 when not known.
+    pub heard: u64,
+}
+
+/// Nothing moves although something should.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stall {
+    /// Since when.
+    pub since: u64,
+    /// For long enough to be a finding.
+    pub long: bool,
+}
+
+/// A process that is no server read what the command had written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taker {
+    pub pid: u32,
+    pub comm: [u8; COMM_LEN],
 }
 
 /// See the module.
@@ -72,8 +90,10 @@ pub(super) struct Stream {
     pub unlistened: bool,
     /// That bytes were lost has been told.
     pub told: bool,
-    /// Since when it is told to be stalled.
-    pub stalled: Option<u64>,
+    /// It is reported to be stalled.
+    pub stalled: Option<Stall>,
+    /// Who else read from it first.
+    pub taker: Option<Taker>,
     /// A scan found nobody with the server's end.
     pub unheld: bool,
 }
@@ -101,6 +121,7 @@ impl Stream {
             unlistened: false,
             told: false,
             stalled: None,
+            taker: None,
             unheld: false,
         })
     }
@@ -128,7 +149,10 @@ impl Stream {
 
     /// Bytes written but not read, by the counters.
     pub fn pending(&self) -> u64 {
-        self.counters.written.saturating_sub(self.counters.read)
+        let counters = &self.counters;
+        counters
+            .written
+            .saturating_sub(counters.read.saturating_add(counters.taken))
     }
 
     /// A write is under way: what it has put into the object already is counted when it ends.
@@ -136,8 +160,9 @@ impl Stream {
         self.counters.blocked_since > 0
     }
 
-    /// Takes in an edge or a sample; `leader_gone` tells whether the leader has died before it.
-    pub fn apply(&mut self, record: &tracer_ebpf::Stream, leader_gone: bool) {
+    /// Takes in an edge or a sample; `leader_gone` tells whether the leader has died before it, `heard`
+    /// when the client last sent something.
+    pub fn apply(&mut self, record: &tracer_ebpf::Stream, leader_gone: bool, heard: u64) {
         self.count(record.header.time, &record.counters);
         self.packets |= record.packets != 0;
         if record.mark >= self.mark && record.held != 0 {
@@ -154,7 +179,13 @@ impl Stream {
         match record.edge {
             edge::EOF => self.eof = true,
             edge::WRITERS_GONE => self.writers_gone = true,
-            edge::SERVER_CLOSE => self.closed(record, leader_gone),
+            edge::SERVER_CLOSE => self.closed(record, leader_gone, heard),
+            edge::TAKEN => {
+                self.taker.get_or_insert(Taker {
+                    pid: record.pid,
+                    comm: record.comm,
+                });
+            }
             edge::SESSION_CLOSE => self.unwanted = record.unread,
             // Of a socket also a write of nothing is refused (`unix_stream_sendmsg`,
             // net/unix/af_unix.c).
@@ -165,7 +196,7 @@ impl Stream {
         }
     }
 
-    fn closed(&mut self, record: &tracer_ebpf::Stream, leader_gone: bool) {
+    fn closed(&mut self, record: &tracer_ebpf::Stream, leader_gone: bool, heard: u64) {
         let close = Close {
             time: record.header.time,
             latest: record.header.time,
@@ -177,6 +208,7 @@ impl Stream {
             shared: record.refs > 1,
             unseen: false,
             unanswered: record.progress.sent > record.progress.acked,
+            heard,
         };
         self.close = Some(match self.close {
             // The last copy, which some child had, went after the server's own: what was unread
@@ -212,6 +244,7 @@ impl Stream {
             shared: false,
             unseen: true,
             unanswered: false,
+            heard: 0,
         });
     }
 
@@ -279,6 +312,7 @@ impl Stream {
         self.counters = Counters {
             written: old.written.max(new.written),
             read: old.read.max(new.read),
+            taken: old.taken.max(new.taken),
             writes: old.writes.max(new.writes),
             reads: old.reads.max(new.reads),
             first_write: old.first_write.max(new.first_write),

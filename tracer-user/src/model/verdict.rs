@@ -3,9 +3,11 @@
 use super::{
     Env,
     delivery::{self, Fate},
+    departure::{Ender, ender},
+    hangup, message,
     session::Session,
-    stream::{Close, STALLED_AFTER, Stream},
-    view::{Cause, Cut, ExitStatus, GapReason, StreamReport, Verdict},
+    stream::{Close, Stream},
+    view::{Cause, Cut, GapReason, StreamReport, Verdict},
 };
 
 /// What the stream has lost so far, by direct evidence: a gap elsewhere does not weaken it.
@@ -15,47 +17,68 @@ pub(super) fn cut(session: &Session, stream: &Stream, env: &Env) -> Option<Cut> 
         return None;
     }
     let close = stream.close.filter(|close| !close.unseen)?;
-    let hung_up = hung_up(session, stream);
+    let lost = |bytes, exact, cause| {
+        Some(Cut {
+            bytes,
+            exact,
+            cause,
+        })
+    };
+    let hung_up = hangup::lost(session, stream, &close);
     if hung_up > 0 {
-        return Some(Cut {
-            bytes: hung_up.saturating_add(close.unread),
-            // What the dead had read and not yet passed on is not known.
-            exact: false,
-            cause: Cause::PtyHangup,
-        });
+        // What the dead had read and not yet passed on is not known.
+        return lost(
+            hung_up.saturating_add(close.unread),
+            false,
+            Cause::PtyHangup,
+        );
+    }
+    let taken = stream.counters.taken;
+    if taken > 0 {
+        let exact = env.exact_releases && close.writers == 0;
+        return lost(taken.saturating_add(close.unread), exact, Cause::Taken);
     }
     if close.unread > 0 {
         let exact = env.exact_releases || close.writers == 0;
-        return Some(Cut {
-            bytes: close.unread,
-            exact,
-            cause: cause(session, stream, &close),
-        });
+        return lost(close.unread, exact, cause(session, stream, &close));
     }
-    let (bytes, cause) = refused(session, stream, &close).or_else(|| unsent(session, stream))?;
-    Some(Cut {
-        bytes,
-        exact: false,
-        cause,
-    })
+    if let Some((bytes, cause)) =
+        refused(session, stream, &close).or_else(|| unsent(session, stream))
+    {
+        return lost(bytes, false, cause);
+    }
+    outlived(session, stream, &close).and_then(|cause| lost(0, false, cause))
 }
 
 /// A write that failed for want of a reader: its bytes, and who is to blame.
 fn refused(session: &Session, stream: &Stream, close: &Close) -> Option<(u64, Cause)> {
     let bytes = stream.refused.filter(|_| !stream.unlistened)?;
-    if client_asked(close) {
-        return None;
-    }
-    // A client that left first wanted no more; nothing that was written is gone.
-    let cause = match (
-        session.left_before(close.time),
-        session.killed_before(close.time),
-    ) {
-        (Some(left), _) if !left.unreached => return None,
-        (None, Some(_)) if close.exiting => Cause::ServerKilled,
-        _ => Cause::WriterCut,
+    let cause = match ender(session, close) {
+        // A client that left first wanted no more; nothing that was written is gone.
+        Ender::Client => return None,
+        Ender::Killed => Cause::ServerKilled,
+        Ender::Policy => Cause::Timeout,
+        Ender::Network | Ender::AfterCommand | Ender::Server => Cause::WriterCut,
     };
     Some((bytes, cause))
+}
+
+/// The server's end went while somebody could still write: nothing is known to be lost, but the output
+/// has not come to its end.
+fn outlived(session: &Session, stream: &Stream, close: &Close) -> Option<Cause> {
+    if close.writers == 0 || stream.eof || stream.unlistened {
+        return None;
+    }
+    let ender = ender(session, close);
+    // A server that does not wait for what a command leaves behind cuts off only what is still written.
+    let gave_up = ender != Ender::AfterCommand && !stream.is_pty();
+    (session.leader_gone.is_none() || gave_up).then_some(match ender {
+        Ender::Client => Cause::ClientGone,
+        Ender::Network => Cause::Undelivered,
+        Ender::Killed => Cause::ServerKilled,
+        Ender::Policy => Cause::Timeout,
+        Ender::AfterCommand | Ender::Server => Cause::WriterCut,
+    })
 }
 
 /// What the server had read and its client never got, as far as that is certain: at least so many
@@ -76,64 +99,17 @@ fn unsent(session: &Session, stream: &Stream) -> Option<(u64, Cause)> {
     }
 }
 
-/// Who is to blame for what was unread at the close; the order is the point.
+/// Who is to blame for what was unread at the close.
 fn cause(session: &Session, stream: &Stream, close: &Close) -> Cause {
-    if let Some(left) = session.left_before(close.time) {
-        return if left.unreached {
-            Cause::Undelivered
-        } else {
-            Cause::ClientGone
-        };
+    match ender(session, close) {
+        Ender::Client => Cause::ClientGone,
+        Ender::Network => Cause::Undelivered,
+        Ender::Killed => Cause::ServerKilled,
+        Ender::Policy => Cause::Timeout,
+        Ender::AfterCommand if stream.is_pty() => Cause::PtyHangup,
+        Ender::AfterCommand => Cause::ServerClosedEarly,
+        Ender::Server => Cause::WriterCut,
     }
-    if close.exiting && session.killed_before(close.time).is_some() {
-        return Cause::ServerKilled;
-    }
-    if close.after_leader {
-        return if stream.is_pty() {
-            Cause::PtyHangup
-        } else {
-            Cause::ServerClosedEarly
-        };
-    }
-    if client_asked(close) {
-        return Cause::ClientGone;
-    }
-    if gave_up(session, stream, close) {
-        // A client that is only slow acknowledges what it gets.
-        return match close.unanswered {
-            true => Cause::Undelivered,
-            false => Cause::Timeout,
-        };
-    }
-    Cause::WriterCut
-}
-
-/// Bytes that members left unread when the leader's exit hung up their terminal.
-fn hung_up(session: &Session, stream: &Stream) -> u64 {
-    let Some(gone) = session.leader_gone.filter(|_| stream.is_pty()) else {
-        return 0;
-    };
-    // Otherwise it was the client's or the server's end that hung up on all of them.
-    if session.left_before(gone).is_some() || session.killed_before(gone).is_some() {
-        return 0;
-    }
-    let after = session.hangups.iter().filter(|it| it.time >= gone);
-    after.fold(0, |sum, it| sum.saturating_add(it.unread))
-}
-
-/// A server that lives on has no reason of its own to close the output of a command that runs: its
-/// client closed the channel, or wants no more of it (`eow@openssh.com`, OpenSSH's PROTOCOL 2.1).
-pub(super) fn client_asked(close: &Close) -> bool {
-    !close.after_leader && !close.exiting
-}
-
-/// The server ended itself with an error while the stream had not moved for long.
-fn gave_up(session: &Session, stream: &Stream, close: &Close) -> bool {
-    let failed = session
-        .server_exit
-        .is_some_and(|(_, status)| !matches!(ExitStatus::of_wait(status), ExitStatus::Code(0)));
-    let moved = stream.counters.last_read.max(session.view.opened);
-    failed && close.time.saturating_sub(moved) >= STALLED_AFTER
 }
 
 /// The final word on a stream of a session that is over.
@@ -171,23 +147,24 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
     }
 }
 
-/// Bytes written and read. What splice, sendfile or io_uring moved is in neither counter, nor what the
-/// kernel did not count since a program would have interrupted itself; but all of it went through the
-/// object: what was read or left there has been written, and what was written and is not there any more
-/// has been read, unless it was packets.
+/// Bytes written, and read by the server. What splice, sendfile or io_uring moved is in neither counter;
+/// but all of it went through the object: what was read or left there has been written.
 fn ledger(session: &Session, stream: &Stream) -> (u64, u64) {
     let (written, read) = (stream.counters.written, stream.counters.read);
     let Some(close) = counted(session, stream) else {
         return (written, read);
     };
-    let passed = read.saturating_add(close.unread);
-    if written < passed {
-        (passed, read)
-    } else if stream.packets {
-        (written, read)
-    } else {
-        (written, written.saturating_sub(close.unread))
-    }
+    let passed = passed(stream, &close);
+    (written.max(passed), read)
+}
+
+/// Bytes that are known to have been in the object.
+fn passed(stream: &Stream, close: &Close) -> u64 {
+    let counters = &stream.counters;
+    counters
+        .read
+        .saturating_add(counters.taken)
+        .saturating_add(close.unread)
 }
 
 /// Why it cannot be said that nothing of it was lost, though nothing is known to be.
@@ -201,12 +178,11 @@ pub(super) fn doubt(session: &Session, stream: &Stream) -> Option<GapReason> {
     }
 }
 
-/// Of what was written as packets (`O_DIRECT`, pipe(2)) some was neither read nor is left: a read had no
-/// room for it.
+/// Some of what was written was neither read nor is left: of packets (`O_DIRECT`, pipe(2)) a read had no
+/// room for it, else somebody took it in a way that is not seen.
 fn is_missing(session: &Session, stream: &Stream) -> bool {
-    let (written, read) = (stream.counters.written, stream.counters.read);
-    let missing = |close: Close| written > read.saturating_add(close.unread);
-    stream.packets && counted(session, stream).is_some_and(missing)
+    let missing = |close: Close| stream.counters.written > passed(stream, &close);
+    counted(session, stream).is_some_and(missing)
 }
 
 /// The close of a stream whose bytes can all be accounted for then.
@@ -255,26 +231,30 @@ fn note(session: &Session, stream: &Stream) -> Option<String> {
     if stream.unlistened {
         return Some(format!("the server does not listen to {}", stream.slot));
     }
-    let disagreement = disagreement(session, stream);
     let refused = stream
         .refused
         .map(|bytes| format!("a later write of {bytes} B was refused"));
-    match (disagreement, refused) {
-        (Some(first), Some(second)) => Some(format!("{first}; {second}")),
-        (first, second) => first.or(second),
-    }
+    let notes = [
+        disagreement(session, stream),
+        message::taken(stream),
+        refused,
+        message::hung_up(session, stream),
+    ];
+    let notes: Vec<_> = notes.into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-/// Says so when the counters and the object tell different stories.
+/// Says so when the counters and the object do not agree.
 pub(super) fn disagreement(session: &Session, stream: &Stream) -> Option<String> {
     let close = counted(session, stream)?;
     let (written, read) = (stream.counters.written, stream.counters.read);
-    if written == read.saturating_add(close.unread) {
+    if written == passed(stream, &close) {
         return None;
     }
-    let why = match is_missing(session, stream) {
-        true => "the server read packets (O_DIRECT) into too little room",
-        false => "some went by other means such as splice",
+    let why = match (is_missing(session, stream), stream.packets) {
+        (true, true) => "the server read packets (O_DIRECT) into too little room",
+        (true, false) => "something else took the rest unseen",
+        (false, _) => "some went by other means such as splice",
     };
     Some(format!(
         "counters disagree: {written} B written, {read} B read, {} B unread: {why}",

@@ -244,6 +244,7 @@ fn finding(session: &Session, state: State, cause: Cause, message: String, now: 
         margin_ns: None,
         message,
         fix: Fix::default(),
+        quiet: false,
     }
 }
 

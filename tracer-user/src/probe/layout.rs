@@ -1,5 +1,6 @@
 //! Fills in the kernel side's [`Config`] for the running kernel.
 
+use rustix::time::ClockId;
 use tracer_ebpf::{Config, Layout, OPTIONAL, Sys};
 
 use super::{
@@ -61,6 +62,8 @@ pub fn resolve(btf: &Btf<'_>) -> Result<(Config, Vec<Missing>), BtfError> {
         one_ref: u32::from(btf.offset_of("file", "f_ref.refcnt").is_err()),
         o_direct: libc::O_DIRECT.cast_unsigned(),
         page_size: rustix::param::page_size() as u32,
+        // Its resolution is a jiffy (`hrtimer_get_res`'s LOW_RES_NSEC, kernel/time/posix-timers.c).
+        tick: rustix::time::clock_getres(ClockId::MonotonicCoarse).tv_nsec as u32,
         ring_node_file: btf
             .offset_of("io_rsrc_node", "file_ptr")
             .unwrap_or(OPTIONAL),

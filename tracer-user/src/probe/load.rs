@@ -70,6 +70,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// How long a leader must be dead before its holders are told, ns.
     pub grace: u64,
+    /// How long a stream must stand still before that is a finding, ns.
+    pub stall_after: u64,
     /// Whether the programs' own debug messages are wanted.
     pub verbose: bool,
     /// A directory on a BPF file system where everything is pinned, to outlive this process.

@@ -19,6 +19,8 @@ mod tables;
 mod take;
 mod tracer;
 
+use tracer_ebpf::role;
+
 pub use btf::{Btf, BtfError};
 pub use host::{Host, Lockdown, NEEDED, boottime};
 pub use layout::{Missing, resolve};
@@ -37,3 +39,12 @@ pub const SERVERS: &[&str] = &[
     "tinysshd",
     "lshd",
 ];
+
+/// What an executable of this name is to the kernel side: a [`role`]. Those of [`SERVERS`] give every
+/// session its stdin; of others that is not known.
+fn role_of(name: &str) -> u32 {
+    match SERVERS.contains(&name) {
+        true => role::SERVER | role::GIVES_ALL,
+        false => role::SERVER,
+    }
+}

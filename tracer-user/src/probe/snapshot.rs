@@ -17,6 +17,7 @@ use tracer_ebpf::{
 use zerocopy::FromZeros;
 
 use super::{
+    role_of,
     scan::{self, ScanError},
     side::Side,
     tables::{Tables, fixed},
@@ -112,7 +113,7 @@ pub fn take(
         let flags = if leaders.contains(pid) {
             role::LEADER
         } else if world.servers.contains(pid) {
-            role::SERVER
+            role_of(&exe_name(*pid))
         } else if session != 0 {
             0
         } else {

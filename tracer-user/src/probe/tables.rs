@@ -14,6 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
     pins::{self, Root},
+    role_of,
     side::Side,
     skipped::Skipped,
     take::take,
@@ -61,14 +62,18 @@ pub fn name_servers(ebpf: &mut Ebpf, names: &[String]) -> Result<(), MapError> {
             name: "SERVERS".to_owned(),
         })?;
     let mut servers: HashMap<_, [u8; EXE_LEN], u32> = map.try_into()?;
-    let names: Vec<[u8; EXE_LEN]> = names.iter().map(|name| fixed(name)).collect();
+    let names: Vec<([u8; EXE_LEN], u32)> = names
+        .iter()
+        .map(|name| (fixed(name), role_of(name)))
+        .collect();
     // An earlier load may have had others.
     let old: Vec<_> = servers.keys().flatten().collect();
-    for name in old.iter().filter(|name| !names.contains(name)) {
+    let is_named = |old: &[u8; EXE_LEN]| names.iter().any(|(name, _)| name == old);
+    for name in old.iter().filter(|name| !is_named(name)) {
         servers.remove(name)?;
     }
-    for name in names {
-        servers.insert(name, 1, 0)?;
+    for (name, role) in names {
+        servers.insert(name, role, 0)?;
     }
     Ok(())
 }

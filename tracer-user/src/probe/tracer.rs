@@ -103,6 +103,7 @@ pub struct Tracer {
     over: VecDeque<(Instant, u64)>,
     host: Host,
     grace: u64,
+    stall_after: u64,
 }
 
 impl Tracer {
@@ -135,6 +136,7 @@ impl Tracer {
             over: VecDeque::new(),
             host,
             grace: options.grace,
+            stall_after: options.stall_after,
         })
     }
 
@@ -392,6 +394,7 @@ impl Tracer {
         start.header = header(Kind::Start, boottime());
         start.wall_offset = self.host.wall_offset;
         start.grace = self.grace;
+        start.stall_after = self.stall_after;
         start.pid = std::process::id();
         start.backend = self.probes.backend.number();
         start.host = fixed(&self.host.name);

@@ -53,6 +53,8 @@ pub struct Tracing {
     pub backend: Option<Backend>,
     /// How long a command must be gone before holders are told.
     pub grace: Duration,
+    /// How long a stream must stand still before that is a finding.
+    pub stall_after: Duration,
     /// Size of the ring buffer in bytes.
     pub ring_bytes: u32,
     /// Where programs and tables are pinned.
@@ -156,6 +158,7 @@ impl Default for Config {
                 servers: Vec::new(),
                 backend: None,
                 grace: Duration::from_secs(1),
+                stall_after: Duration::from_secs(60),
                 ring_bytes: tracer_ebpf::RING_BYTES,
                 pins: Some("/sys/fs/bpf/lastbyte".into()),
             },
@@ -215,6 +218,7 @@ impl Config {
             servers: self.tracing.servers.clone(),
             ring_bytes: self.tracing.ring_bytes,
             grace: u64::try_from(self.tracing.grace.as_nanos()).unwrap_or(u64::MAX),
+            stall_after: u64::try_from(self.tracing.stall_after.as_nanos()).unwrap_or(u64::MAX),
             verbose,
             pins: self.tracing.pins.clone(),
         }

@@ -91,6 +91,15 @@ pub(super) const SETTINGS: &[Key<Config>] = &[
         show: |of| time(of.tracing.grace),
     },
     Key {
+        full: "tracing.stall_after",
+        about: "How long a command must wait for its server to read before that is a finding. A client that\n\
+                reads slowly (`| less`) does no harm; `top` and `ls` show it at once.",
+        expected: TIME,
+        restart: true,
+        read: |to, value| set(&mut to.tracing.stall_after, from_text(value, units::time)),
+        show: |of| time(of.tracing.stall_after),
+    },
+    Key {
         full: "tracing.ring_bytes",
         about: "Size of the ring buffer that the kernel side writes to: a power of two from 4 KiB. When\n\
                 it is full, records are lost and sessions say so.",

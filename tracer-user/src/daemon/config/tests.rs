@@ -136,7 +136,7 @@ fn a_mistake_is_told_with_its_line_and_what_may_be_meant() {
         ),
         (
             "[tracing]\nzz = 1",
-            "f:2: unknown key `zz`; known are `servers`, `backend`, `grace`, `ring_bytes`, `pins`",
+            "f:2: unknown key `zz`; known are `servers`, `backend`, `grace`, `stall_after`, `ring_bytes`, `pins`",
         ),
         ("grace = \"1s\"", "f:1: `grace` belongs in [tracing]"),
         (

@@ -29,7 +29,7 @@ use self::{
 use super::config::{Action, Hook};
 use crate::{
     export::Lines,
-    model::{Cause, Finding, Kind, Update, Visible},
+    model::{Finding, Kind, Update, Visible},
 };
 
 /// Findings that may wait for a hook.
@@ -207,13 +207,11 @@ fn line(lines: &mut Lines, finding: Finding) -> Arc<str> {
 
 /// Whether a hook is to be told of it.
 fn wants(hook: &Hook, finding: &Finding) -> bool {
-    // A client that leaves first is as ordinary as a near miss.
-    let is_ordinary = finding.cause == Some(Cause::ClientGone);
     let is_small = finding.kind == Kind::Truncated && finding.bytes < hook.min_bytes;
     hook.kinds.contains(&finding.kind)
         && hook.states.contains(&finding.state)
         && !is_small
-        && (!is_ordinary || hook.kinds.contains(&Kind::NearMiss))
+        && (!finding.is_routine() || hook.kinds.contains(&Kind::NearMiss))
 }
 
 /// A finding as JSON, and how many were left out before it.

@@ -230,7 +230,8 @@ pub(in crate::model) fn fix_truncated(session: &Session, cause: Cause) -> Fix {
             "let the command wait for all that write (`wait`) before it exits, or redirect them to a file".to_owned()
         }
         Cause::ServerKilled => "find out why the server was sent that signal, and run the command again".to_owned(),
-        Cause::Timeout => "see the server's keep-alive settings (ClientAliveInterval, ClientAliveCountMax)".to_owned(),
+        Cause::Timeout => "see the server's limits (ClientAliveInterval, ClientAliveCountMax, ChannelTimeout)".to_owned(),
+        Cause::Taken => "find out who reads /proc/PID/fd of the session's processes".to_owned(),
         Cause::Undelivered => "check the network to the client, and run the command again".to_owned(),
         Cause::PtyHangup => "let the command wait for all that use the terminal before it exits".to_owned(),
         Cause::ServerDropped => format!(

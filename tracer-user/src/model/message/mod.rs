@@ -3,6 +3,7 @@
 mod durations;
 mod fixes;
 mod names;
+mod notes;
 mod sentences;
 
 pub(crate) use self::{
@@ -14,5 +15,6 @@ pub(crate) use self::{
 pub(super) use self::{
     fixes::{fix, fix_stalled, fix_truncated, fix_waiting},
     names::told_end,
+    notes::{gave_up, hung_up, taken},
     sentences::{moves, near_miss, orphaned, released, stalled, truncated},
 };

@@ -4,11 +4,13 @@ use super::{
     durations::duration,
     fixes::foremost,
     names::{command, held, list, server, signal_name, told_end, who},
+    notes::taken,
 };
 use crate::model::{
     Env,
     delivery::{self, Fate},
     escape::{Visible, until_nul},
+    hangup,
     session::Session,
     stream::{Close, Stream},
     verdict,
@@ -170,6 +172,13 @@ pub(in crate::model) fn truncated(
         Cause::Undelivered => format!(
             "the client stopped answering, {bytes} B of {name} were still unread when the connection was given up"
         ),
+        Cause::Timeout if close.unread == 0 => format!(
+            "the server ended the session by a limit of its own while the command ran; a later write of {bytes} B to {name} failed"
+        ),
+        Cause::Taken => format!(
+            "{}: it never reached the client",
+            taken(stream).unwrap_or_else(|| format!("another process read {bytes} B of {name}")),
+        ),
         Cause::Timeout => format!(
             "the server gave up after {} without progress, with {bytes} B of {name} unread",
             duration(
@@ -179,13 +188,12 @@ pub(in crate::model) fn truncated(
             ),
         ),
         Cause::PtyHangup => {
-            let mut lost: Vec<_> = session
-                .hangups
+            let mut lost: Vec<_> = hangup::losers(session, stream, Some(close))
                 .iter()
                 .map(|it| {
                     format!(
                         "{} pid {} was killed by it with {} B unread in its stdin, pipe:[{}]",
-                        it.comm, it.pid, it.unread, it.object
+                        it.comm, it.pid, it.unread, it.stdin
                     )
                 })
                 .collect();

@@ -89,6 +89,8 @@ pub enum Cause {
     ServerDropped,
     /// The peer never acknowledged what was sent.
     Undelivered,
+    /// A process that is no server read it.
+    Taken,
     /// The server is not reading.
     ServerNotReading,
     /// A program uses the X11 display that the connection forwards.
@@ -110,6 +112,7 @@ impl Cause {
             Self::Timeout => "timeout",
             Self::ServerDropped => "server_dropped",
             Self::Undelivered => "undelivered",
+            Self::Taken => "taken",
             Self::ServerNotReading => "server_not_reading",
             Self::X11 => "x11",
             Self::Forward => "forward",
@@ -149,6 +152,17 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub fix: Fix,
+    /// A state that may well be ordinary: shown where sessions are listed, but not worth a line.
+    #[serde(default)]
+    pub quiet: bool,
+}
+
+impl Finding {
+    /// What clients and commands do all day: reported only where everything is asked for.
+    #[must_use]
+    pub fn is_routine(&self) -> bool {
+        self.quiet || self.kind == Kind::NearMiss || self.cause == Some(Cause::ClientGone)
+    }
 }
 
 impl Finding {

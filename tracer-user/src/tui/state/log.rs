@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::model::{Cause, Finding, Kind, SessionId, Slot, State};
+use crate::model::{Finding, Kind, SessionId, Slot, State};
 
 /// Most stories that are kept.
 const MAX_STORIES: usize = 4096;
@@ -49,13 +49,8 @@ impl Story {
 
     /// It is ordinary: not told unless asked for.
     pub fn is_quiet(&self) -> bool {
-        self.latest().is_none_or(|it| is_quiet(it))
+        self.latest().is_none_or(|it| it.is_routine())
     }
-}
-
-/// A client that leaves first (`| head -1`) is as ordinary as a near miss.
-pub fn is_quiet(finding: &Finding) -> bool {
-    finding.kind == Kind::NearMiss || finding.cause == Some(Cause::ClientGone)
 }
 
 fn about(finding: &Finding) -> About {
@@ -89,7 +84,7 @@ impl Log {
         self.stories.push_back(Story {
             number,
             began: finding.time,
-            unread: !is_quiet(&finding),
+            unread: !finding.is_routine(),
             words: vec![Arc::new(finding)],
         });
         if self.stories.len() > MAX_STORIES

@@ -21,7 +21,7 @@ use self::{
     clock::Clock,
     host::Host,
     list::{Item, List},
-    log::{Log, Story, is_quiet},
+    log::{Log, Story},
     row::{Condition, Row, Word},
 };
 use super::feed::Phase;
@@ -361,9 +361,10 @@ impl State {
             };
             match self.kind {
                 Some(kind) => {
-                    word.kind == kind && (self.quiet || kind == Kind::NearMiss || !is_quiet(word))
+                    word.kind == kind
+                        && (self.quiet || kind == Kind::NearMiss || !word.is_routine())
                 }
-                None => self.quiet || !is_quiet(word),
+                None => self.quiet || !word.is_routine(),
             }
         };
         self.log.until(self.clock.now()).filter(wanted).collect()
