@@ -66,7 +66,8 @@ fn refused(session: &Session, stream: &Stream, close: &Close) -> Option<(u64, Ca
 /// The server's end went while somebody could still write: nothing is known to be lost, but the output
 /// has not come to its end.
 fn outlived(session: &Session, stream: &Stream, close: &Close) -> Option<Cause> {
-    if close.writers == 0 || stream.eof || stream.unlistened {
+    let may_write = session.leader_gone.is_none() || session.tree.living() > 0;
+    if close.writers == 0 || stream.eof || stream.unlistened || !may_write {
         return None;
     }
     let ender = ender(session, close);

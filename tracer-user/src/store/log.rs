@@ -10,8 +10,8 @@ use std::{
 };
 
 use tracer_ebpf::{
-    COMM_LEN, Company, Exec, Fork, Header, Kind, Loss, Proc, Record, STREAMS, Stream, Tick, edge,
-    loss, role,
+    COMM_LEN, Company, Exec, Fork, Header, Kind, Loss, Proc, Progress, Record, STREAMS, Stream,
+    Tick, edge, loss, role,
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -74,7 +74,7 @@ pub(super) struct Log {
     held: [Option<Box<Stream>>; STREAMS],
     held_socket: Option<Box<[u8]>>,
     held_look: Option<Vec<u8>>,
-    progress: [u8; 24],
+    progress: Progress,
     seen: [Seen; STREAMS],
     ending: bool,
     /// Fingerprint of the last look, and how often it was the same.
@@ -108,7 +108,7 @@ impl Log {
             held: [const { None }; STREAMS],
             held_socket: None,
             held_look: None,
-            progress: [0; 24],
+            progress: Progress::default(),
             seen: [Seen::default(); STREAMS],
             ending: false,
             look: (0, 0),
@@ -174,9 +174,13 @@ impl Log {
 
     /// Takes a look at the connection, which is made for another session.
     pub fn socket(&mut self, socket: &tracer_ebpf::Socket) {
-        let progress = socket.progress.as_bytes();
+        // What the client says is of no use to anyone here.
+        let progress = Progress {
+            heard: 0,
+            ..socket.progress
+        };
         let moved = self.progress != progress;
-        self.progress.copy_from_slice(progress);
+        self.progress = progress;
         if moved && self.ending {
             self.held_socket = None;
             self.push(socket.as_bytes(), socket.header.time);

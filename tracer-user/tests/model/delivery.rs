@@ -19,6 +19,7 @@ fn at(queued: u64, acked: u64) -> Progress {
         queued: 3000 + queued,
         sent: 3000 + queued,
         acked: 3000 + acked,
+        heard: 0,
     }
 }
 

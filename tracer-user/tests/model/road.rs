@@ -493,6 +493,7 @@ impl Road {
     pub fn course(&self, kind: About) -> Vec<(State, usize)> {
         self.findings(kind)
             .iter()
+            .filter(|finding| !finding.quiet)
             .map(|finding| (finding.state, finding.holders.len()))
             .collect()
     }

@@ -208,7 +208,7 @@ fn one_descriptor_table_is_one_holder() {
     });
     assert_eq!(
         road.course(Kind::Orphaned),
-        [(State::Open, 1), (State::Updated, 1), (State::Updated, 2)]
+        [(State::Open, 1), (State::Updated, 1)]
     );
 }
 

@@ -470,25 +470,77 @@ fn a_refused_write_of_nothing_is_no_loss() {
     assert_eq!(road.end().verdict, Verdict::Clean);
 }
 
-#[test]
-fn what_a_hangup_left_unread_is_summed_whatever_it_is() {
+/// What the stdout of a process is.
+type Output = (u64, u32);
+const NOTHING: Output = (0, transport::NONE);
+
+fn terminal() -> Output {
+    (object(5000, 1), transport::PTY)
+}
+
+fn on_a_terminal() -> Road {
     let mut road = Road::exact();
     road.session_with(5000, |r| {
-        r.streams
-            .iter_mut()
-            .for_each(|ends| ends.transport = transport::PTY);
-    })
-    .exec(5000, 5000, SERVER, &["bash"])
-    .spawn(5000, 5000, 5001, &["tee"])
-    .spawn(5000, 5000, 5002, &["tee"])
-    .leader_exits(5000, 0, empty());
-    for pid in [5001, 5002] {
-        road.put(tracer_ebpf::Kind::Exit, |r: &mut Exit| {
-            r.session = id(5000);
-            r.proc = proc(pid);
-            r.status = 1;
-            r.stdin_unread = u64::MAX;
+        r.streams.iter_mut().for_each(|ends| {
+            (ends.object, ends.transport) = terminal();
         });
+    });
+    road
+}
+
+fn dies_of_hangup(road: &mut Road, pid: u32, stdin: u64, unread: u64, stdout: Output) {
+    road.put(tracer_ebpf::Kind::Exit, |r: &mut Exit| {
+        r.session = id(5000);
+        r.proc = proc(pid);
+        r.status = 1;
+        r.stdin_object = stdin;
+        r.stdin_unread = unread;
+        (r.stdout.object, r.stdout.transport) = stdout;
+    });
+}
+
+/// `yes | sort >file &` and `exit`: what sort had not read was not on its way to anybody.
+#[test]
+fn what_a_hangup_kills_is_a_loss_only_on_the_way_to_the_terminal() {
+    let mut road = on_a_terminal();
+    road.exec(5000, 5000, SERVER, &["bash"])
+        .spawn(5000, 5000, 5001, &["sort"])
+        .leader_exits(5000, 0, empty());
+    dies_of_hangup(&mut road, 5001, 90, 65_536, NOTHING);
+    road.closes_all(5000, 0).idle(1000);
+    let report = road.report(Slot::Stdout);
+    assert_eq!(report.verdict, Verdict::Clean);
+    let note = report.note.clone().unwrap_or_default();
+    assert!(note.contains("sent SIGHUP to sort 5001"), "{note}");
+}
+
+#[test]
+fn a_pipe_that_two_of_the_killed_share_counts_once_and_a_chain_leads_to_the_terminal() {
+    let mut road = on_a_terminal();
+    road.exec(5000, 5000, SERVER, &["bash"])
+        .spawn(5000, 5000, 5001, &["sed"])
+        .spawn(5000, 5000, 5002, &["sed"])
+        .spawn(5000, 5000, 5003, &["tee"])
+        .leader_exits(5000, 0, empty());
+    dies_of_hangup(&mut road, 5001, 90, 700, (91, transport::PIPE));
+    dies_of_hangup(&mut road, 5002, 90, 700, (91, transport::PIPE));
+    dies_of_hangup(&mut road, 5003, 91, 20, terminal());
+    road.closes_all(5000, 0).idle(1000);
+    assert_eq!(
+        road.report(Slot::Stdout).verdict,
+        verdict(720, false, Cause::PtyHangup)
+    );
+}
+
+#[test]
+fn what_a_hangup_left_unread_is_summed_whatever_it_is() {
+    let mut road = on_a_terminal();
+    road.exec(5000, 5000, SERVER, &["bash"])
+        .spawn(5000, 5000, 5001, &["tee"])
+        .spawn(5000, 5000, 5002, &["tee"])
+        .leader_exits(5000, 0, empty());
+    for pid in [5001, 5002] {
+        dies_of_hangup(&mut road, pid, u64::from(pid), u64::MAX, terminal());
     }
     road.closes_all(5000, 0).idle(1000);
     assert_eq!(

@@ -74,6 +74,7 @@ fn exit(pen: &mut impl Pen, r: &mut Exit) {
     now(pen, &mut r.streams);
     pen.name(&mut r.stdin_object);
     pen.number(&mut r.stdin_unread);
+    stream_ends(pen, &mut r.stdout);
 }
 
 fn now(pen: &mut impl Pen, streams: &mut [StreamNow]) {
@@ -101,6 +102,7 @@ fn progress(pen: &mut impl Pen, r: &mut Progress) {
     pen.number(&mut r.queued);
     pen.number(&mut r.sent);
     pen.number(&mut r.acked);
+    pen.moment(&mut r.heard);
 }
 
 fn stream_ends(pen: &mut impl Pen, r: &mut StreamEnds) {
@@ -153,11 +155,13 @@ fn stream(pen: &mut impl Pen, r: &mut Stream) {
     progress(pen, &mut r.progress);
     pen.number(&mut r.mark);
     pen.number(&mut r.held);
+    pen.text(&mut r.comm);
 }
 
 fn counters(pen: &mut impl Pen, r: &mut Counters) {
     pen.number(&mut r.written);
     pen.number(&mut r.read);
+    pen.number(&mut r.taken);
     pen.number(&mut r.writes);
     pen.number(&mut r.reads);
     pen.moment(&mut r.first_write);
@@ -179,6 +183,7 @@ fn conn(pen: &mut impl Pen, r: &mut Conn) {
 fn start(pen: &mut impl Pen, r: &mut Start) {
     pen.number(&mut r.wall_offset);
     pen.number(&mut r.grace);
+    pen.number(&mut r.stall_after);
     pen.pid(&mut r.pid);
     pen.short(&mut r.backend);
     pen.text(&mut r.host);

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     daemon::config::Config,
     model::{Fix, SessionId, SessionView, Slot, Started, State, Visible},
+        quiet: false,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -46,6 +47,7 @@ fn finding(cause: Cause, bytes: u64) -> Update {
         margin_ns: None,
         message: HOSTILE.to_owned(),
         fix: Fix::default(),
+        quiet: false,
     })
 }
 

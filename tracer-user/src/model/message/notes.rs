@@ -51,7 +51,11 @@ fn listed(names: &[String]) -> String {
 }
 
 /// The server's end went while processes still held the session's: who gave up, and what is left.
-pub(in crate::model) fn gave_up(session: &Session, holders: &[HolderView], now: u64) -> Option<String> {
+pub(in crate::model) fn gave_up(
+    session: &Session,
+    holders: &[HolderView],
+    now: u64,
+) -> Option<String> {
     let close = session
         .outputs()
         .filter(|stream| !stream.eof && !stream.writers_gone)

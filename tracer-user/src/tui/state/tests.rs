@@ -75,6 +75,7 @@ fn finding(pid: u32, time: u64, kind: Kind, state: Stage) -> Update {
             advice: Some("do better".to_owned()),
             ..Fix::default()
         },
+        quiet: false,
     })
 }
 
