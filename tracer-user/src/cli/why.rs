@@ -352,6 +352,7 @@ mod tests {
                       stdout for 1.2 s while 5 B wait"
                 .to_owned(),
             fix: Fix::default(),
+            quiet: false,
         }
     }
 

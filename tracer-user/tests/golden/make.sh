@@ -49,8 +49,8 @@ ordinary() {
     run 2288 -tt 'exec > >(tee /dev/null); seq 1 100000'
 }
 orphaned() {
-    run 2288 'sleep 1.6 & sleep 1.8 >/dev/null &'
-    run 2288 'setsid sh -c "sleep 1.5 & exit" &'
+    run 2288 'sleep 2.6 & sleep 2.9 >/dev/null &'
+    run 2288 'setsid sh -c "sleep 2.5 & exit" &'
 }
 truncated() {
     for _ in 1 2 3 4 5 6; do run "$port" "cat $dir/big"; done

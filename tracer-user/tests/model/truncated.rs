@@ -3,7 +3,7 @@
 use lastbyte::model::{Cause, Cut, Finding, GapReason, Kind, Slot, Verdict};
 use tracer_ebpf::{Exit, Stream, StreamNow, backend, chld, edge, transport};
 
-use crate::road::{MS, Road, SERVER, STDERR, STDIN, STDOUT, empty, id, proc};
+use crate::road::{MS, Road, SERVER, STDERR, STDIN, STDOUT, empty, id, object, proc};
 
 const ESTABLISHED: u32 = 1;
 const FIN_WAIT1: u32 = 4;

@@ -9,8 +9,7 @@ use std::{
 use super::*;
 use crate::{
     daemon::config::Config,
-    model::{Fix, SessionId, SessionView, Slot, Started, State, Visible},
-        quiet: false,
+    model::{Cause, Fix, SessionId, SessionView, Slot, Started, State, Visible},
 };
 
 const LONG: Duration = Duration::from_secs(60);
