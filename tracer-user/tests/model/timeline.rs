@@ -70,7 +70,7 @@ fn a_job_that_outlives_its_command_is_seen_to_hold_and_let_go() {
     };
     assert_eq!((long.parent, longer.parent), (leader.pid, leader.pid));
     assert_eq!(leader.exit, Some(ExitStatus::Code(0)));
-    assert_eq!(long.argv().last().map(|word| word.as_str()), Some("1.6"));
+    assert_eq!(long.argv().last().map(|word| word.as_str()), Some("2.6"));
     assert!(leader.ended < long.ended && long.ended < longer.ended);
 
     let [first, second] = line.holds.as_slice() else {
