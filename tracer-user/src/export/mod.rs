@@ -6,23 +6,14 @@ mod found;
 mod had;
 mod json;
 mod list;
-mod size;
 mod story;
 mod text;
 
 use std::{borrow::Cow, io};
 
 use self::clock::Clock;
-pub use self::{
-    clock::Zone,
-    found::table as findings_table,
-    had::was,
-    list::table,
-    size::{readable, size},
-};
-use crate::model::{
-    End, Finding, Found, Listed, SessionView, Update, timeline::Timeline,
-};
+pub use self::{clock::Zone, found::table as findings_table, had::was, list::table};
+use crate::model::{End, Finding, Found, Listed, SessionView, Update, timeline::Timeline};
 
 /// Turns updates into lines.
 #[derive(Debug)]
@@ -116,10 +107,7 @@ pub fn sentence<'a>(finding: &'a Finding, wall_offset: u64, zone: &Zone) -> Cow<
         offset: wall_offset,
         zone: zone.clone(),
     };
-    match clock::sentence(finding, &clock) {
-        Cow::Borrowed(text) => readable(text),
-        Cow::Owned(text) => Cow::Owned(readable(&text).into_owned()),
-    }
+    clock::sentence(finding, &clock)
 }
 
 /// What `why` says of a session that nothing is wrong with, as a JSON object. `state` is one word, `end`

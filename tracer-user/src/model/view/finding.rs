@@ -165,14 +165,6 @@ impl Finding {
     }
 }
 
-impl Finding {
-    /// What clients and commands do all day: reported only where everything is asked for.
-    #[must_use]
-    pub fn is_routine(&self) -> bool {
-        self.kind == Kind::NearMiss || self.cause == Some(Cause::ClientGone)
-    }
-}
-
 /// A process with an open session end of a stream, or a connection to a forwarded X11 display.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HolderView {
