@@ -83,6 +83,7 @@ impl Writers {
                 advice: Some(stalled_advice(session.server_pid)),
                 ..Fix::default()
             },
+            quiet: false,
         })
     }
 }

@@ -6,13 +6,20 @@ mod found;
 mod had;
 mod json;
 mod list;
+mod size;
 mod story;
 mod text;
 
 use std::{borrow::Cow, io};
 
 use self::clock::Clock;
-pub use self::{clock::Zone, found::table as findings_table, had::was, list::table};
+pub use self::{
+    clock::Zone,
+    found::table as findings_table,
+    had::was,
+    list::table,
+    size::{readable, size},
+};
 use crate::model::{End, Finding, Found, Listed, SessionView, Update, timeline::Timeline};
 
 /// Turns updates into lines.
@@ -107,7 +114,10 @@ pub fn sentence<'a>(finding: &'a Finding, wall_offset: u64, zone: &Zone) -> Cow<
         offset: wall_offset,
         zone: zone.clone(),
     };
-    clock::sentence(finding, &clock)
+    match clock::sentence(finding, &clock) {
+        Cow::Borrowed(text) => readable(text),
+        Cow::Owned(text) => Cow::Owned(readable(&text).into_owned()),
+    }
 }
 
 /// What `why` says of a session that nothing is wrong with, as a JSON object. `state` is one word, `end`
