@@ -88,14 +88,16 @@ fn a_closed_session_says_how_long_it_was_and_when_its_command_ended() {
 #[test]
 fn an_explanation_has_its_parts_and_not_only_sentences() {
     let file = recording("orphaned.rec");
-    let lines = json(&printed(&["explain", "--json", "31042", "--file", &file]));
+    let listed = json(&printed(&["ls", "--json", "--file", &file]));
+    let name = listed[0]["name"].as_str().expect("a name");
+    let lines = json(&printed(&["explain", "--json", name, "--file", &file]));
     let [line] = &lines[..] else {
         panic!("one object: {lines:?}")
     };
     assert_eq!(line["type"], "explanation");
     assert_eq!(line["schema"], 1);
     assert!(line["time"].is_string());
-    assert_eq!(line["session"]["leader"]["pid"], 31042);
+    assert_eq!(line["session"]["leader"], listed[0]["session"]["leader"]);
     assert_eq!(line["session_id"], line["session"]["id"]);
     assert!(line["text"].as_array().is_some_and(|text| text.len() > 3));
     assert_eq!(line["closed"]["type"], "session_closed");
@@ -123,4 +125,24 @@ fn doctor_says_what_its_object_is() {
     assert_eq!(line["schema"], 1);
     assert!(line["time"].is_string() && line["host"].is_string());
     assert!(line["backends"].is_array());
+}
+
+/// A verdict may be known some time after the session closed: the line begins with the former.
+#[test]
+fn lines_begin_with_times_in_ascending_order() {
+    for name in ["demo", "ordinary", "orphaned", "truncated"] {
+        for all in [false, true] {
+            let file = recording(&format!("{name}.rec"));
+            let mut args = vec!["replay", file.as_str()];
+            args.extend(all.then_some("--all"));
+            let text = printed(&args);
+            let times: Vec<&str> = text
+                .lines()
+                .filter(|line| !line.starts_with(' '))
+                .map(|line| line.split(' ').next().unwrap_or(""))
+                .collect();
+            assert!(times.len() > 3, "{name}: {text}");
+            assert!(times.is_sorted(), "{name} {args:?}: {text}");
+        }
+    }
 }

@@ -62,6 +62,7 @@ impl Writers {
         let pause = u64::try_from(PAUSE.as_nanos()).unwrap_or(u64::MAX);
         Some(Finding {
             time: boottime(),
+            known: 0,
             kind: Kind::Stalled,
             state: State::Open,
             since: None,

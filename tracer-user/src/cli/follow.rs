@@ -198,10 +198,10 @@ impl<'a> Follower<'a> {
                 let is_wanted = is_wanted(it) || self.watching.print.all && it.time() > Some(last);
                 is_about && (is_wanted || self.watching.until_idle)
             });
-            // A session's in the order in which they were reported: its last word has an earlier time.
+            // A session's in the order in which they were reported.
             let mut latest = 0;
             missed.extend(updates.into_iter().map(|update| {
-                latest = latest.max(update.time().unwrap_or(0));
+                latest = latest.max(update.reported().unwrap_or(0));
                 (latest, update)
             }));
         }

@@ -104,7 +104,9 @@ impl Why {
     }
 
     fn print(&self, updates: &[Update], sessions: &[Involved<'_>]) -> anyhow::Result<ExitCode> {
-        let mut printer = Lines::new(self.json, true).in_zone(Zone::local());
+        let mut printer = Lines::new(self.json, true)
+            .in_zone(Zone::local())
+            .in_any_order();
         let mut lines = Vec::new();
         let (mut wall_offset, mut host) = (0, "");
         for update in updates {
@@ -338,6 +340,7 @@ mod tests {
     fn stall(since: u64) -> Finding {
         Finding {
             time: since + 1_200_000_000,
+            known: 0,
             kind: Kind::Stalled,
             state: State::Open,
             since: Some(since),

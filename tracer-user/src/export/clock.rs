@@ -128,6 +128,11 @@ impl Clock {
         at.strftime(format).to_string()
     }
 
+    /// A time before `now`, both of `CLOCK_BOOTTIME`: see [`Clock::recent`].
+    pub fn earlier(&self, time: u64, now: u64) -> String {
+        self.recent(time, self.wall(now))
+    }
+
     fn wall(&self, time: u64) -> u64 {
         time.wrapping_add(self.offset)
     }

@@ -29,6 +29,8 @@ pub struct Lines {
     all: bool,
     clock: Clock,
     host: String,
+    /// The latest time that a sentence began with; `None` where sentences are in no order.
+    latest: Option<u64>,
 }
 
 impl Lines {
@@ -42,6 +44,7 @@ impl Lines {
             all,
             clock: Clock::default(),
             host: String::new(),
+            latest: Some(0),
         }
     }
 
@@ -49,6 +52,13 @@ impl Lines {
     #[must_use]
     pub fn in_zone(mut self, zone: Zone) -> Self {
         self.clock.zone = zone;
+        self
+    }
+
+    /// Each sentence begins with the time of what it says, not with that at which it was reported.
+    #[must_use]
+    pub fn in_any_order(mut self) -> Self {
+        self.latest = None;
         self
     }
 
@@ -67,6 +77,7 @@ impl Lines {
         if let Update::Started(started) = update {
             self.clock.offset = started.wall_offset;
             self.host = started.host.to_string();
+            self.latest = self.latest.map(|_| started.time);
         }
         if !self.all && !is_wanted(update) {
             return;
@@ -74,7 +85,12 @@ impl Lines {
         if self.json {
             out.extend(json::line(update, &self.clock, &self.host));
         } else {
-            text::lines(update, &self.clock, out);
+            let Some(time) = update.time() else { return };
+            let at = self
+                .latest
+                .map_or(time, |latest| latest.max(update.reported().unwrap_or(time)));
+            self.latest = self.latest.map(|_| at);
+            text::lines(update, at, &self.clock, out);
         }
     }
 }

@@ -13,19 +13,25 @@ use crate::model::{
 /// From when on it is worth a word that a session stayed after its command, ns.
 const HELD: u64 = 1_000_000_000;
 
-/// Appends the lines that an update makes.
-pub(super) fn lines(update: &Update, clock: &Clock, out: &mut Vec<String>) {
+/// From when on it is worth a word that something happened before it was reported, ns.
+const LATE: u64 = 1_000_000_000;
+
+/// Appends the lines that an update makes. `reported`: when, ns of `CLOCK_BOOTTIME`.
+pub(super) fn lines(update: &Update, reported: u64, clock: &Clock, out: &mut Vec<String>) {
     let Some(time) = update.time() else { return };
-    let at = clock.time_of_day(time);
+    let at = clock.time_of_day(reported);
+    let earlier = (reported.saturating_sub(time) >= LATE).then(|| clock.earlier(time, reported));
+    let earlier = earlier.as_deref();
     match update {
         Update::Started(it) => out.push(started(&at, it, clock)),
         Update::SessionOpened(it) => out.push(format!(
-            "{at} opened    {} {}",
+            "{at} opened    {} {}{}",
             from(&it.session),
-            command(&it.session)
+            command(&it.session),
+            earlier.map_or_else(String::new, |time| format!(" at {time}"))
         )),
-        Update::Finding(it) => finding(&at, it, clock, out),
-        Update::SessionClosed(it) => closed(&at, it, out),
+        Update::Finding(it) => finding(&at, it, earlier, clock, out),
+        Update::SessionClosed(it) => closed(&at, it, earlier, out),
         Update::Gap(it) => out.push(format!("{at} GAP       {}", it.message)),
         Update::ProcessExec(it) => out.push(format!(
             "{at} exec      {}: {} pid {}{}",
@@ -63,7 +69,7 @@ fn started(at: &str, it: &Started, clock: &Clock) -> String {
     )
 }
 
-fn finding(at: &str, it: &Finding, clock: &Clock, out: &mut Vec<String>) {
+fn finding(at: &str, it: &Finding, earlier: Option<&str>, clock: &Clock, out: &mut Vec<String>) {
     let label = match (it.state, it.kind) {
         (State::Resolved, Kind::Orphaned) => "released",
         (State::Resolved, _) => "resolved",
@@ -73,7 +79,8 @@ fn finding(at: &str, it: &Finding, clock: &Clock, out: &mut Vec<String>) {
         (State::Open | State::Updated, Kind::Waiting) => "WAITING",
         (State::Open | State::Updated, Kind::NearMiss) => "near miss",
     };
-    out.push(format!("{at} {label:<9} {}", sentence(it, clock)));
+    let earlier = earlier.map_or_else(String::new, |time| format!(" (at {time})"));
+    out.push(format!("{at} {label:<9} {}{earlier}", sentence(it, clock)));
     let indent = " ".repeat(at.len() + 11);
     if it.state == State::Resolved {
         return;
@@ -130,7 +137,7 @@ fn holder(it: &HolderView) -> String {
     )
 }
 
-fn closed(at: &str, it: &Closed, out: &mut Vec<String>) {
+fn closed(at: &str, it: &Closed, earlier: Option<&str>, out: &mut Vec<String>) {
     let session = &it.session;
     let end = match (session.exit, session.exited) {
         (Some(exit), Some(time)) if !session.preexisting => {
@@ -150,6 +157,10 @@ fn closed(at: &str, it: &Closed, out: &mut Vec<String>) {
         _ if is_said => end,
         0..HELD => end,
         held => format!("{end} and was held open for {} after that", duration(held)),
+    };
+    let end = match earlier {
+        Some(time) => format!("{end}, closed at {time}"),
+        None => end,
     };
     let streams = it
         .streams

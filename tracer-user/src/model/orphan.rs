@@ -401,6 +401,7 @@ pub(super) fn tell(
     };
     out.push(Update::Finding(Finding {
         time: now,
+        known: now,
         kind: Kind::Orphaned,
         state,
         since: None,

@@ -106,6 +106,7 @@ impl Session {
                 } else {
                     self.last
                 },
+                known: now,
                 kind: Kind::Truncated,
                 state: State::Open,
                 since: None,
@@ -305,6 +306,7 @@ impl Session {
             if let Verdict::NearMiss { unread } = report.verdict {
                 out.push(Update::Finding(Finding {
                     time: now,
+                    known: now,
                     kind: Kind::NearMiss,
                     state: State::Open,
                     since: None,
@@ -333,6 +335,7 @@ impl Session {
         let id = self.view.id;
         out.push(Update::SessionClosed(Closed {
             time: self.last,
+            known: now,
             session: self.view,
             verdict,
             gaps: self.gaps,
@@ -353,6 +356,7 @@ fn stalled(session: &Session, stream: &Stream, state: State, stall: Stall, now: 
     let since = stall.since;
     Finding {
         time: now,
+        known: now,
         kind: Kind::Stalled,
         state,
         since: (state != State::Resolved).then_some(since),

@@ -232,6 +232,7 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
 fn finding(session: &Session, state: State, cause: Cause, message: String, now: u64) -> Finding {
     Finding {
         time: now,
+        known: now,
         kind: Kind::Waiting,
         state,
         since: None,

@@ -242,3 +242,32 @@ fn nothing_hostile_reaches_a_terminal_or_breaks_json() {
         }
     }
 }
+
+#[test]
+fn a_verdict_that_was_long_in_coming_says_when_the_session_closed() {
+    let mut road = Road::exact();
+    road.runs(5000, "sleep 400 &")
+        .spawn(5000, 5000, 5001, &["sleep", "400"])
+        .leader_exits(5000, 0, empty())
+        .closes(5000, STDIN, 0)
+        .closes(5000, STDERR, 0);
+    road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.writers = 1)
+        .tick();
+    // A write of the job's may yet fail.
+    road.idle(31_000);
+    let closed = road.end();
+    assert!(closed.known - closed.time > 29_000_000_000, "{closed:?}");
+    let lines = road.lines(false, false);
+    let line = lines.last().expect("its last word");
+    let (at, rest) = line.split_once(" closed ").expect("a closed session");
+    let (_, then) = rest.split_once(", closed at ").expect(line);
+    let second = |text: &str| text[6..8].parse::<u64>().expect("seconds");
+    let later = (second(at) + 60 - second(then)) % 60;
+    assert!((30..=31).contains(&later), "{later} s later: {line}");
+    // For programs `time` is when it closed.
+    let [.., last] = &json(&road, false)[..] else {
+        panic!("no lines")
+    };
+    let time = last["time"].as_str().expect("a time");
+    assert_eq!(time[11..19], then[..8], "{last}");
+}

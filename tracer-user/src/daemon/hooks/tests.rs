@@ -34,6 +34,7 @@ fn finding(cause: Cause, bytes: u64) -> Update {
     };
     Update::Finding(Finding {
         time: 1,
+        known: 0,
         kind: Kind::Truncated,
         state: State::Open,
         since: None,
@@ -332,6 +333,7 @@ fn hang(kind: Kind, state: State, second: u64) -> Update {
     };
     Update::Finding(Finding {
         time: second * SECOND,
+        known: 0,
         kind,
         state,
         cause: None,

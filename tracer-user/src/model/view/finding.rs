@@ -125,6 +125,9 @@ impl Cause {
 pub struct Finding {
     /// When it became so.
     pub time: u64,
+    /// When that was known, and reported; 0 where it was not kept.
+    #[serde(default)]
+    pub known: u64,
     /// About what.
     pub kind: Kind,
     /// How far it has come.

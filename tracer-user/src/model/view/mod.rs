@@ -53,7 +53,18 @@ pub enum Update {
 }
 
 impl Update {
-    /// When it became known; `None` for what is not news.
+    /// When it was reported: not before it happened. `None` for what is not news.
+    #[must_use]
+    pub fn reported(&self) -> Option<u64> {
+        let known = match self {
+            Self::Finding(it) => it.known,
+            Self::SessionClosed(it) => it.known,
+            _ => 0,
+        };
+        self.time().map(|time| time.max(known))
+    }
+
+    /// When it happened; `None` for what is not news.
     #[must_use]
     pub fn time(&self) -> Option<u64> {
         Some(match self {

@@ -89,6 +89,10 @@ pub struct StreamReport {
 pub struct Closed {
     /// When its last part ended.
     pub time: u64,
+    /// When the verdict was known, and reported: some time later, as a write may yet fail. 0 where it was
+    /// not kept.
+    #[serde(default)]
+    pub known: u64,
     /// Which.
     pub session: Arc<SessionView>,
     /// The worst of its streams.

@@ -60,6 +60,7 @@ fn opened(pid: u32) -> Update {
 fn finding(pid: u32, time: u64, kind: Kind, state: Stage) -> Update {
     Update::Finding(Finding {
         time,
+        known: 0,
         kind,
         state,
         since: None,
@@ -82,6 +83,7 @@ fn finding(pid: u32, time: u64, kind: Kind, state: Stage) -> Update {
 fn closed(pid: u32, time: u64, verdict: Verdict) -> Update {
     Update::SessionClosed(Closed {
         time,
+        known: 0,
         session: Arc::new(view(pid)),
         verdict,
         gaps: Vec::new(),
