@@ -55,7 +55,7 @@ fn a_session_that_closed_says_what_it_went_through() {
     }
     assert!(seen > 0);
     let lines = says(&["replay", &file]);
-    assert!(lines.contains(": clean, was orphaned 1."), "{lines}");
+    assert!(lines.contains(": clean, was orphaned 2."), "{lines}");
     // What went through nothing says nothing.
     for it in objects(&["replay", &recording("ordinary")]) {
         assert!(it["type"] != "session_closed" || it["had"] == Value::Array(Vec::new()));
@@ -76,7 +76,7 @@ fn lists_find_it() {
     assert!(!lost.is_empty());
     assert!(lost.iter().all(|it| it["state"] == "truncated"), "{lost:?}");
     let table = says(&["ls", "--file", &file]);
-    assert!(table.contains("clean, was orphaned 1."), "{table}");
+    assert!(table.contains("clean, was orphaned 2."), "{table}");
     assert_eq!(
         says(&["ls", "--had", "orphaned", "--file", &other]),
         "no sessions match: ever orphaned\n"

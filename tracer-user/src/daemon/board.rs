@@ -177,9 +177,15 @@ impl Live {
         let by_stream = matches!(finding.kind, Kind::Truncated | Kind::Stalled);
         let same =
             |it: &Finding| it.kind == finding.kind && (!by_stream || it.stream == finding.stream);
+        let before = self.findings.iter().find(|it| same(it));
+        // A change that is no news does not make the finding ordinary.
+        let quiet = finding.quiet && before.is_none_or(|it| it.quiet);
         self.findings.retain(|it| !same(it));
         if !is_over {
-            self.findings.push(finding.clone());
+            self.findings.push(Finding {
+                quiet,
+                ..finding.clone()
+            });
         }
     }
 

@@ -89,9 +89,10 @@ fn a_job_that_outlives_its_command_is_seen_to_hold_and_let_go() {
         panic!("one finding: {:?}", line.findings);
     };
     assert_eq!(
-        (told.finding.kind, told.finding.state, told.changes),
-        (Kind::Orphaned, State::Resolved, 2)
+        (told.finding.kind, told.finding.state),
+        (Kind::Orphaned, State::Resolved)
     );
+    assert!(told.changes >= 2, "one let go, then the other: {told:?}");
     assert_eq!(told.finding.holders[0].pid, longer.pid, "who let go last");
     assert_eq!(line.closed.as_ref().unwrap().verdict, Verdict::Clean);
     assert!(edges(line, Slot::Stdout).contains(&Edge::Eof));

@@ -94,9 +94,8 @@ fn a_command_has_20_columns_and_its_pid_on_a_narrow_terminal() {
         let cells = "COMMAND".len() + rest.len() - rest.trim_start().len();
         assert!(cells > 20, "{columns} columns: {head}");
         assert!(head.contains("PID"), "{head}");
-        assert!(
-            text.contains(" 31042 ") || text.contains(" 31050 "),
-            "{text}"
-        );
+        let has_pid = |line: &str| line.split_whitespace().any(|it| it.parse::<u32>().is_ok());
+        let row = text.lines().find(|line| line.contains("closed"));
+        assert!(row.is_some_and(has_pid), "{text}");
     }
 }

@@ -70,7 +70,14 @@ impl Found {
                     found.finding.state = State::Resolved;
                     found.resolved = Some(finding.time);
                 }
-                (Some(found), State::Open | State::Updated) => found.finding = finding.clone(),
+                (Some(found), State::Open | State::Updated) => {
+                    // A change that is no news does not make the finding ordinary.
+                    let quiet = found.finding.quiet && finding.quiet;
+                    found.finding = Finding {
+                        quiet,
+                        ..finding.clone()
+                    };
+                }
                 (None, State::Open | State::Updated) => {
                     let exited = finding.session.exited;
                     all.push(Self {
