@@ -4,6 +4,9 @@
 #[path = "model/road.rs"]
 #[expect(dead_code, reason = "stories about the model need more of it")]
 mod road;
+#[path = "screens/terminal.rs"]
+#[expect(dead_code, reason = "other tests need more of it")]
+mod terminal;
 #[path = "store/trace.rs"]
 mod trace;
 
@@ -30,6 +33,7 @@ use peak_alloc::PeakAlloc;
 use tokio::sync::{mpsc, watch};
 
 use road::Road;
+use terminal::Terminal;
 use trace::{BOOT, PATIENCE, Trace, in_memory};
 
 #[global_allocator]
@@ -372,4 +376,64 @@ fn watch_goes_on_when_the_daemon_is_back() {
         assert_eq!(seen, whole);
     }
     assert_eq!(seen.len(), whole.len(), "{seen:#?}");
+}
+
+/// What happened before `top` began, and while the daemon was away, can be gone back to.
+#[test]
+fn top_goes_back_to_before_it_began() {
+    let directory = in_memory();
+    let mut trace = Trace::at(directory.path());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/orphaned.rec");
+    let mut recording = recording::Reader::open(&file).expect("a recording");
+    let closed = |trace: &Trace| {
+        let closed = trace
+            .updates
+            .iter()
+            .filter(|it| matches!(it, Update::SessionClosed(_)));
+        closed.count()
+    };
+    // Until the first of two sessions has closed.
+    while closed(&trace) == 0 {
+        let record = recording.next().expect("a record").expect("a session");
+        trace.take(record.bytes());
+    }
+    assert!(trace.recorder.flush(PATIENCE));
+    let served = Served::new(directory.path(), &trace);
+    let started = trace
+        .updates
+        .iter()
+        .find(|it| matches!(it, Update::Started(_)))
+        .expect("it started")
+        .clone();
+    served.reports(std::slice::from_ref(&started));
+    let socket = served.socket.display().to_string();
+    let mut top = Terminal::lastbyte(&["top", "--socket", &socket], (160, 40));
+    // One that had closed when it began, with what was found of it.
+    top.shows("sleep 2.6 &");
+    top.shows("✓ orphaned (over)");
+    top.keys("3");
+    top.shows("resolved orphaned");
+    assert!(!top.text().contains(" ● 20:"), "unread: {}", top.text());
+    // As it was then: the finding before the last moment is the one that it hung.
+    top.keys("N");
+    top.shows("▲ orphaned");
+    top.shows("holder sleep[");
+    top.keys("1");
+    top.shows("▲ orphaned");
+    top.keys("L");
+    top.until("the latest moment", |it| !it.text().contains("▲ orphaned"));
+
+    // What happens while nobody serves is there as well once somebody does.
+    drop(served);
+    while let Some(record) = recording.next().expect("a record") {
+        trace.take(record.bytes());
+    }
+    assert!(closed(&trace) > 1 && trace.recorder.flush(PATIENCE));
+    let served = Served::new(directory.path(), &trace);
+    served.reports(&[started]);
+    top.shows("setsid sh");
+    top.keys("3");
+    top.shows(" ● 20:");
+    top.keys("q");
+    assert_eq!(top.ends().0, Some(0));
 }

@@ -10,7 +10,11 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::show::{Course, Courses};
+use super::{
+    follow::Printed,
+    show::{Course, Courses},
+    top::PAST,
+};
 use crate::{
     daemon::{
         client::{Client, ClientError},
@@ -30,8 +34,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait for news until questions are seen to.
 const LOOK: Duration = Duration::from_millis(50);
-/// Replies that may wait for us.
-const WAITING: usize = 1024;
+/// Replies that may wait for us, while the past is fetched.
+const WAITING: usize = 8192;
 
 /// Follows a daemon, and finds it again when it is restarted.
 pub struct There {
@@ -41,11 +45,11 @@ pub struct There {
 
 impl Source for There {
     fn run(self, mut out: Outbox, mut asks: Asks) -> anyhow::Result<()> {
-        let mut open = HashSet::new();
+        let (mut open, mut shown) = (HashSet::new(), Shown::default());
         let mut watched = Watched::default();
         out.tell(Feed::Phase(Phase::Preparing("asking the daemon".into())));
         loop {
-            let ended = self.follow(&mut out, &mut asks, &mut open, &mut watched);
+            let ended = self.follow(&mut out, &mut asks, &mut open, &mut shown, &mut watched);
             if asks.is_over() {
                 return Ok(());
             }
@@ -57,6 +61,21 @@ impl Source for There {
             out.tell(Feed::Phase(Phase::Lost(why)));
             thread::sleep(RETRY);
         }
+    }
+}
+
+/// What the UI knows already.
+#[derive(Default)]
+struct Shown {
+    updates: Printed,
+    /// Also what was before it began.
+    past: bool,
+}
+
+impl Shown {
+    fn is_new(&mut self, update: &Update) -> bool {
+        // Of an open session the latest word on what it went through counts.
+        self.updates.is_new(update) || matches!(update, Update::SessionOpened(_))
     }
 }
 
@@ -80,18 +99,23 @@ impl There {
         out: &mut Outbox,
         asks: &mut Asks,
         open: &mut HashSet<SessionId>,
+        shown: &mut Shown,
         watched: &mut Watched,
     ) -> anyhow::Result<()> {
         let client = Client::ask(&self.socket, &Request::Watch { all: true })?;
         let closer = client.closer().context("the connection")?;
         let news = replies(client)?;
         let mut before = std::mem::take(open);
+        // What is reported meanwhile is in both.
+        self.past(out, open, shown, watched);
         let mut health_at = Instant::now();
         loop {
             match news.recv_timeout(LOOK) {
                 Ok(Ok(Reply::State(update) | Reply::News(update))) => {
                     note(&update, open, watched);
-                    out.update(update);
+                    if shown.is_new(&update) {
+                        out.update(update);
+                    }
                 }
                 Ok(Ok(Reply::Live)) => {
                     // What was open and is no more closed while we were away.
@@ -134,6 +158,41 @@ impl There {
                 }
             }
         }
+    }
+
+    /// Tells what was reported before the connection, or since the last one.
+    fn past(
+        &self,
+        out: &mut Outbox,
+        open: &mut HashSet<SessionId>,
+        shown: &mut Shown,
+        watched: &mut Watched,
+    ) {
+        let mut past = match self.reported() {
+            Ok(past) => past,
+            // One of an older version has none; what is so now is worth having all the same.
+            Err(error) => return log::warn!("the daemon's past: {error:#}"),
+        };
+        past.retain(|update| {
+            note(update, open, watched);
+            shown.is_new(update)
+        });
+        if std::mem::replace(&mut shown.past, true) {
+            past.into_iter().for_each(|update| out.update(update));
+        } else {
+            out.tell(Feed::Past(past));
+        }
+    }
+
+    fn reported(&self) -> anyhow::Result<Vec<Update>> {
+        let mut client = Client::ask(&self.socket, &Request::Past { limit: PAST })?;
+        let mut past = Vec::new();
+        while let Some(frame) = client.reply()? {
+            if let Frame::Message(Reply::State(update)) = frame {
+                past.push(update);
+            }
+        }
+        Ok(past)
     }
 
     /// Tells the course of the session that is looked at, when there is news of it. One of a hundred

@@ -229,7 +229,7 @@ impl<'a> Follower<'a> {
 
 /// What was printed, so that it is not printed again.
 #[derive(Default)]
-struct Printed {
+pub(super) struct Printed {
     /// The latest time of anything.
     last: u64,
     opened: HashSet<SessionId>,
@@ -258,6 +258,11 @@ impl Word {
         }
     }
 
+    /// What a state and a history say at one time, the end says last.
+    fn order(&self) -> (u64, bool) {
+        (self.time, self.state == State::Resolved)
+    }
+
     fn is_about_the_same(&self, other: &Self) -> bool {
         (self.kind, self.stream) == (other.kind, other.stream)
     }
@@ -265,7 +270,7 @@ impl Word {
 
 impl Printed {
     /// Remembers an update; false when it was there already.
-    fn is_new(&mut self, update: &Update) -> bool {
+    pub(super) fn is_new(&mut self, update: &Update) -> bool {
         let is_new = match update {
             Update::SessionOpened(it) => {
                 let id = it.session.id;
@@ -299,7 +304,7 @@ impl Printed {
         let words = self.findings.entry(finding.session.id).or_default();
         match words.iter_mut().find(|it| it.is_about_the_same(&word)) {
             // What is kept may tell an older word again.
-            Some(known) if known.time >= word.time => false,
+            Some(known) if known.order() >= word.order() => false,
             Some(known) => {
                 *known = word;
                 true

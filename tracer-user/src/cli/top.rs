@@ -27,6 +27,9 @@ use crate::{
 
 /// Sessions that are kept after their end: of a machine that is watched, and of a recording.
 const KEEP: usize = 500;
+/// Of a daemon's past at most so many sessions, and as many findings, are shown; and so many sessions kept.
+pub(super) const PAST: u64 = 1000;
+const KEEP_OF_DAEMON: usize = 2500;
 const KEEP_REPLAYED: usize = 20_000;
 
 impl Top {
@@ -71,6 +74,7 @@ impl Top {
             // What is logged would go over the screen.
             log::set_max_level(log::LevelFilter::Off);
             setup.source = "the daemon's".to_owned();
+            setup.keep = KEEP_OF_DAEMON;
             tui::run(setup, There { socket }, self.mouse)?;
         } else {
             // What the programs log would go over the screen.

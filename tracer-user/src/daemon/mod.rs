@@ -12,6 +12,7 @@ pub mod hooks;
 mod hub;
 mod past;
 mod past_findings;
+mod past_updates;
 pub mod privileges;
 pub mod protocol;
 mod restart;

@@ -118,9 +118,14 @@ impl Past {
             .with_context(|| format!("the flight recorder in {}", self.directory.display()))
     }
 
+    /// Whether a session's times are of the clock of now.
+    pub(super) fn is_of_this_boot(&self, kept: &Kept) -> bool {
+        *kept.boot == *self.boot
+    }
+
     /// What names a session to clients.
     pub(super) fn name(&self, kept: &Kept) -> String {
-        match *kept.boot == *self.boot {
+        match self.is_of_this_boot(kept) {
             true => kept.outcome.view().id.to_string(),
             false => kept.name(),
         }

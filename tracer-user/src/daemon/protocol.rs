@@ -83,13 +83,19 @@ pub enum Request {
     Status,
     /// Findings, the oldest first: [`Reply::Found`] for each.
     Findings(FindingFilter),
+    /// What was reported of the latest sessions of this boot and of as many findings, in that order:
+    /// [`Reply::State`] for each update.
+    Past {
+        /// At most so many sessions, and so many findings.
+        limit: u64,
+    },
 }
 
 /// What a daemon tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// Something that is so now.
+    /// Something that is so now, or was.
     State(Update),
     /// All that is so now has been told; from here on it is news.
     Live,

@@ -266,6 +266,7 @@ impl House {
             }
             Ok(Request::List(filter)) => self.list(&filter, sees).await,
             Ok(Request::Findings(filter)) => self.findings(&filter, sees).await,
+            Ok(Request::Past { limit }) => self.past(limit, sees).await,
             Err(error) => Err(error.context("the request was not understood")),
         };
         let last = match &answered {
@@ -312,6 +313,14 @@ impl House {
         let found = self.past.findings(filter, sees).await?.into_iter();
         let replies = found.map(|found| Reply::Found(Box::new(found)));
         Ok(replies.map(|reply| protocol::json(&reply)).collect())
+    }
+
+    async fn past(&self, limit: u64, sees: Sees) -> anyhow::Result<Vec<Bytes>> {
+        self.hand_over().await;
+        let updates = self.past.updates(limit, sees).await?.into_iter();
+        Ok(updates
+            .map(|update| protocol::json(&Reply::State(update)))
+            .collect())
     }
 
     /// Waits until everything that is known has been handed to the flight recorder.

@@ -11,6 +11,8 @@ pub enum Feed {
     Phase(Phase),
     /// How the machine is traced.
     Tracing(Tracing),
+    /// What was reported before anybody looked, in order.
+    Past(Vec<Update>),
     /// What became known, in order.
     Updates(Vec<Update>),
     /// The course of the session that was asked for, as it is now.

@@ -120,9 +120,10 @@ impl Outbox {
     }
 
     /// Tells what is no update. It may get lost when the UI is too slow, as the next one tells more;
-    /// a phase is not.
+    /// a phase is not, nor is the past.
     pub fn tell(&mut self, feed: Feed) {
-        let must = self.patient || matches!(feed, Feed::Phase(_) | Feed::Tracing(_));
+        let must =
+            self.patient || matches!(feed, Feed::Phase(_) | Feed::Tracing(_) | Feed::Past(_));
         let sent = match must {
             true => self.to.send(feed).is_ok(),
             false => self.to.try_send(feed).is_ok(),

@@ -68,14 +68,16 @@ impl Log {
     pub fn add(&mut self, finding: &Finding) {
         let about = about(finding);
         let known = self.by.get(&about).copied();
-        let finding = finding.clone();
+        let mut finding = finding.clone();
         if let Some(story) = known.and_then(|number| self.find_mut(number))
             && story.latest().is_some_and(|it| it.state != State::Resolved)
         {
             if story.words.len() == MAX_WORDS {
                 story.words.remove(1);
             }
-            story.unread |= finding.state == State::Updated;
+            story.unread |= finding.state != State::Resolved && !finding.quiet;
+            // A change that is no news does not make the finding ordinary.
+            finding.quiet &= story.latest().is_some_and(|it| it.quiet);
             story.words.push(Arc::new(finding));
             return;
         }
@@ -141,6 +143,16 @@ impl Log {
     pub fn read_of(&mut self, session: SessionId) {
         for story in &mut self.stories {
             if story.latest().is_some_and(|it| it.session.id == session) {
+                story.unread = false;
+            }
+        }
+    }
+
+    /// Nobody has to look at what is past: at what was resolved, or is about these sessions.
+    pub fn read_those(&mut self, past: impl Fn(SessionId) -> bool) {
+        for story in &mut self.stories {
+            let is_past = |it: &Arc<Finding>| it.state == State::Resolved || past(it.session.id);
+            if story.latest().is_none_or(is_past) {
                 story.unread = false;
             }
         }

@@ -16,6 +16,14 @@ impl State {
         match feed {
             Feed::Phase(phase) => self.phase = phase,
             Feed::Tracing(tracing) => self.host.tracing = tracing,
+            Feed::Past(updates) => {
+                updates.iter().for_each(|update| self.update(update));
+                let rows = &self.rows;
+                self.log.read_those(|session| {
+                    let row = rows.get(&session.0);
+                    row.is_none_or(|row| row.closed.is_some())
+                });
+            }
             Feed::Updates(updates) => updates.iter().for_each(|update| self.update(update)),
             Feed::Timeline(timeline) => self.timeline = Some(timeline),
             Feed::Health(health) => {
