@@ -85,9 +85,10 @@ fn chatty(stage: &mut Stage<'_>, signal: i32) -> anyhow::Result<Vec<Expect>> {
     )])
 }
 
-/// A server that closes a session's channel when nothing has moved for a second.
+/// A server that closes a session's channel when nothing has moved for three seconds: the
+/// server counts whole seconds, so of one it may be next to none.
 fn impatient(stage: &Stage<'_>) -> anyhow::Result<Sshd> {
-    let line = ["ChannelTimeout session:command=1s"];
+    let line = ["ChannelTimeout session:command=3s"];
     let world = stage.setting.world;
     Sshd::start(world.dir(), "sshd-channels", Sftp::Internal, &line)
 }
@@ -95,7 +96,7 @@ fn impatient(stage: &Stage<'_>) -> anyhow::Result<Sshd> {
 fn channel_timeout(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let sshd = impatient(stage)?;
     let target = stage.setting.world.at(sshd.port);
-    let started = stage.start_at(&target, OpenSsh, "trap '' PIPE; sleep 4; echo late", |_| {})?;
+    let started = stage.start_at(&target, OpenSsh, "trap '' PIPE; sleep 6; echo late", |_| {})?;
     let leader = leader(&started.marker, stage.setting.patience)?;
     let marker = started.marker.clone();
     started.client.finish(stage.setting.patience)?;
