@@ -243,11 +243,13 @@ pub extern "C" fn bind() -> u64 {
     for slot in 0..STREAMS {
         keys[slot] = streams::key_of(fds.nth(slot as u32).0, slot as u32);
     }
-    let server = match entry.flags & role::GIVES_ALL {
-        0 => first_server(keys[0], first_server(keys[1], first_server(keys[2], 0))),
-        _ => server_of_all(&keys),
+    let gives_all = entry.flags & role::GIVES_ALL != 0;
+    let server = if gives_all {
+        server_of_all(&keys)
+    } else {
+        first_server(keys[0], first_server(keys[1], first_server(keys[2], 0)))
     };
-    if server == 0 || server == proc.pid {
+    if server == 0 || server == proc.pid || !gives_all && server != parent.tgid() {
         return 0;
     }
     let id = session_id(proc);

@@ -92,13 +92,23 @@ pub fn freed(key: u64) {
 pub extern "C" fn key_of(file: u64, slot: u32) -> u64 {
     let file = File(file);
     if let Some(pipe) = file.pipe() {
-        pipe.0
+        pipe_stream(pipe.0, file)
     } else if let Some(socket) = file.unix() {
         if slot == 0 { socket.0 } else { socket.peer().0 }
     } else if let Some(tty) = file.pts() {
         if slot == 0 { tty.0 } else { tty.link().0 }
     } else {
         0
+    }
+}
+
+/// Key of the stream that this end of a pipe belongs to, 0 for none. Where freeing is not seen, what is
+/// known of the address may be of an older pipe.
+#[inline(always)]
+pub fn pipe_stream(pipe: u64, file: File) -> u64 {
+    match stream(pipe) {
+        Some(state) if state.object == file.ino() => pipe,
+        _ => 0,
     }
 }
 

@@ -182,7 +182,7 @@ pub extern "C" fn close_file(file: u64, pid: u32) -> u64 {
 fn written(fd: u32) -> u64 {
     let file = Task::current().fds().file(fd);
     if let Some(pipe) = file.pipe() {
-        return of_pipe(pipe.0, file);
+        return streams::pipe_stream(pipe.0, file);
     }
     if let Some(sock) = file.unix() {
         return unix::written(sock);
@@ -195,19 +195,10 @@ fn written(fd: u32) -> u64 {
 fn taken(fd: u32) -> u64 {
     let file = Task::current().fds().file(fd);
     if let Some(pipe) = file.pipe() {
-        return of_pipe(pipe.0, file);
+        return streams::pipe_stream(pipe.0, file);
     }
     if let Some(sock) = file.unix() {
         return unix::taken(sock);
     }
     file.pty().map_or(0, |tty| tty.0)
-}
-
-/// The object may be gone, and its address another pipe's: freeing is not seen here.
-#[inline(always)]
-fn of_pipe(pipe: u64, file: File) -> u64 {
-    match streams::stream(pipe) {
-        Some(state) if state.object == file.ino() => pipe,
-        _ => 0,
-    }
 }

@@ -220,6 +220,9 @@ fn verdict(line: &Timeline) -> String {
             "clean, a near miss: the server was told of the command's end before it had read everything, and read it later"
         }
         Verdict::Unknown => "unknown: nothing is known to be lost, but not everything was seen",
+        gone if gone.is_clients_choice() => {
+            "client gone: the client left, or wanted no more, before it had read everything"
+        }
         Verdict::Truncated(_) => "truncated: the client did not get everything",
     };
     format!("Verdict: {word}.{but}")

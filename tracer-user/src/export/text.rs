@@ -148,6 +148,9 @@ fn closed(at: &str, it: &Closed, earlier: Option<&str>, out: &mut Vec<String>) {
             )
         }
         (Some(exit), _) => ended(exit),
+        (None, _) if session.is_running() == Some(true) => {
+            format!("was still running as pid {}", session.leader_pid)
+        }
         (None, _) => "end not seen".to_owned(),
     };
     let held = session.exited.map_or(0, |at| it.time.saturating_sub(at));
@@ -175,6 +178,7 @@ fn closed(at: &str, it: &Closed, earlier: Option<&str>, out: &mut Vec<String>) {
     };
     let verdict = match it.verdict {
         Verdict::NearMiss { .. } => "clean, a near miss",
+        gone if gone.is_clients_choice() => "client gone",
         other => other.name(),
     };
     let gaps = it
@@ -207,6 +211,15 @@ fn stream(it: &StreamReport) -> Option<String> {
     }
     let seen = it.written.max(it.read);
     Some(match it.verdict {
+        Verdict::Truncated(cut) if cut.bytes == 0 && it.verdict.is_clients_choice() => {
+            format!("{} {seen} B", it.slot)
+        }
+        Verdict::Truncated(cut) if cut.bytes == 0 => {
+            format!("{} {seen} B, cut off: {}", it.slot, cut.cause.name())
+        }
+        Verdict::Truncated(cut) if it.verdict.is_clients_choice() => {
+            format!("{} {seen} B, {} B unread", it.slot, cut.bytes)
+        }
         Verdict::Truncated(cut) => {
             let least = if cut.exact { "" } else { "at least " };
             format!(

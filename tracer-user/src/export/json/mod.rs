@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use self::parts::{
     Connection, Exit, Had, Holder, Lasted, News, Proc, Session, Stream, Told, exit, findings, had,
-    holder, is_running, news, process, session, stream, texts,
+    holder, news, process, session, stream, texts,
 };
 use super::{Clock, course};
 use crate::model::{
@@ -85,7 +85,7 @@ pub(super) fn diagnosis(
             closed: end.map(|end| clock.rfc3339(end.time)),
             verdict: end.map(|end| end.verdict.name()),
             command_exited: it.exited.map(|time| clock.rfc3339(time)),
-            command_running: is_running(it),
+            command_running: it.is_running(),
             message,
         },
         schema: SCHEMA,
@@ -105,7 +105,7 @@ pub(super) fn explanation(line: &Timeline, text: Vec<String>, clock: &Clock, hos
             session: session(it),
             opened: clock.rfc3339(it.opened),
             command_exited: it.exited.map(|time| clock.rfc3339(time)),
-            command_running: is_running(it),
+            command_running: it.is_running(),
             closed: line
                 .closed
                 .as_ref()
@@ -423,7 +423,7 @@ impl<'a> Body<'a> {
             opened: clock.rfc3339(it.session.opened),
             duration_ns: it.time.saturating_sub(it.session.opened),
             command_exited: it.session.exited.map(|time| clock.rfc3339(time)),
-            command_running: is_running(&it.session),
+            command_running: it.session.is_running(),
             streams: it.streams.iter().map(stream).collect(),
             findings: findings(it),
             had: had(&it.had, clock),

@@ -145,15 +145,6 @@ pub(super) fn findings(it: &Closed) -> Vec<Told<'static>> {
     all.iter().map(told).collect()
 }
 
-/// Whether the command was running when this was known; `None` when it is not known which it was.
-pub(super) fn is_running(it: &SessionView) -> Option<bool> {
-    match (it.exited.is_some() || it.exit.is_some(), it.leader_pid) {
-        (true, _) => Some(false),
-        (false, 0) => None,
-        (false, _) => Some(true),
-    }
-}
-
 pub(super) fn had(history: &History, clock: &Clock) -> Vec<Had<'static>> {
     let of = |it: &Episode| Had {
         kind: it.kind.name(),

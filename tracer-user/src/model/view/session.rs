@@ -137,6 +137,21 @@ impl ExitStatus {
     }
 }
 
+impl SessionView {
+    /// Whether the command was running when this was known; `None` when it is not known which it was.
+    #[must_use]
+    pub fn is_running(&self) -> Option<bool> {
+        match (
+            self.exited.is_some() || self.exit.is_some(),
+            self.leader_pid,
+        ) {
+            (true, _) => Some(false),
+            (false, 0) => None,
+            (false, _) => Some(true),
+        }
+    }
+}
+
 /// Who a session is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionView {

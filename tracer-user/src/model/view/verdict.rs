@@ -42,8 +42,21 @@ impl Verdict {
             Self::Clean => 0,
             Self::NearMiss { .. } => 1,
             Self::Unknown => 2,
-            Self::Truncated(_) => 3,
+            Self::Truncated(_) if self.is_clients_choice() => 3,
+            Self::Truncated(_) => 4,
         }
+    }
+
+    /// The client left or wanted no more: what it did not get is nobody's loss.
+    #[must_use]
+    pub const fn is_clients_choice(self) -> bool {
+        matches!(
+            self,
+            Self::Truncated(Cut {
+                cause: Cause::ClientGone,
+                ..
+            })
+        )
     }
 }
 

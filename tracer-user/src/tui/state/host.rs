@@ -61,6 +61,8 @@ pub struct Ends {
     pub near_miss: u64,
     /// Evidence is missing.
     pub unknown: u64,
+    /// The client left before all had come.
+    pub gone: u64,
     /// Bytes were lost.
     pub truncated: u64,
 }
@@ -151,6 +153,7 @@ impl Host {
             match end.word {
                 Word::Truncated => ends.truncated += 1,
                 Word::Unknown => ends.unknown += 1,
+                Word::Gone => ends.gone += 1,
                 Word::NearMiss => ends.near_miss += 1,
                 Word::Clean | Word::Open => ends.clean += 1,
             }

@@ -74,6 +74,8 @@ pub enum Word {
     Truncated,
     /// Evidence is missing.
     Unknown,
+    /// The client left before all had come.
+    Gone,
     /// They came late, but came.
     NearMiss,
     /// They came.
@@ -88,6 +90,7 @@ impl Word {
         match self {
             Self::Truncated => "truncated",
             Self::Unknown => "unknown",
+            Self::Gone => "client gone",
             Self::NearMiss => "near miss",
             Self::Clean => "clean",
             Self::Open => "open",
@@ -97,6 +100,7 @@ impl Word {
     /// Of a verdict.
     pub const fn of(verdict: Verdict) -> Self {
         match verdict {
+            Verdict::Truncated(_) if verdict.is_clients_choice() => Self::Gone,
             Verdict::Truncated(_) => Self::Truncated,
             Verdict::Unknown => Self::Unknown,
             Verdict::NearMiss { .. } => Self::NearMiss,

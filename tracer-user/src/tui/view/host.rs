@@ -137,6 +137,7 @@ fn ends(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     for (word, n) in [
         (Word::Clean, ends.clean),
         (Word::NearMiss, ends.near_miss),
+        (Word::Gone, ends.gone),
         (Word::Unknown, ends.unknown),
         (Word::Truncated, ends.truncated),
     ] {

@@ -104,6 +104,7 @@ pub fn nothing_found(row: &Row, now: u64) -> String {
                     .collect();
                 format!("evidence is missing: {}", gaps.join(", "))
             }
+            Word::Gone => "its client left before it had read everything".to_owned(),
             _ => "everything it wrote was read, and delivered as far as the kernel can tell"
                 .to_owned(),
         },
@@ -245,6 +246,9 @@ fn entry(
         _ => cut.map(|it| (it.bytes, it.exact)),
     };
     let (word, lost, style) = match (cut, report.map(|it| it.verdict)) {
+        (Some(_), Some(verdict)) if verdict.is_clients_choice() => {
+            (Word::Gone, "–".to_owned(), theme.plain())
+        }
         (Some((bytes, exact)), _) => {
             let least = if exact { "" } else { "≥ " };
             (Word::Truncated, format!("{least}{bytes}"), theme.bad())

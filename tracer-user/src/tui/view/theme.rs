@@ -118,6 +118,7 @@ impl Theme {
         match word {
             Word::Truncated => self.bad(),
             Word::Unknown => self.warning(),
+            Word::Gone => self.plain(),
             Word::NearMiss => self.of(BLUE),
             Word::Clean => self.good(),
             Word::Open => self.faint(),
@@ -152,6 +153,7 @@ pub const fn word_sign(word: Word) -> &'static str {
     match word {
         Word::Truncated => "✗",
         Word::Unknown => "?",
+        Word::Gone => "←",
         Word::NearMiss => "≈",
         Word::Clean => "✓",
         Word::Open => " ",
