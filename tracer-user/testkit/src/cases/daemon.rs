@@ -3,6 +3,7 @@
 mod access;
 mod kept;
 mod restart;
+mod why;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -130,6 +131,18 @@ pub(super) const CASES: &[Case] = &[
         Tier::Full,
         restart::d19,
     ),
+    case(
+        "D20",
+        "why a session is there no more",
+        Tier::Full,
+        why::d20,
+    ),
+    case(
+        "D21",
+        "why a session stands still, without a daemon",
+        Tier::Full,
+        why::d21,
+    ),
 ];
 
 /// A session that waits in the middle of its output.
@@ -204,7 +217,7 @@ fn d1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         show.contains("executes seq: seq 1 1000") && show.contains("SIGCHLD"),
         "show says {show}"
     );
-    let explain = daemon.says(&["explain", name])?;
+    let explain = daemon.says(&["explain", name, "--bytes"])?;
     ensure!(
         explain.contains(&format!("Stdout: {} B were written", BEFORE + AFTER)),
         "explain says {explain}"

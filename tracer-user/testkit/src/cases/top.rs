@@ -71,7 +71,7 @@ fn u1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let mut top = Tmux::start(stage, &traces)?;
     top.shows("● live")?;
     let Orphan { started, truth, .. } = orphan(stage, &mut top)?;
-    top.shows("start it as: sleep")?;
+    top.shows("next time: sleep")?;
     top.keys("Enter")?;
     top.shows("holds stdout, stderr")?;
     top.types("e")?;
