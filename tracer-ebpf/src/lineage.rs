@@ -254,7 +254,6 @@ pub extern "C" fn bind() -> u64 {
     }
     let id = session_id(proc);
     let mut streams = [0u64; STREAMS];
-    #[expect(clippy::needless_range_loop, reason = "unrolled, as above")]
     for slot in 0..STREAMS {
         let key = keys[slot];
         if let Some(stream) = streams::stream(key)
