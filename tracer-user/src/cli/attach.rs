@@ -13,12 +13,8 @@ use crate::daemon::{
 #[derive(Clone, Debug, Default, Args)]
 pub struct Attach {
     /// Where the daemon listens; one that is named must answer [default: /run/lastbyte/lastbyte.sock]
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "LASTBYTE_SOCKET",
-        conflicts_with = "no_daemon"
-    )]
+    // No conflict with --no-daemon: the variable may well be set for all commands.
+    #[arg(long, value_name = "PATH", env = "LASTBYTE_SOCKET")]
     socket: Option<PathBuf>,
     /// Trace here and now, even if a daemon answers
     #[arg(long)]

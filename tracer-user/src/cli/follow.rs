@@ -119,7 +119,10 @@ impl<'a> Follower<'a> {
         loop {
             let frame = match client.reply() {
                 Ok(Some(frame)) => frame,
-                Ok(None) | Err(ClientError::Broken(_)) => return Ok(Ended::Lost),
+                // A daemon that is killed says no last word.
+                Ok(None) | Err(ClientError::Broken(_) | ClientError::Incomplete) => {
+                    return Ok(Ended::Lost);
+                }
                 Err(error) => return Err(error.into()),
             };
             let Frame::Message(reply) = frame else {

@@ -95,6 +95,10 @@ fn written(bytes: u64, preexisting: bool, exact: bool) -> String {
 
 /// One word, and why.
 fn state(it: &Listed) -> String {
+    let gone = it.end.as_ref();
+    if gone.is_some_and(|end| end.verdict.is_clients_choice()) {
+        return "client gone".to_owned();
+    }
     let state = it.state();
     let cause = it
         .findings

@@ -44,6 +44,7 @@ pub(super) struct Watch {
     /// When the next look is due.
     pub due: Option<u64>,
     looked: bool,
+    hung: bool,
     told: Vec<HolderView>,
     /// Those of them that descend from no other, when a line was last worth reading.
     named: Vec<HolderView>,
@@ -55,6 +56,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// Whether holders have ever kept the session open for long.
+    pub fn has_hung(&self) -> bool {
+        self.hung
+    }
+
     /// Whether holders have been told.
     pub fn is_told(&self) -> bool {
         !self.told.is_empty()
@@ -419,6 +425,7 @@ pub(super) fn tell(
     if is_news {
         session.watch.named.clone_from(&roots);
     }
+    session.watch.hung |= state == State::Open;
     session.watch.roots = Some(roots);
     session.watch.told = holders;
 }

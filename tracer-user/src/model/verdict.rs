@@ -66,14 +66,23 @@ fn refused(session: &Session, stream: &Stream, close: &Close) -> Option<(u64, Ca
 /// The server's end went while somebody could still write: nothing is known to be lost, but the output
 /// has not come to its end.
 fn outlived(session: &Session, stream: &Stream, close: &Close) -> Option<Cause> {
-    let may_write = session.leader_gone.is_none() || session.tree.living() > 0;
-    if close.writers == 0 || stream.eof || stream.unlistened || !may_write {
+    if close.writers == 0 || stream.eof || stream.unlistened {
         return None;
     }
     let ender = ender(session, close);
-    // A server that does not wait for what a command leaves behind cuts off only what is still written.
-    let gave_up = ender != Ender::AfterCommand && !stream.is_pty();
-    (session.leader_gone.is_none() || gave_up).then_some(match ender {
+    let cut_off = match session.leader_gone {
+        None => true,
+        // A terminal's end ends what is on it.
+        Some(_) if stream.is_pty() => false,
+        // A server that does not wait for what a command leaves behind (OpenSSH for the stderr of a
+        // subsystem, dropbear for all) cuts off only what is still written.
+        Some(_) if session.tree.living() > 0 => {
+            session.watch.has_hung() && ender != Ender::AfterCommand
+        }
+        // The command came to an end of its own, and nobody was left to hear of it.
+        Some(_) => !close.after_leader && ender != Ender::Client && !is_cut_elsewhere(session),
+    };
+    cut_off.then_some(match ender {
         Ender::Client => Cause::ClientGone,
         Ender::Network => Cause::Undelivered,
         Ender::Killed => Cause::ServerKilled,
@@ -98,6 +107,14 @@ fn unsent(session: &Session, stream: &Stream) -> Option<(u64, Cause)> {
         Fate::Unacknowledged(bytes) => Some((bytes, Cause::Undelivered)),
         Fate::Untold | Fate::Pending | Fate::Delivered | Fate::Unsure => None,
     }
+}
+
+/// Something that the session wrote is known to be lost.
+fn is_cut_elsewhere(session: &Session) -> bool {
+    session.outputs().any(|stream| {
+        let unread = stream.close.is_some_and(|close| close.unread > 0);
+        unread || stream.refused.is_some() || unsent(session, stream).is_some()
+    })
 }
 
 /// Who is to blame for what was unread at the close.

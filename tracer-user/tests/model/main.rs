@@ -1,6 +1,7 @@
 //! What the model makes of stories told in records.
 
 mod delivery;
+mod departure;
 mod fixes;
 mod gaps;
 #[path = "../../fuzz/src/grammar.rs"]

@@ -148,6 +148,11 @@ pub(in crate::model) fn truncated(
                 session.server_exit.map_or(close.time, |(time, _)| time)
             ),
         ),
+        Cause::ServerKilled if close.unread == 0 && stream.refused.is_some() => format!(
+            "the server {} was ended by {} while the command ran; a later write of {bytes} B to {name} failed",
+            server(view),
+            killer(session, close.time),
+        ),
         Cause::ServerKilled => format!(
             "the server {} was ended by {} with {bytes} B of {name} unread: at least that much never reached the client",
             server(view),
