@@ -1,8 +1,10 @@
 //! Runs the case catalogue against a `lastbyte` binary; needs root.
 
+use std::env;
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
@@ -79,7 +81,26 @@ struct Options {
     patience: u64,
 }
 
+/// Set where the signals that a shell ignores for what it runs in the background are as usual.
+const SIGNALS_ARE_USUAL: &str = "LBCASES_SIGNALS";
+
+/// Starts itself again with SIGINT and SIGQUIT as usual: clients inherit them, and ssh(1) leaves a signal
+/// ignored that it finds so.
+fn with_usual_signals() -> anyhow::Result<()> {
+    if env::var_os(SIGNALS_ARE_USUAL).is_some() {
+        return Ok(());
+    }
+    let error = Command::new("env")
+        .arg("--default-signal=INT,QUIT")
+        .arg(env::current_exe()?)
+        .args(env::args_os().skip(1))
+        .env(SIGNALS_ARE_USUAL, "1")
+        .exec();
+    Err(error).context("cannot run env(1)")
+}
+
 fn main() -> anyhow::Result<ExitCode> {
+    with_usual_signals()?;
     let options = Options::parse();
     let chosen = choose(&options)?;
     if options.list {
@@ -126,7 +147,7 @@ fn main() -> anyhow::Result<ExitCode> {
         patience,
     };
     let dumps =
-        Dumps::new(std::env::temp_dir().join(format!("lbcases-failures-{}", std::process::id())));
+        Dumps::new(env::temp_dir().join(format!("lbcases-failures-{}", std::process::id())));
     let mut results = Results::create(options.results.as_deref(), &tracer.backend())?;
     let passed = match options.random {
         Some(sessions) => run_random(&options, sessions, setting, dumps)?,
@@ -141,7 +162,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Sessions of another run would be seen by this one's tracer; held until the process ends.
 fn wait_for_others() -> anyhow::Result<File> {
-    let path = std::env::temp_dir().join("lbcases.lock");
+    let path = env::temp_dir().join("lbcases.lock");
     let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
     if lock.try_lock().is_err() {
         eprintln!("another run is under way; waiting for its end");
