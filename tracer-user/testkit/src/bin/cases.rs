@@ -81,17 +81,17 @@ struct Options {
     patience: u64,
 }
 
-/// Set where the signals that a shell ignores for what it runs in the background are as usual.
+/// Set where the signals that a shell or nohup(1) lets a background job ignore are as usual.
 const SIGNALS_ARE_USUAL: &str = "LBCASES_SIGNALS";
 
-/// Starts itself again with SIGINT and SIGQUIT as usual: clients inherit them, and ssh(1) leaves a signal
+/// Starts itself again with SIGHUP, SIGINT and SIGQUIT as usual: clients inherit them, and ssh(1) leaves a signal
 /// ignored that it finds so.
 fn with_usual_signals() -> anyhow::Result<()> {
     if env::var_os(SIGNALS_ARE_USUAL).is_some() {
         return Ok(());
     }
     let error = Command::new("env")
-        .arg("--default-signal=INT,QUIT")
+        .arg("--default-signal=HUP,INT,QUIT")
         .arg(env::current_exe()?)
         .args(env::args_os().skip(1))
         .env(SIGNALS_ARE_USUAL, "1")
