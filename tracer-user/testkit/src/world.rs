@@ -256,6 +256,8 @@ impl World {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .current_dir("/")
+            // bash with a socket as its stdin reads ~/.bashrc, and that of root may not be read.
+            .env("HOME", &self.dir)
             .uid(self.uid)
             .gid(self.gid);
         let child = sys::end_with_parent(&mut command).spawn();
