@@ -202,7 +202,7 @@ pub fn exit(task: Task) {
         if flags & role::LEADER != 0
             && let Some(session) = session(id)
         {
-            streams::now(session, &mut r.streams);
+            streams::now(id, session, &mut r.streams);
         }
     });
 }

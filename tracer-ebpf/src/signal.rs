@@ -75,6 +75,6 @@ pub fn died(leader: u32, server: u32, stage: u32) {
         r.session = id;
         r.server = server;
         r.stage = stage;
-        streams::now(session, &mut r.streams);
+        streams::now(id, session, &mut r.streams);
     });
 }

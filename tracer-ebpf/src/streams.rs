@@ -272,7 +272,7 @@ pub fn server_close(state: &mut StreamState, key: u64, refs: u32) {
 
 /// The streams of a session as they are now.
 #[inline(always)]
-pub fn now(session: &Session, out: &mut [StreamNow; STREAMS]) {
+pub fn now(id: u64, session: &Session, out: &mut [StreamNow; STREAMS]) {
     // Unrolled: before 6.4 the verifier takes no jump back to where a call returns (push_insn,
     // kernel/bpf/verifier.c).
     #[expect(clippy::needless_range_loop, reason = "see above")]
@@ -281,6 +281,8 @@ pub fn now(session: &Session, out: &mut [StreamNow; STREAMS]) {
         let now = &mut out[slot];
         if key != 0
             && let Some(state) = stream(key)
+            // Of a stream that is closed the address may be another session's by now.
+            && state.session == id
         {
             // The server's open end keeps the object in memory.
             if state.told[told::SERVER_CLOSED] == 0 {
