@@ -15,8 +15,8 @@ use super::{
 const EXEC_TAKES: u64 = 10_000_000;
 /// From a server's exit to its descriptors being closed for sure, ns; and the other way round.
 const EXIT_TAKES: u64 = 250_000_000;
-/// From the last close to the leader being killed by it, ns.
-const LEADER_FOLLOWS: u64 = 250_000_000;
+/// From the last close to the leader being ended by it, ns.
+pub(super) const LEADER_FOLLOWS: u64 = 250_000_000;
 /// How long a stdin left open keeps a session whose every other part has ended, ns.
 const STDIN_LINGERS: u64 = 2_000_000_000;
 /// How long a leader keeps a session that has no channel any more, or of which records were lost

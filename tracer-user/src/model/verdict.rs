@@ -6,9 +6,12 @@ use super::{
     departure::{Ender, ender},
     hangup, message,
     session::Session,
+    settle::LEADER_FOLLOWS,
     stream::{Close, Stream},
-    view::{Cause, Cut, GapReason, StreamReport, Verdict},
+    view::{Cause, Cut, ExitStatus, GapReason, StreamReport, Verdict},
 };
+
+const SIGPIPE: u8 = 13;
 
 /// What the stream has lost so far, by direct evidence: a gap elsewhere does not weaken it.
 pub(super) fn cut(session: &Session, stream: &Stream, env: &Env) -> Option<Cut> {
@@ -79,6 +82,8 @@ fn outlived(session: &Session, stream: &Stream, close: &Close) -> Option<Cause> 
         Some(_) if session.tree.living() > 0 => {
             session.watch.has_hung() && ender != Ender::AfterCommand
         }
+        // All that it wrote was read, and no more was to come.
+        Some(gone) if ended_with_it(session, close, gone) => false,
         // The command came to an end of its own, and nobody was left to hear of it.
         Some(_) => !close.after_leader && ender != Ender::Client && !is_cut_elsewhere(session),
     };
@@ -89,6 +94,17 @@ fn outlived(session: &Session, stream: &Stream, close: &Close) -> Option<Cause> 
         Ender::Policy => Cause::Timeout,
         Ender::AfterCommand | Ender::Server => Cause::WriterCut,
     })
+}
+
+/// Whether the leader ended together with the server's end: by a signal of its own, as `pkill -u` or
+/// the end of a control group sends one to both, or at once, as `cat` does at the end of its stdin.
+/// SIGPIPE is a write that failed.
+fn ended_with_it(session: &Session, close: &Close, leader_gone: u64) -> bool {
+    match session.view.exit {
+        Some(ExitStatus::Signal(SIGPIPE)) => false,
+        Some(ExitStatus::Signal(_)) => true,
+        _ => leader_gone.saturating_sub(close.time) <= LEADER_FOLLOWS,
+    }
 }
 
 /// What the server had read and its client never got, as far as that is certain: at least so many

@@ -85,3 +85,41 @@ fn a_command_that_outlives_its_killed_server_is_never_clean() {
     assert_eq!(cause(&road, Slot::Stdout), Some(Cause::ServerKilled));
     assert!(road.findings(Kind::Truncated).is_empty());
 }
+
+/// `cat` comes to the end of its stdin when its server is gone, and exits 0.
+#[test]
+fn a_command_that_ends_with_its_killed_server_is_not_cut_off() {
+    let mut road = Road::exact();
+    road.runs(5000, "cat")
+        .after(2000)
+        .kill(SERVER, 9)
+        .after(1)
+        .server_exits(9);
+    cut_off(&mut road, STDOUT, 0, 2000, 1);
+    cut_off(&mut road, STDERR, 0, 2000, 1);
+    road.after(3).leader_exits(5000, 0, empty()).idle(40_000);
+    assert_eq!(cause(&road, Slot::Stdout), None);
+}
+
+/// `pkill -u` and the end of a control group kill the server first and the command just after: its
+/// output ended with it, and all of it was read.
+#[test]
+fn a_command_that_was_killed_after_its_server_is_not_cut_off() {
+    for (signal, expected) in [
+        (9, None),
+        (15, None),
+        // A write to the stream failed.
+        (13, Some(Cause::ServerKilled)),
+    ] {
+        let mut road = Road::exact();
+        road.runs(5000, "sleep 300")
+            .after(2000)
+            .kill(SERVER, 9)
+            .after(1)
+            .server_exits(9);
+        cut_off(&mut road, STDOUT, 0, 2000, 1);
+        cut_off(&mut road, STDERR, 0, 2000, 1);
+        road.after(5).leader_is_killed(5000, signal).idle(40_000);
+        assert_eq!(cause(&road, Slot::Stdout), expected, "signal {signal}");
+    }
+}

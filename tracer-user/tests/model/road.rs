@@ -290,6 +290,15 @@ impl Road {
         })
     }
 
+    pub fn leader_is_killed(&mut self, leader: u32, signal: u32) -> &mut Self {
+        self.put(Kind::Exit, |r: &mut Exit| {
+            r.session = id(leader);
+            r.proc = proc(leader);
+            r.status = signal;
+            r.flags = role::LEADER | role::EXITED;
+        })
+    }
+
     pub fn exits(&mut self, leader: u32, pid: u32) -> &mut Self {
         self.put(Kind::Exit, |r: &mut Exit| {
             r.session = id(leader);

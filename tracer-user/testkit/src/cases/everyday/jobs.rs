@@ -36,24 +36,39 @@ pub(super) fn killed(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 pub(super) fn all_killed(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let patience = stage.setting.patience;
     let mut expects = Vec::new();
-    for signal in [libc::SIGTERM, libc::SIGKILL] {
-        for command in ["exec sleep 300", "exec cat", "sleep 300; true"] {
-            let started = stage.start_with(OpenSsh, command, |ssh| {
-                ssh.stdin(Stdio::piped());
-            })?;
-            let leader = leader(&started.marker, patience)?;
-            // pkill -u goes by pid: the user's sshd comes first.
-            if let Some(server) = Process::now(leader.parent) {
-                server.signal(signal);
+    for (signal, command, server_first) in [
+        (libc::SIGTERM, "exec sleep 300", false),
+        (libc::SIGTERM, "exec sleep 300", true),
+        (libc::SIGTERM, "exec cat", false),
+        (libc::SIGTERM, "sleep 300; true", false),
+        (libc::SIGKILL, "exec sleep 300", false),
+        (libc::SIGKILL, "exec sleep 300", true),
+        (libc::SIGKILL, "exec cat", false),
+        (libc::SIGKILL, "sleep 300; true", false),
+        (libc::SIGKILL, "sleep 300; true", true),
+    ] {
+        let started = stage.start_with(OpenSsh, command, |ssh| {
+            ssh.stdin(Stdio::piped());
+        })?;
+        let leader = leader(&started.marker, patience)?;
+        let processes = if command.starts_with("exec") { 1 } else { 2 };
+        poll(patience, "the command to run", || {
+            (procs::marked(&started.marker).len() >= processes).then_some(())
+        })?;
+        // pkill -u goes by pid: the user's sshd comes first, and may be gone before the rest.
+        if let Some(server) = Process::now(leader.parent) {
+            server.signal(signal);
+            if server_first {
+                server.gone(patience)?;
             }
-            for process in procs::marked(&started.marker) {
-                process.signal(signal);
-            }
-            let marker = started.marker.clone();
-            started.client.finish(patience)?;
-            // The server was killed, but nobody wrote anything.
-            expects.push(Expect::quiet(Who::Marked(marker), OpenSsh));
         }
+        for process in procs::marked(&started.marker) {
+            process.signal(signal);
+        }
+        let marker = started.marker.clone();
+        started.client.finish(patience)?;
+        // The server was killed, but nobody wrote anything.
+        expects.push(Expect::quiet(Who::Marked(marker), OpenSsh));
     }
     Ok(expects)
 }
