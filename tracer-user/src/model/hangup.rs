@@ -23,16 +23,18 @@ pub(super) fn killed<'a>(
     stream: &Stream,
     close: Option<&Close>,
 ) -> impl Iterator<Item = &'a Hangup> {
-    // Otherwise it was the client's or the server's end that hung up on all of them.
-    let by_leader = stream.is_pty()
-        && close.is_none_or(|close| {
-            close.after_leader && matches!(ender(session, close), Ender::AfterCommand)
-        });
-    let gone = session.leader_gone.filter(|_| by_leader);
-    session
-        .hangups
-        .iter()
-        .filter(move |it| gone.is_some_and(|gone| it.time >= gone))
+    let gone = session.leader_gone.filter(|&gone| {
+        stream.is_pty()
+            // The client left first: the server's end hung up on all of them.
+            && session.left_before(gone).is_none()
+            && close.is_none_or(|close| close.after_leader)
+    });
+    // What dies after the server's end may have been hung up on by that.
+    let by_server = close.filter(|close| ender(session, close) != Ender::AfterCommand);
+    session.hangups.iter().filter(move |it| {
+        gone.is_some_and(|gone| it.time >= gone)
+            && by_server.is_none_or(|close| it.time <= close.time)
+    })
 }
 
 /// Those of them that left input behind which led to the terminal: each pipe once.

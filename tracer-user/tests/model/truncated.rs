@@ -548,3 +548,26 @@ fn what_a_hangup_left_unread_is_summed_whatever_it_is() {
         verdict(u64::MAX, false, Cause::PtyHangup)
     );
 }
+
+/// On a slow machine the client answers the end of the command before the server closes the terminal:
+/// what the hangup had killed by then is not the client's doing.
+#[test]
+fn a_client_that_answers_before_the_terminal_closes_excuses_no_hangup() {
+    let mut road = on_a_terminal();
+    road.exec(5000, 5000, SERVER, &["bash"])
+        .spawn(5000, 5000, 5001, &["tee"])
+        .leader_exits(5000, 0, empty())
+        .after(5);
+    dies_of_hangup(&mut road, 5001, 90, 700, terminal());
+    let heard = road.after(50).now();
+    road.after(40).server_exits(255 << 8);
+    road.stream(5000, 1, edge::SERVER_CLOSE, |r: &mut Stream| {
+        r.exiting = 1;
+        r.progress.heard = heard;
+    });
+    road.idle(1000);
+    assert_eq!(
+        road.report(Slot::Stdout).verdict,
+        verdict(700, false, Cause::PtyHangup)
+    );
+}
