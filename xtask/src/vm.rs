@@ -37,6 +37,9 @@ pub struct Args {
     /// Which cases; all of them with the best backend and chosen ones with the others unless given
     #[arg(long, conflicts_with = "cases")]
     tier: Option<Tier>,
+    /// Run the cases this many times
+    #[arg(long, value_name = "TIMES", default_value_t = 1)]
+    repeat: u32,
     /// Run this many sessions drawn at random instead of the cases
     #[arg(long, value_name = "SESSIONS", conflicts_with_all = ["tier", "cases"])]
     random: Option<u32>,
@@ -119,7 +122,7 @@ pub fn main(args: &Args) -> Result<()> {
     setup::for_vm(args.arch)?;
     let timeout = match args.timeout {
         Some(seconds) => Duration::from_secs(seconds),
-        None => CASES_TIMEOUT + RANDOM_TIMEOUT * args.random.unwrap_or(0),
+        None => CASES_TIMEOUT * args.repeat + RANDOM_TIMEOUT * args.random.unwrap_or(0),
     };
     if let Some(command) = &args.shell_cmd {
         return matrix::shell(args.arch, &kernels, command, timeout);
@@ -145,7 +148,10 @@ pub fn main(args: &Args) -> Result<()> {
             seed: args.seed,
             jobs: args.jobs,
         },
-        None => Work::Cases { only: &args.cases },
+        None => Work::Cases {
+            only: &args.cases,
+            repeat: args.repeat,
+        },
     };
     matrix::run(&cells, work, args.at_once, timeout)
 }
@@ -183,7 +189,11 @@ pub fn in_short() -> Result<()> {
             cells.push(cell(kernel, Backend::Fentry, Tier::Core, WHOLE));
         }
     }
-    matrix::run(&cells, Work::Cases { only: &[] }, at_once, CASES_TIMEOUT)
+    let everything = Work::Cases {
+        only: &[],
+        repeat: 1,
+    };
+    matrix::run(&cells, everything, at_once, CASES_TIMEOUT)
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {

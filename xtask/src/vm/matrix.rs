@@ -46,8 +46,8 @@ pub struct Cell {
 /// What the runner does in each VM.
 #[derive(Clone, Copy)]
 pub enum Work<'a> {
-    /// The cases of the VM's tier, or only these if there are any.
-    Cases { only: &'a [String] },
+    /// The cases of the VM's tier, or only these if there are any, so many times.
+    Cases { only: &'a [String], repeat: u32 },
     /// Sessions drawn at random.
     Random {
         sessions: u32,
@@ -252,13 +252,16 @@ fn arguments(cell: Cell, work: Work<'_>) -> String {
     let (nth, of) = cell.part;
     // Writing to a String cannot fail.
     let _ = match work {
-        Work::Cases { only: [] } => {
-            write!(arguments, "--tier {} --part {nth}/{of}", cell.tier.name())
+        Work::Cases { only, repeat } => {
+            if only.is_empty() {
+                let _ = write!(arguments, "--tier {} --part {nth}/{of}", cell.tier.name());
+            }
+            for case in only {
+                let quoted = case.replace('\'', r"'\''");
+                let _ = write!(arguments, " --only '{quoted}'");
+            }
+            write!(arguments, " --repeat {repeat}")
         }
-        Work::Cases { only } => only.iter().try_for_each(|case| {
-            let quoted = case.replace('\'', r"'\''");
-            write!(arguments, " --only '{quoted}'")
-        }),
         Work::Random {
             sessions,
             seed,
