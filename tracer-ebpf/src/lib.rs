@@ -7,20 +7,20 @@
 //! namespace and name thread groups.
 #![no_std]
 
-mod added;
 mod config;
 mod connection;
 mod layout;
 mod tables;
+mod userspace_records;
 
-pub use added::{
-    CGROUP_LEN, Cgroup, Company, Gone, Holder, Loss, Resume, Scan, Socket, Start, Tick, User,
-    backend, loss, via,
-};
 pub use config::{Config, Sys};
 pub use connection::{Conn, ConnId, Progress, X11_PORTS};
 pub use layout::{Layout, Member, OPTIONAL};
 pub use tables::{Session, StreamState, Task, legacy, told};
+pub use userspace_records::{
+    CGROUP_LEN, Cgroup, ConnectionSiblings, Holder, Loss, Resume, Scan, SessionVanished, Socket,
+    Start, Tick, User, backend, loss, via,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a record's layout or meaning does; a recording of another version is refused.
@@ -142,10 +142,10 @@ records! {
     /// User space: the tracer was away, and goes on now.
     Resume = 43 => Resume,
     /// User space: a session that was open when the tracer went is no more.
-    Gone = 44 => Gone,
+    SessionVanished = 44 => SessionVanished,
     /// User space: how many other sessions a session's connection carries. Only among the records of
     /// one session that are kept apart from the others'.
-    Company = 45 => Company,
+    ConnectionSiblings = 45 => ConnectionSiblings,
 }
 
 /// Begins every record.
@@ -550,8 +550,8 @@ impl_body!(
     Socket,
     Cgroup,
     Resume,
-    Gone,
-    Company
+    SessionVanished,
+    ConnectionSiblings
 );
 
 const _: () = {

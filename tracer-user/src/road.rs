@@ -8,7 +8,7 @@ use tracer_ebpf::Record;
 
 use crate::{
     model::{Model, Update, redact::Redactor},
-    probe::{Earlier, Road},
+    probe::{RecordSink, ResumeState},
 };
 
 /// Whoever is told: a screen, a daemon.
@@ -40,12 +40,12 @@ pub trait Subscriber {
         let _ = model;
         false
     }
-    /// See [`Road::drained`].
+    /// See [`RecordSink::drained`].
     fn drained(&mut self, number: u64) {
         let _ = number;
     }
-    /// See [`Road::earlier`].
-    fn earlier(&mut self) -> Option<Earlier> {
+    /// See [`RecordSink::resume_state`].
+    fn earlier(&mut self) -> Option<ResumeState> {
         None
     }
 }
@@ -74,7 +74,7 @@ impl<S: Subscriber> Followed<S> {
     }
 }
 
-impl<S: Subscriber> Road for Followed<S> {
+impl<S: Subscriber> RecordSink for Followed<S> {
     fn record(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let record = Record::decode(self.redactor.apply(bytes)).context(
             "a record that this version does not know: the programs and the binary differ",
@@ -100,12 +100,12 @@ impl<S: Subscriber> Road for Followed<S> {
         self.model.needs_scan()
     }
 
-    fn sampled(&mut self) -> Vec<u64> {
+    fn sessions_to_sample(&mut self) -> Vec<u64> {
         self.subscriber.passes(&mut self.redactor);
         self.model.sampled()
     }
 
-    fn over(&mut self) -> Vec<u64> {
+    fn take_closed(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.over)
     }
 
@@ -117,11 +117,11 @@ impl<S: Subscriber> Road for Followed<S> {
         self.subscriber.drained(number);
     }
 
-    fn open(&self) -> HashSet<u64> {
+    fn open_sessions(&self) -> HashSet<u64> {
         self.model.sessions().map(|session| session.id.0).collect()
     }
 
-    fn earlier(&mut self) -> Option<Earlier> {
+    fn resume_state(&mut self) -> Option<ResumeState> {
         self.subscriber.earlier()
     }
 }

@@ -4,7 +4,7 @@ use tracer_ebpf::{Record, STREAMS, SessionStart};
 
 use crate::{
     model::{Model, Update},
-    probe::{Earlier, Known},
+    probe::{KnownSession, ResumeState},
     store::{Left, Recorder},
 };
 
@@ -17,7 +17,7 @@ pub struct Restarted {
     /// What has been told of them, and is to be known by whoever shows what is so now.
     pub told: Vec<Update>,
     /// What the tracer is to know; `None` when there is nothing to go on with.
-    pub earlier: Option<Earlier>,
+    pub earlier: Option<ResumeState>,
 }
 
 impl Restarted {
@@ -25,9 +25,9 @@ impl Restarted {
     pub fn new(mut recorder: Recorder, left: Left) -> Self {
         let mut model = Model::new();
         let mut told = Vec::new();
-        let mut earlier = Earlier {
-            taken: left.progress,
-            ..Earlier::default()
+        let mut earlier = ResumeState {
+            drain: left.progress,
+            ..ResumeState::default()
         };
         for session in &left.sessions {
             recorder.resume(session);
@@ -51,12 +51,12 @@ impl Restarted {
     }
 }
 
-fn known(start: &SessionStart) -> Known {
+fn known(start: &SessionStart) -> KnownSession {
     let mut objects = [0; STREAMS];
     for (object, ends) in objects.iter_mut().zip(&start.streams) {
         *object = ends.object;
     }
-    Known {
+    KnownSession {
         session: start.session,
         server: start.server,
         objects,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     model::{Model, Update, redact::Redactor},
-    probe::{Earlier, Probes, boottime},
+    probe::{Probes, ResumeState, boottime},
     road::{Followed, Subscriber},
     store::Recorder,
 };
@@ -32,7 +32,7 @@ const HOOKS_FAREWELL: Duration = Duration::from_secs(2);
 pub struct Told {
     recorder: Recorder,
     hooks: Hooks,
-    earlier: Option<Earlier>,
+    earlier: Option<ResumeState>,
     /// How many times the ring had been emptied at the last tick.
     drained: u64,
     updates: Vec<Update>,
@@ -224,7 +224,7 @@ impl Subscriber for Told {
         self.drained = number;
     }
 
-    fn earlier(&mut self) -> Option<Earlier> {
+    fn earlier(&mut self) -> Option<ResumeState> {
         self.earlier.take()
     }
 }

@@ -80,8 +80,8 @@ impl Model {
                 sessions.iter().copied().collect()
             }
             Record::Passed(it) => self.tagged(it.session),
-            Record::Company(it) => self.tagged(it.session),
-            Record::Gone(it) => self.tagged(it.session),
+            Record::ConnectionSiblings(it) => self.tagged(it.session),
+            Record::SessionVanished(it) => self.tagged(it.session),
             Record::ScanBegin(it) => self.joining(it.header.time).collect(),
             Record::Holder(it) => match &self.scan {
                 Some(scan) if scan.is_for(it.session) => Audience::One(SessionId(it.session)),

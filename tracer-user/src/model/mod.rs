@@ -149,13 +149,15 @@ impl Model {
             Record::Stream(it) => self.stream(it, out),
             Record::Conn(it) => self.each(&record, |session| session.conn(it)),
             Record::Passed(it) => self.each(&record, |session| session.handovers.add(it)),
-            Record::Company(it) => self.each(&record, |session| session.company = it.others),
+            Record::ConnectionSiblings(it) => {
+                self.each(&record, |session| session.company = it.others)
+            }
             Record::ScanBegin(it) => self.scan_begin(it.header.time),
             Record::Holder(it) => self.holder(it),
             Record::Socket(it) => self.socket(it),
             Record::Cgroup(it) => self.cgroup(it),
             Record::Resume(it) => self.resume(it, out),
-            Record::Gone(it) => self.on(it.session, |session| session.gone = true),
+            Record::SessionVanished(it) => self.on(it.session, |session| session.gone = true),
             Record::ScanEnd(it) => self.scan_end(it.header.time, it.partial != 0, out),
         }
     }

@@ -1,6 +1,6 @@
 //! All contact with the kernel: BTF layout, loading, attaching, the ring, snapshots of /proc.
 //!
-//! Knows the record ABI and nothing of the model: what it learns goes down a [`Road`] as records.
+//! Knows the record ABI and nothing of the model: what it learns goes down a [`RecordSink`] as records.
 
 mod btf;
 mod cgroup;
@@ -26,7 +26,7 @@ pub use host::{Host, Lockdown, NEEDED, boottime};
 pub use layout::{Missing, resolve};
 pub use load::{Attempt, Backend, LoadError, Options, Past, Probes};
 pub use pins::remove_all;
-pub use tracer::{Earlier, Known, Road, Tracer};
+pub use tracer::{KnownSession, RecordSink, ResumeState, Tracer};
 
 /// Executables that are recognised as SSH servers unless the user names more: what Debian packages
 /// (openssh-server, dropbear-bin, tinysshd, libssh's and lsh's servers).

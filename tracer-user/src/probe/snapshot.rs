@@ -21,7 +21,7 @@ use super::{
     scan::{self, ScanError},
     side::Side,
     tables::{Tables, fixed},
-    tracer::Known,
+    tracer::KnownSession,
 };
 
 /// Records of the snapshot, in order.
@@ -54,12 +54,12 @@ struct Found {
 impl Found {
     /// A session whose leader is gone gets the id that it had: by its streams, which the kernel side
     /// has kept, or which an earlier tracer knew.
-    fn recognise(&mut self, tables: &Tables, known: &[Known]) {
+    fn recognise(&mut self, tables: &Tables, known: &[KnownSession]) {
         if self.start.leader.pid != 0 {
             return;
         }
         let objects = self.start.streams.map(|ends| ends.object);
-        let is_same = |it: &&Known| {
+        let is_same = |it: &&KnownSession| {
             let shared = |object: &u64| *object != 0 && it.objects.contains(object);
             it.server == self.start.server && objects.iter().any(shared)
         };
@@ -74,7 +74,7 @@ pub fn take(
     side: &mut Side,
     tables: &mut Tables,
     names: &[String],
-    known: &[Known],
+    known: &[KnownSession],
     time: u64,
 ) -> Result<Snapshot, SnapshotError> {
     tables.scan_all(true)?;

@@ -15,7 +15,8 @@ use tokio::{
     time::Instant,
 };
 use tracer_ebpf::{
-    Gone, Kind, Loss, Proc, Record, Resume, STREAMS, Scan, Start, Stream, Tick, User, edge,
+    Kind, Loss, Proc, Record, Resume, STREAMS, Scan, SessionVanished, Start, Stream, Tick, User,
+    edge,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
@@ -27,7 +28,7 @@ use super::{
 };
 
 /// Where records go: a model, a recording, both.
-pub trait Road {
+pub trait RecordSink {
     /// Takes one record.
     ///
     /// # Errors
@@ -38,9 +39,9 @@ pub trait Road {
     /// Whether it wants to know all holders now.
     fn wants_scan(&self) -> bool;
     /// Sessions whose counters are worth a sample; asked a few times a second, whatever happens.
-    fn sampled(&mut self) -> Vec<u64>;
+    fn sessions_to_sample(&mut self) -> Vec<u64>;
     /// Sessions that are over since the last call.
-    fn over(&mut self) -> Vec<u64>;
+    fn take_closed(&mut self) -> Vec<u64>;
     /// Whether nothing more is wanted.
     fn finished(&self) -> bool;
     /// The ring has been emptied for the `number`th time; a tick follows.
@@ -48,29 +49,29 @@ pub trait Road {
         let _ = number;
     }
     /// Sessions that it knows and that are not over.
-    fn open(&self) -> HashSet<u64> {
+    fn open_sessions(&self) -> HashSet<u64> {
         HashSet::new()
     }
     /// What it remembers from before this tracer; asked once, as that begins.
-    fn earlier(&mut self) -> Option<Earlier> {
+    fn resume_state(&mut self) -> Option<ResumeState> {
         None
     }
 }
 
 /// What a road that goes on after a restart knows.
 #[derive(Clone, Debug, Default)]
-pub struct Earlier {
+pub struct ResumeState {
     /// When its last record was, ns of `CLOCK_BOOTTIME`; 0 when nothing is known of it.
     pub since: u64,
-    /// The number of the last [`Road::drained`] of which everything is kept.
-    pub taken: Option<u64>,
+    /// The number of the last [`RecordSink::drained`] of which everything is kept.
+    pub drain: Option<u64>,
     /// Sessions that were open then.
-    pub sessions: Vec<Known>,
+    pub sessions: Vec<KnownSession>,
 }
 
 /// A session that was open at the end of an earlier tracer.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
+pub struct KnownSession {
     /// Its id.
     pub session: u64,
     /// Its server.
@@ -147,10 +148,10 @@ impl Tracer {
     /// When the road refuses a record or the kernel a scan.
     pub async fn run(
         &mut self,
-        road: &mut impl Road,
+        road: &mut impl RecordSink,
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        match road.earlier() {
+        match road.resume_state() {
             Some(earlier) => self.resume(road, &earlier)?,
             None => self.begin(road)?,
         }
@@ -204,7 +205,7 @@ impl Tracer {
     }
 
     /// Empties the ring and ends with a tick: the barrier that every record before it has passed.
-    fn drain(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+    fn drain(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
         let mut number = None;
         let mut users = Vec::new();
         while let Some(item) = self.ring.get_mut().next() {
@@ -229,7 +230,7 @@ impl Tracer {
     }
 
     /// What was lost is told before the tick that lets verdicts be given.
-    fn losses(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+    fn losses(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
         if let Some(counts) = self
             .tables
             .new_losses(&mut self.skipped)
@@ -247,13 +248,13 @@ impl Tracer {
     }
 
     /// Does what the road asks for: scans for holders, and drops what is over.
-    fn serve(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+    fn serve(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
         if road.wants_scan() {
             self.scan(road)?;
             tick(road, Kind::Tick)?;
         }
         let now = Instant::now();
-        for session in road.over() {
+        for session in road.take_closed() {
             self.sampled.remove(&session);
             self.over.push_back((now, session));
         }
@@ -267,7 +268,7 @@ impl Tracer {
         }
     }
 
-    fn scan(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+    fn scan(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
         put(
             road,
             &Scan {
@@ -308,9 +309,9 @@ impl Tracer {
     }
 
     /// Tells how far streams have come that moved or that something waits in.
-    fn sample(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+    fn sample(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
         let mut any = false;
-        for session in road.sampled() {
+        for session in road.sessions_to_sample() {
             for state in self.tables.streams(session) {
                 let counters = state.counters;
                 let waits = counters.written != counters.read || counters.blocked_since != 0;
@@ -338,10 +339,10 @@ impl Tracer {
     }
 
     /// A road without a past.
-    fn begin(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+    fn begin(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
         if self.probes.past == Past::Seen {
             // Nobody remembers what came before what is in the ring.
-            return self.resume(road, &Earlier::default());
+            return self.resume(road, &ResumeState::default());
         }
         self.start(road)?;
         self.snapshot(road, &[], false)?;
@@ -352,11 +353,11 @@ impl Tracer {
 
     /// A road that goes on: first what the programs have told meanwhile, if they ran, then what else
     /// there is.
-    fn resume(&mut self, road: &mut impl Road, earlier: &Earlier) -> anyhow::Result<()> {
+    fn resume(&mut self, road: &mut impl RecordSink, earlier: &ResumeState) -> anyhow::Result<()> {
         self.start(road)?;
         let seen = self.probes.past == Past::Seen;
         let taken = self.tables.taken().context("counting what was taken")?;
-        let complete = seen && earlier.taken == Some(taken);
+        let complete = seen && earlier.drain == Some(taken);
         put(
             road,
             &Resume {
@@ -368,7 +369,7 @@ impl Tracer {
         )?;
         if seen {
             self.drain(road)?;
-            self.tables.keep_only(&road.open());
+            self.tables.keep_only(&road.open_sessions());
         }
         let mut there = self.snapshot(road, &earlier.sessions, complete)?;
         if !complete {
@@ -377,8 +378,8 @@ impl Tracer {
             for session in sessions.filter(|session| !there.contains(session)) {
                 put(
                     road,
-                    &Gone {
-                        header: header(Kind::Gone, boottime()),
+                    &SessionVanished {
+                        header: header(Kind::SessionVanished, boottime()),
                         session,
                     },
                 )?;
@@ -389,7 +390,7 @@ impl Tracer {
         self.serve(road)
     }
 
-    fn start(&mut self, road: &mut impl Road) -> anyhow::Result<()> {
+    fn start(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
         let mut start = Start::new_zeroed();
         start.header = header(Kind::Start, boottime());
         start.wall_offset = self.host.wall_offset;
@@ -409,8 +410,8 @@ impl Tracer {
     /// Tells what is there; gives the sessions. `complete`: nothing of those that are known is new.
     fn snapshot(
         &mut self,
-        road: &mut impl Road,
-        known: &[Known],
+        road: &mut impl RecordSink,
+        known: &[KnownSession],
         complete: bool,
     ) -> anyhow::Result<HashSet<u64>> {
         let names = self.probes.servers.clone();
@@ -431,7 +432,7 @@ impl Tracer {
     }
 
     /// Tells a user's name once.
-    fn name(&mut self, road: &mut impl Road, uid: u32) -> anyhow::Result<()> {
+    fn name(&mut self, road: &mut impl RecordSink, uid: u32) -> anyhow::Result<()> {
         if !self.named.insert(uid) {
             return Ok(());
         }
@@ -451,11 +452,11 @@ impl Tracer {
     }
 }
 
-fn put(road: &mut impl Road, record: &(impl IntoBytes + Immutable)) -> anyhow::Result<()> {
+fn put(road: &mut impl RecordSink, record: &(impl IntoBytes + Immutable)) -> anyhow::Result<()> {
     road.record(record.as_bytes())
 }
 
-fn tick(road: &mut impl Road, kind: Kind) -> anyhow::Result<()> {
+fn tick(road: &mut impl RecordSink, kind: Kind) -> anyhow::Result<()> {
     put(
         road,
         &Tick {

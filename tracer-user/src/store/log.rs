@@ -10,8 +10,8 @@ use std::{
 };
 
 use tracer_ebpf::{
-    COMM_LEN, Company, Exec, Fork, Header, Kind, Loss, Proc, Progress, Record, STREAMS, Stream,
-    Tick, edge, loss, role,
+    COMM_LEN, ConnectionSiblings, Exec, Fork, Header, Kind, Loss, Proc, Progress, Record, STREAMS,
+    Stream, Tick, edge, loss, role,
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -124,7 +124,7 @@ impl Log {
     pub fn recall(&mut self, record: &Record<'_>) {
         self.note(record);
         match record {
-            Record::Company(it) => self.shares = it.others > 0,
+            Record::ConnectionSiblings(it) => self.shares = it.others > 0,
             Record::Stream(it) if it.edge == edge::SAMPLE => self.saw(it),
             Record::Fork(it) if it.session == 0 => self.servers.push(it.child),
             Record::Exec(it) if it.session == 0 => self.servers.retain(|proc| *proc != it.proc),
@@ -352,9 +352,9 @@ pub(super) fn fork_of_server(proc: Proc, comm: [u8; COMM_LEN], time: u64) -> For
 }
 
 /// How many others a session's connection carries.
-pub(super) fn company(id: SessionId, others: u32, time: u64) -> Company {
-    Company {
-        header: header(Kind::Company, time),
+pub(super) fn company(id: SessionId, others: u32, time: u64) -> ConnectionSiblings {
+    ConnectionSiblings {
+        header: header(Kind::ConnectionSiblings, time),
         session: id.0,
         others,
         pad: 0,

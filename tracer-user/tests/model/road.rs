@@ -5,9 +5,9 @@ use lastbyte::{
     model::{Closed, Finding, Kind as About, Model, Slot, State, StreamReport, Update},
 };
 use tracer_ebpf::{
-    Chld, Conn, ConnId, Exec, Exit, Fork, Gone, Header, Holder, Kind, Loss, Proc, Progress, Record,
-    Resume, Scan, SessionStart, Signal, Socket, Start, Stream, StreamEnds, StreamNow, Tick, User,
-    backend, role, session_id, transport,
+    Chld, Conn, ConnId, Exec, Exit, Fork, Header, Holder, Kind, Loss, Proc, Progress, Record,
+    Resume, Scan, SessionStart, SessionVanished, Signal, Socket, Start, Stream, StreamEnds,
+    StreamNow, Tick, User, backend, role, session_id, transport,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
@@ -126,7 +126,9 @@ impl Road {
 
     /// A session of the earlier tracer is no more.
     pub fn gone(&mut self, leader: u32) -> &mut Self {
-        self.put(Kind::Gone, |r: &mut Gone| r.session = id(leader))
+        self.put(Kind::SessionVanished, |r: &mut SessionVanished| {
+            r.session = id(leader)
+        })
     }
 
     pub fn tick(&mut self) -> &mut Self {

@@ -2,9 +2,9 @@
 //! one of a flood is.
 
 use tracer_ebpf::{
-    Cgroup, Chld, Company, Conn, ConnId, Counters, Exec, Exit, Fork, Gone, Holder, Kind, Loss,
-    Passed, Proc, Progress, Resume, Scan, SessionStart, Signal, Socket, Start, Stream, StreamEnds,
-    StreamNow, User,
+    Cgroup, Chld, Conn, ConnId, ConnectionSiblings, Counters, Exec, Exit, Fork, Holder, Kind, Loss,
+    Passed, Proc, Progress, Resume, Scan, SessionStart, SessionVanished, Signal, Socket, Start,
+    Stream, StreamEnds, StreamNow, User,
 };
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
@@ -37,9 +37,9 @@ pub fn walk(pen: &mut impl Pen, kind: Kind, bytes: &mut [u8]) {
         Kind::Socket => socket(pen, of(bytes)),
         Kind::Passed => passed(pen, of(bytes)),
         Kind::Cgroup => cgroup(pen, of(bytes)),
-        Kind::Company => company(pen, of(bytes)),
+        Kind::ConnectionSiblings => company(pen, of(bytes)),
         Kind::Resume => resume(pen, of(bytes)),
-        Kind::Gone => gone(pen, of(bytes)),
+        Kind::SessionVanished => gone(pen, of(bytes)),
         Kind::Tick | Kind::Ready => {}
     }
 }
@@ -235,7 +235,7 @@ fn passed(pen: &mut impl Pen, r: &mut Passed) {
     pen.text(&mut r.comm);
 }
 
-fn company(pen: &mut impl Pen, r: &mut Company) {
+fn company(pen: &mut impl Pen, r: &mut ConnectionSiblings) {
     pen.session(&mut r.session);
     pen.short(&mut r.others);
 }
@@ -245,7 +245,7 @@ fn resume(pen: &mut impl Pen, r: &mut Resume) {
     pen.short(&mut r.complete);
 }
 
-fn gone(pen: &mut impl Pen, r: &mut Gone) {
+fn gone(pen: &mut impl Pen, r: &mut SessionVanished) {
     pen.session(&mut r.session);
 }
 
@@ -354,12 +354,12 @@ pub fn next(how: Next, kind: Kind, bytes: &mut [u8]) {
             let r: &mut Passed = of(bytes);
             r.proc = later(r.proc);
         }
-        (Kind::Company, _) => {
-            let r: &mut Company = of(bytes);
+        (Kind::ConnectionSiblings, _) => {
+            let r: &mut ConnectionSiblings = of(bytes);
             r.session = other(r.session);
         }
-        (Kind::Gone, _) => {
-            let r: &mut Gone = of(bytes);
+        (Kind::SessionVanished, _) => {
+            let r: &mut SessionVanished = of(bytes);
             r.session = other(r.session);
         }
         (Kind::Cgroup, _) => {

@@ -92,10 +92,10 @@ pub struct Resume {
     pub pad: u32,
 }
 
-/// See [`Kind::Gone`](crate::Kind::Gone).
+/// See [`Kind::SessionVanished`](crate::Kind::SessionVanished).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Gone {
+pub struct SessionVanished {
     /// Time and kind.
     pub header: Header,
     /// Which.
@@ -199,10 +199,10 @@ pub struct Cgroup {
     pub path: [u8; CGROUP_LEN],
 }
 
-/// See [`Kind::Company`](crate::Kind::Company).
+/// See [`Kind::ConnectionSiblings`](crate::Kind::ConnectionSiblings).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Company {
+pub struct ConnectionSiblings {
     /// Time and kind.
     pub header: Header,
     /// The session.
