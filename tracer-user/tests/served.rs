@@ -1,9 +1,9 @@
 //! A daemon's socket and store serve sessions of any size to the real binary: whole, and without holding
 //! them in memory.
 
-#[path = "model/road.rs"]
+#[path = "model/scenario/mod.rs"]
 #[expect(dead_code, reason = "stories about the model need more of it")]
-mod road;
+mod scenario;
 #[path = "screens/terminal.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
 mod terminal;
@@ -32,7 +32,7 @@ use lastbyte::{
 use peak_alloc::PeakAlloc;
 use tokio::sync::{mpsc, watch};
 
-use road::Road;
+use scenario::Scenario;
 use terminal::Terminal;
 use trace::{BOOT, PATIENCE, Trace, in_memory};
 
@@ -44,37 +44,38 @@ const BOUND: usize = 8 << 20;
 
 /// Keeps a session with so many processes; gives the bytes of its records.
 fn keep(trace: &mut Trace, leader: u32, processes: u32, argument: &str) -> usize {
-    let mut road = Road::exact();
-    road.runs(leader, "for i in $(seq 1 99999); do true; done");
+    let mut scenario = Scenario::exact();
+    scenario.runs(leader, "for i in $(seq 1 99999); do true; done");
     let mut bytes = 0;
     let mut waiting = 0;
-    let mut put = |road: &mut Road| {
-        for record in road.records.drain(..) {
+    let mut put = |scenario: &mut Scenario| {
+        for record in scenario.records.drain(..) {
             bytes += record.len();
             waiting += record.len();
             trace.take(&record);
         }
-        road.updates.clear();
+        scenario.updates.clear();
         if waiting > 32 << 20 {
             // The tracer never waits for the disk; here records come faster than on any machine.
             waiting = 0;
             assert!(trace.recorder.flush(PATIENCE));
         }
     };
-    put(&mut road);
+    put(&mut scenario);
     for n in 1..=processes {
         let pid = leader + n;
-        road.after(1)
+        scenario
+            .after(1)
             .spawn(leader, leader, pid, &["true", argument])
             .exits(leader, pid);
         if n.is_multiple_of(500) {
-            road.tick();
+            scenario.tick();
         }
-        put(&mut road);
+        put(&mut scenario);
     }
-    road.leader_exits(leader, 0, road::empty());
-    road.closes_all(leader, 0).leaves().idle(5000);
-    put(&mut road);
+    scenario.leader_exits(leader, 0, scenario::empty());
+    scenario.closes_all(leader, 0).leaves().idle(5000);
+    put(&mut scenario);
     assert!(
         trace.recorder.flush(PATIENCE),
         "{}",

@@ -5,23 +5,23 @@ use std::process::{Command, Stdio};
 use lastbyte::model::{Fix, Kind};
 use proptest::prelude::*;
 
-use crate::road::{Road, empty, id, proc};
+use crate::scenario::{Scenario, empty, id, proc};
 
 const OUTPUTS: &[(u32, u32)] = &[(1, 1), (2, 2)];
 
 /// The fix for a job that was started with these programs, one executing the next, and that keeps these
 /// descriptors of the session.
 fn fix_of(programs: &[&[&str]], fds: &'static [(u32, u32)]) -> Fix {
-    let mut road = Road::exact();
-    road.runs(5000, "job &").fork(5000, 5000, 5001, "bash");
+    let mut scenario = Scenario::exact();
+    scenario.runs(5000, "job &").fork(5000, 5000, 5001, "bash");
     for argv in programs {
-        road.exec(5000, 5001, 5000, argv);
+        scenario.exec(5000, 5001, 5000, argv);
     }
-    road.after(5).leader_exits(5000, 0, empty());
-    road.run(1500, |road| {
-        road.server_holds(5000).holds(5000, 5001, "job", fds);
+    scenario.after(5).leader_exits(5000, 0, empty());
+    scenario.run(1500, |scenario| {
+        scenario.server_holds(5000).holds(5000, 5001, "job", fds);
     });
-    road.findings(Kind::Orphaned)[0].fix.clone()
+    scenario.findings(Kind::Orphaned)[0].fix.clone()
 }
 
 fn next(programs: &[&[&str]], fds: &'static [(u32, u32)]) -> Option<String> {
@@ -90,26 +90,29 @@ fn arguments_that_cannot_be_shown_as_they_are_are_not_pasted() {
 }
 
 /// A script's subshell that starts `java` and waits for it.
-fn subshell(pause: u64) -> Road {
-    let mut road = Road::exact();
-    road.runs(5000, "cd /app && java &")
+fn subshell(pause: u64) -> Scenario {
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "cd /app && java &")
         .fork(5000, 5000, 5001, "bash")
         .after(pause);
     let late = 5001 + u32::try_from(pause).unwrap() + 1;
-    road.spawn(5000, 5001, late, &["java"])
+    scenario
+        .spawn(5000, 5001, late, &["java"])
         .leader_exits(5000, 0, empty());
-    road.run(1100, |road| {
-        road.server_holds(5000)
+    scenario.run(1100, |scenario| {
+        scenario
+            .server_holds(5000)
             .holds(5000, 5001, "bash", OUTPUTS)
             .holds(5000, late, "java", OUTPUTS);
     });
-    road
+    scenario
 }
 
 #[test]
 fn the_job_is_named_and_not_the_subshell_that_started_it() {
-    let road = subshell(0);
-    let found = road.findings(Kind::Orphaned)[0];
+    let scenario = subshell(0);
+    let found = scenario.findings(Kind::Orphaned)[0];
     assert!(
         found.message.contains("java pid 5002 still holds"),
         "{}",
@@ -133,8 +136,8 @@ fn the_job_is_named_and_not_the_subshell_that_started_it() {
 
 #[test]
 fn a_script_that_runs_on_is_not_taken_for_one_of_its_steps() {
-    let road = subshell(5000);
-    let found = road.findings(Kind::Orphaned)[0];
+    let scenario = subshell(5000);
+    let found = scenario.findings(Kind::Orphaned)[0];
     assert!(found.message.contains("bash pid 5001 still holds"));
     assert_eq!(found.fix.next, None, "its arguments are not its own");
     assert_eq!(

@@ -4,27 +4,28 @@ use lastbyte::model::{Cause, Cut, GapReason, Slot, Update, Verdict};
 use tracer_ebpf::{Header, Kind, Loss, backend, chld, edge};
 use zerocopy::IntoBytes;
 
-use crate::road::{Road, SERVER, STDIN, STDOUT, empty, id, stdout_has};
+use crate::scenario::{SERVER, STDIN, STDOUT, Scenario, empty, id, stdout_has};
 
-fn gaps(road: &Road) -> Vec<(GapReason, u64)> {
+fn gaps(scenario: &Scenario) -> Vec<(GapReason, u64)> {
     let gap = |update: &Update| match update {
         Update::Gap(gap) => Some((gap.reason, gap.lost)),
         _ => None,
     };
-    road.updates.iter().filter_map(gap).collect()
+    scenario.updates.iter().filter_map(gap).collect()
 }
 
 #[test]
 fn a_loss_makes_every_open_session_unknown() {
-    let mut road = Road::exact();
-    road.runs(5000, "a").runs(5001, "b").loses(3).tick();
+    let mut scenario = Scenario::exact();
+    scenario.runs(5000, "a").runs(5001, "b").loses(3).tick();
     for leader in [5000, 5001] {
-        road.leader_exits(leader, 0, empty())
+        scenario
+            .leader_exits(leader, 0, empty())
             .closes_all(leader, 5)
             .tick();
     }
-    assert_eq!(gaps(&road), [(GapReason::LostRecords, 3)]);
-    for end in road.closed() {
+    assert_eq!(gaps(&scenario), [(GapReason::LostRecords, 3)]);
+    for end in scenario.closed() {
         assert_eq!(
             (end.verdict, &end.gaps[..]),
             (Verdict::Unknown, &[GapReason::LostRecords][..])
@@ -39,48 +40,53 @@ fn a_loss_makes_every_open_session_unknown() {
 
 #[test]
 fn a_loss_in_the_same_drain_as_the_end_counts() {
-    let mut road = Road::exact();
-    road.runs(5000, "a")
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "a")
         .leader_exits(5000, 0, empty())
         .closes_all(5000, 5)
         .loses(1)
         .tick();
-    assert_eq!(road.end().verdict, Verdict::Unknown);
+    assert_eq!(scenario.end().verdict, Verdict::Unknown);
 }
 
 #[test]
 fn later_sessions_are_whole_again() {
-    let mut road = Road::exact();
-    road.loses(1)
+    let mut scenario = Scenario::exact();
+    scenario
+        .loses(1)
         .tick()
         .after(10)
         .runs(20_000, "a")
         .leader_exits(20_000, 0, empty())
         .closes_all(20_000, 5)
         .tick();
-    assert_eq!(road.end().verdict, Verdict::Clean);
+    assert_eq!(scenario.end().verdict, Verdict::Clean);
 }
 
 #[test]
 fn a_near_miss_with_a_gap_is_unknown() {
-    let mut road = Road::exact();
-    road.runs(5000, "a")
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "a")
         .leader_exits(5000, 0, empty())
         .chld(5000, chld::DELIVERED, stdout_has(9, 9))
         .loses(1);
-    road.closes_all(5000, 9).tick();
-    assert_eq!(road.end().verdict, Verdict::Unknown);
+    scenario.closes_all(5000, 9).tick();
+    assert_eq!(scenario.end().verdict, Verdict::Unknown);
 }
 
 #[test]
 fn direct_evidence_of_a_loss_stands_in_spite_of_gaps() {
-    let mut road = Road::exact();
-    road.runs(5000, "a")
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "a")
         .loses(1)
         .leader_exits(5000, 0, empty())
         .closes(5000, STDIN, 0)
         .closes(5000, 2, 0);
-    road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.unread = 77)
+    scenario
+        .stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.unread = 77)
         .leaves()
         .tick();
     let cut = Cut {
@@ -88,122 +94,135 @@ fn direct_evidence_of_a_loss_stands_in_spite_of_gaps() {
         exact: true,
         cause: Cause::ServerClosedEarly,
     };
-    assert_eq!(road.end().verdict, Verdict::Truncated(cut));
-    assert_eq!(road.report(Slot::Stderr).verdict, Verdict::Unknown);
+    assert_eq!(scenario.end().verdict, Verdict::Truncated(cut));
+    assert_eq!(scenario.report(Slot::Stderr).verdict, Verdict::Unknown);
 }
 
 #[test]
 fn a_session_that_began_before_the_tracer_is_never_clean() {
-    let mut road = Road::empty();
-    road.start(backend::FENTRY)
+    let mut scenario = Scenario::empty();
+    scenario
+        .start(backend::FENTRY)
         .server(SERVER)
         .session_with(5000, |r| r.preexisting = 1)
         .ready();
-    assert_eq!(gaps(&road), [(GapReason::Preexisting, 0)]);
-    road.leader_exits(5000, 0, empty())
+    assert_eq!(gaps(&scenario), [(GapReason::Preexisting, 0)]);
+    scenario
+        .leader_exits(5000, 0, empty())
         .closes_all(5000, 5)
         .tick();
-    assert_eq!(road.end().verdict, Verdict::Unknown);
+    assert_eq!(scenario.end().verdict, Verdict::Unknown);
 }
 
 #[test]
 fn a_session_without_observed_output_is_unknown() {
-    let mut road = Road::exact();
-    road.session_with(5000, |r| r.streams = Default::default())
+    let mut scenario = Scenario::exact();
+    scenario
+        .session_with(5000, |r| r.streams = Default::default())
         .leader_exits(5000, 0, empty())
         .leaves()
         .tick();
-    assert_eq!(road.end().verdict, Verdict::Unknown);
-    assert_eq!(road.end().gaps, [GapReason::NotObserved]);
-    assert!(road.end().streams.is_empty());
+    assert_eq!(scenario.end().verdict, Verdict::Unknown);
+    assert_eq!(scenario.end().gaps, [GapReason::NotObserved]);
+    assert!(scenario.end().streams.is_empty());
 }
 
 #[test]
 fn scraps_of_a_session_count_only_if_its_start_can_have_been_lost() {
-    let scraps = |road: &mut Road| {
-        road.leader_exits(20_000, 0, empty())
+    let scraps = |scenario: &mut Scenario| {
+        scenario
+            .leader_exits(20_000, 0, empty())
             .stream(20_000, STDOUT, edge::SERVER_CLOSE, |r| r.unread = 40);
     };
-    let mut road = Road::exact();
-    road.loses(1).tick().after(15_000);
-    scraps(&mut road);
-    road.tick();
-    assert!(road.closed().is_empty(), "it began after the loss");
-    assert_eq!(road.model.open(), 0);
+    let mut scenario = Scenario::exact();
+    scenario.loses(1).tick().after(15_000);
+    scraps(&mut scenario);
+    scenario.tick();
+    assert!(scenario.closed().is_empty(), "it began after the loss");
+    assert_eq!(scenario.model.open(), 0);
 
-    let mut road = Road::exact();
-    road.after(15_000);
-    scraps(&mut road);
-    road.loses(1).tick();
+    let mut scenario = Scenario::exact();
+    scenario.after(15_000);
+    scraps(&mut scenario);
+    scenario.loses(1).tick();
     let cut = Cut {
         bytes: 40,
         exact: true,
         cause: Cause::ServerClosedEarly,
     };
-    assert_eq!(road.end().verdict, Verdict::Truncated(cut));
-    assert_eq!(road.end().session.user, None);
+    assert_eq!(scenario.end().verdict, Verdict::Truncated(cut));
+    assert_eq!(scenario.end().session.user, None);
 }
 
 #[test]
 fn a_lost_end_does_not_keep_a_session_forever() {
-    let mut road = Road::exact();
+    let mut scenario = Scenario::exact();
     // The leader's exit and all closes are lost.
-    road.runs(5000, "a").loses(7).tick().idle(20_000);
-    assert_eq!(road.end().verdict, Verdict::Unknown);
-    assert_eq!(road.model.deadline(), None);
+    scenario.runs(5000, "a").loses(7).tick().idle(20_000);
+    assert_eq!(scenario.end().verdict, Verdict::Unknown);
+    assert_eq!(scenario.model.deadline(), None);
 }
 
 #[test]
 fn a_session_that_lives_on_after_a_loss_stays() {
-    let mut road = Road::exact();
-    road.runs(5000, "a").loses(7).tick().run(60_000, |road| {
-        road.server_holds(5000);
-    });
-    assert!(road.closed().is_empty());
-    assert_eq!(road.model.sessions().next().unwrap().id.0, id(5000));
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "a")
+        .loses(7)
+        .tick()
+        .run(60_000, |scenario| {
+            scenario.server_holds(5000);
+        });
+    assert!(scenario.closed().is_empty());
+    assert_eq!(scenario.model.sessions().next().unwrap().id.0, id(5000));
 }
 
 #[test]
 fn bytes_that_vanish_with_an_unseen_close_are_not_called_clean() {
-    let mut road = Road::exact();
-    road.runs(5000, "a")
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "a")
         .leader_exits(5000, 0, stdout_has(10, 50))
         .closes(5000, STDIN, 0)
         .closes(5000, 2, 0);
-    road.server_exits(0).tick().idle(500);
-    assert_eq!(road.end().verdict, Verdict::Unknown);
-    assert_eq!(road.end().gaps, [GapReason::CloseNotSeen]);
+    scenario.server_exits(0).tick().idle(500);
+    assert_eq!(scenario.end().verdict, Verdict::Unknown);
+    assert_eq!(scenario.end().gaps, [GapReason::CloseNotSeen]);
 }
 
 #[test]
 fn nothing_is_due_before_the_snapshot_is_complete() {
-    let mut road = Road::empty();
-    road.start(backend::FENTRY).server(SERVER).session(5000);
-    road.loses(1).after(2000).scan(&mut |road: &mut Road| {
-        road.server_holds(5000);
-    });
-    assert_eq!(road.model.deadline(), None, "a tick would do nothing");
-    road.ready();
-    assert!(road.model.deadline().is_some());
+    let mut scenario = Scenario::empty();
+    scenario.start(backend::FENTRY).server(SERVER).session(5000);
+    scenario
+        .loses(1)
+        .after(2000)
+        .scan(&mut |scenario: &mut Scenario| {
+            scenario.server_holds(5000);
+        });
+    assert_eq!(scenario.model.deadline(), None, "a tick would do nothing");
+    scenario.ready();
+    assert!(scenario.model.deadline().is_some());
 }
 
 #[test]
 fn an_older_loss_does_not_undo_a_younger_one() {
-    let mut road = Road::exact();
-    let began = road.now();
-    road.loses(1);
-    road.stream(20_000, STDOUT, edge::FIRST_WRITE, |_| ())
+    let mut scenario = Scenario::exact();
+    let began = scenario.now();
+    scenario.loses(1);
+    scenario
+        .stream(20_000, STDOUT, edge::FIRST_WRITE, |_| ())
         .tick();
-    road.after(100).tick();
-    let opened = |road: &Road| {
+    scenario.after(100).tick();
+    let opened = |scenario: &Scenario| {
         let opened = |it: &&Update| matches!(it, Update::SessionOpened(_));
-        road.updates.iter().filter(opened).count()
+        scenario.updates.iter().filter(opened).count()
     };
-    assert_eq!(opened(&road), 0, "its leader started at second 20");
-    road.after(15_000).loses(1);
-    road.stream(20_000, STDOUT, edge::FIRST_WRITE, |_| ());
-    road.after(100).tick();
-    assert_eq!(opened(&road), 1);
+    assert_eq!(opened(&scenario), 0, "its leader started at second 20");
+    scenario.after(15_000).loses(1);
+    scenario.stream(20_000, STDOUT, edge::FIRST_WRITE, |_| ());
+    scenario.after(100).tick();
+    assert_eq!(opened(&scenario), 1);
     let late = Loss {
         header: Header {
             time: began,
@@ -213,10 +232,10 @@ fn an_older_loss_does_not_undo_a_younger_one() {
         },
         counts: [1; _],
     };
-    road.apply(late.as_bytes());
-    road.tick();
+    scenario.apply(late.as_bytes());
+    scenario.tick();
     assert_eq!(
-        road.model.open(),
+        scenario.model.open(),
         1,
         "told of, so it is not dropped in silence"
     );

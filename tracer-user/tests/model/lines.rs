@@ -3,35 +3,40 @@
 use serde_json::{Value, json};
 use tracer_ebpf::{chld, edge};
 
-use crate::road::{Road, STDERR, STDIN, STDOUT, empty, stdout_has};
+use crate::scenario::{STDERR, STDIN, STDOUT, Scenario, empty, stdout_has};
 
 /// A session that is orphaned, released, and loses its stderr.
-fn eventful() -> Road {
-    let mut road = Road::exact();
-    road.after(5)
+fn eventful() -> Scenario {
+    let mut scenario = Scenario::exact();
+    scenario
+        .after(5)
         .runs(5000, "sleep 20 &")
         .spawn(5000, 5000, 5001, &["sleep", "20"]);
-    road.after(1200)
+    scenario
+        .after(1200)
         .leader_exits(5000, 0, empty())
         .chld(5000, chld::REAPED, empty())
         .tick();
-    road.run(1100, |road| {
-        road.server_holds(5000)
+    scenario.run(1100, |scenario| {
+        scenario
+            .server_holds(5000)
             .holds(5000, 5001, "sleep", &[(1, 1), (2, 2)]);
     });
-    road.exits(5000, 5001)
+    scenario
+        .exits(5000, 5001)
         .closes(5000, STDIN, 0)
         .closes(5000, STDOUT, 12);
-    road.stream(5000, STDERR, edge::SERVER_CLOSE, |r| {
+    scenario.stream(5000, STDERR, edge::SERVER_CLOSE, |r| {
         r.unread = 7;
         r.counters.written = 7;
     });
-    road.leaves().tick();
-    road
+    scenario.leaves().tick();
+    scenario
 }
 
-fn json(road: &Road, all: bool) -> Vec<Value> {
-    road.lines(true, all)
+fn json(scenario: &Scenario, all: bool) -> Vec<Value> {
+    scenario
+        .lines(true, all)
         .iter()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect()
@@ -216,22 +221,25 @@ fn people_read_lines() {
 #[test]
 fn nothing_hostile_reaches_a_terminal_or_breaks_json() {
     let evil = "\u{1b}]0;x\u{7}\n\u{202e}\u{9b}2J\u{2028}";
-    let mut road = Road::exact();
-    road.session(5000)
+    let mut scenario = Scenario::exact();
+    scenario
+        .session(5000)
         .exec(5000, 5000, 4700, &["bash", "-c", evil])
         .tick()
         .spawn(5000, 5000, 5001, &[evil, evil]);
-    road.leader_exits(5000, 0, stdout_has(3, 3))
-        .run(1100, |road| {
-            road.server_holds(5000)
+    scenario
+        .leader_exits(5000, 0, stdout_has(3, 3))
+        .run(1100, |scenario| {
+            scenario
+                .server_holds(5000)
                 .holds(5000, 5001, "\u{1b}[2J", &[(1, 1)]);
         });
-    road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.unread = 3);
-    road.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
-    road.leaves().tick();
-    assert_eq!(road.closed().len(), 1);
+    scenario.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.unread = 3);
+    scenario.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    scenario.leaves().tick();
+    assert_eq!(scenario.closed().len(), 1);
     for json in [false, true] {
-        for line in road.lines(json, true) {
+        for line in scenario.lines(json, true) {
             let bad = line
                 .chars()
                 .find(|c| c.is_control() || "\u{202e}\u{2028}".contains(*c));
@@ -245,19 +253,21 @@ fn nothing_hostile_reaches_a_terminal_or_breaks_json() {
 
 #[test]
 fn a_verdict_that_was_long_in_coming_says_when_the_session_closed() {
-    let mut road = Road::exact();
-    road.runs(5000, "sleep 400 &")
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "sleep 400 &")
         .spawn(5000, 5000, 5001, &["sleep", "400"])
         .leader_exits(5000, 0, empty())
         .closes(5000, STDIN, 0)
         .closes(5000, STDERR, 0);
-    road.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.writers = 1)
+    scenario
+        .stream(5000, STDOUT, edge::SERVER_CLOSE, |r| r.writers = 1)
         .tick();
     // A write of the job's may yet fail.
-    road.idle(31_000);
-    let closed = road.end();
+    scenario.idle(31_000);
+    let closed = scenario.end();
     assert!(closed.known - closed.time > 29_000_000_000, "{closed:?}");
-    let lines = road.lines(false, false);
+    let lines = scenario.lines(false, false);
     let line = lines.last().expect("its last word");
     let (at, rest) = line.split_once(" closed ").expect("a closed session");
     let (_, then) = rest.split_once(", closed at ").expect(line);
@@ -265,7 +275,7 @@ fn a_verdict_that_was_long_in_coming_says_when_the_session_closed() {
     let later = (second(at) + 60 - second(then)) % 60;
     assert!((30..=31).contains(&later), "{later} s later: {line}");
     // For programs `time` is when it closed.
-    let [.., last] = &json(&road, false)[..] else {
+    let [.., last] = &json(&scenario, false)[..] else {
         panic!("no lines")
     };
     let time = last["time"].as_str().expect("a time");

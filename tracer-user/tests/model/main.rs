@@ -11,11 +11,11 @@ mod lives;
 mod orphaned;
 mod properties;
 mod restarts;
-mod road;
-mod roads;
+mod scenario;
 mod stalled;
 mod timeline;
 #[path = "../store/trace.rs"]
 mod trace;
 mod truncated;
+mod unusual_holders;
 mod waiting;

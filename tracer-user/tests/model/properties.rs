@@ -1,4 +1,4 @@
-//! Whatever comes down the road.
+//! Whatever records arrive.
 
 use lastbyte::{
     model::{Model, Size, Update},
@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 
 use crate::{
     grammar::Grammar,
-    road::{self, Road},
+    scenario::{self, Scenario},
 };
 
 /// A record of any kind with any content; small numbers, so that records concern each other.
@@ -31,7 +31,7 @@ fn record() -> impl Strategy<Value = Vec<u8>> {
             };
             word.copy_from_slice(&value.to_ne_bytes());
         }
-        head(&mut bytes, kind, ms * 5 * road::MS);
+        head(&mut bytes, kind, ms * 5 * scenario::MS);
         bytes
     })
 }
@@ -137,20 +137,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn walk(road: &mut Road, step: &Step) {
+fn walk(scenario: &mut Scenario, step: &Step) {
     match *step {
-        Step::After(ms) => road.after(ms),
-        Step::Tick => road.tick(),
-        Step::Loss => road.loses(1),
-        Step::Start(leader) => road.session(leader),
-        Step::LeaderExits(leader) => road.leader_exits(leader, 0, road::empty()),
+        Step::After(ms) => scenario.after(ms),
+        Step::Tick => scenario.tick(),
+        Step::Loss => scenario.loses(1),
+        Step::Start(leader) => scenario.session(leader),
+        Step::LeaderExits(leader) => scenario.leader_exits(leader, 0, scenario::empty()),
         Step::Close {
             leader,
             slot,
             unread,
             writers,
             refs,
-        } => road.stream(leader, slot, tracer_ebpf::edge::SERVER_CLOSE, |r| {
+        } => scenario.stream(leader, slot, tracer_ebpf::edge::SERVER_CLOSE, |r| {
             (r.unread, r.writers, r.refs) = (unread, writers, refs);
         }),
         Step::Edge {
@@ -158,27 +158,27 @@ fn walk(road: &mut Road, step: &Step) {
             slot,
             edge,
             bytes,
-        } => road.stream(leader, slot, edge, |r| {
+        } => scenario.stream(leader, slot, edge, |r| {
             r.bytes = bytes;
             r.counters.written = bytes;
             r.counters.read = bytes / 2;
         }),
-        Step::Spawn { leader, child } => road.spawn(leader, leader, child, &["job"]),
-        Step::Exits { leader, pid } => road.exits(leader, pid),
+        Step::Spawn { leader, child } => scenario.spawn(leader, leader, child, &["job"]),
+        Step::Exits { leader, pid } => scenario.exits(leader, pid),
         Step::Scan {
             leader,
             pid,
             slot,
             server,
-        } => road.scan(&mut |road: &mut Road| {
+        } => scenario.scan(&mut |scenario: &mut Scenario| {
             if server {
-                road.server_holds(leader);
+                scenario.server_holds(leader);
             }
-            road.holds(leader, pid, "job", &[(slot, slot)]);
+            scenario.holds(leader, pid, "job", &[(slot, slot)]);
         }),
-        Step::Conn { new, error } => road.conn(1, new, error),
-        Step::Kill => road.kill(road::SERVER, 15),
-        Step::ServerExits(status) => road.server_exits(status),
+        Step::Conn { new, error } => scenario.conn(1, new, error),
+        Step::Kill => scenario.kill(scenario::SERVER, 15),
+        Step::ServerExits(status) => scenario.server_exits(status),
     };
 }
 
@@ -193,34 +193,34 @@ proptest! {
 
     #[test]
     fn no_record_is_too_odd(records in vec(record(), 0..200)) {
-        let mut road = Road::exact();
+        let mut scenario = Scenario::exact();
         for record in &records {
-            road.apply(record);
+            scenario.apply(record);
         }
-        prop_assert!(road.model.open() <= records.len());
-        road.lines(true, true);
-        road.lines(false, true);
+        prop_assert!(scenario.model.open() <= records.len());
+        scenario.lines(true, true);
+        scenario.lines(false, true);
     }
 
     #[test]
     fn updates_make_sense(steps in vec(step(), 0..80)) {
-        let mut road = Road::exact();
+        let mut scenario = Scenario::exact();
         for step in &steps {
-            walk(&mut road, step);
+            walk(&mut scenario, step);
         }
-        check(&road.updates);
-        road.idle(200_000);
-        check(&road.updates);
+        check(&scenario.updates);
+        scenario.idle(200_000);
+        check(&scenario.updates);
     }
 
     #[test]
     fn a_replay_tells_the_same(steps in vec(step(), 0..80)) {
-        let mut road = Road::exact();
+        let mut scenario = Scenario::exact();
         for step in &steps {
-            walk(&mut road, step);
+            walk(&mut scenario, step);
         }
         let mut writer = Writer::new(Vec::new()).unwrap();
-        for record in &road.records {
+        for record in &scenario.records {
             writer.append(record).unwrap();
         }
         let file = writer.finish().unwrap();
@@ -229,59 +229,65 @@ proptest! {
         while let Some(record) = reader.next().unwrap() {
             model.apply(record, &mut updates);
         }
-        prop_assert_eq!(&updates, &road.updates);
+        prop_assert_eq!(&updates, &scenario.updates);
     }
 }
 
 #[test]
 fn ten_thousand_sessions_leave_nothing_behind() {
-    let mut road = Road::exact();
+    let mut scenario = Scenario::exact();
     for leader in 20_000..30_000 {
-        road.records.clear();
-        road.updates.clear();
-        road.runs(leader, "true")
+        scenario.records.clear();
+        scenario.updates.clear();
+        scenario
+            .runs(leader, "true")
             .spawn(leader, leader, leader + 100_000, &["job"]);
-        road.exits(leader, leader + 100_000)
-            .leader_exits(leader, 0, road::empty())
+        scenario
+            .exits(leader, leader + 100_000)
+            .leader_exits(leader, 0, scenario::empty())
             .closes_all(leader, 1)
             .tick();
-        assert_eq!(road.model.open(), 0);
-        assert_eq!(road.model.deadline(), None);
-        assert!(!road.model.needs_scan());
+        assert_eq!(scenario.model.open(), 0);
+        assert_eq!(scenario.model.deadline(), None);
+        assert!(!scenario.model.needs_scan());
     }
-    assert_eq!(road.model.closed(), 10_000);
+    assert_eq!(scenario.model.closed(), 10_000);
 }
 
 #[test]
 fn whatever_comes_what_is_kept_has_bounds() {
-    let mut road = Road::exact();
-    let put = |road: &mut Road, most: u32, step: &mut dyn FnMut(&mut Road, u32)| {
+    let mut scenario = Scenario::exact();
+    let put = |scenario: &mut Scenario, most: u32, step: &mut dyn FnMut(&mut Scenario, u32)| {
         for n in 0..=most {
-            step(road, n);
-            road.records.clear();
-            road.updates.clear();
+            step(scenario, n);
+            scenario.records.clear();
+            scenario.updates.clear();
         }
-        let size = road.model.size();
+        let size = scenario.model.size();
         assert!(size.is_within(&Size::LIMITS), "{size:?}");
     };
     let limits = Size::LIMITS;
-    put(&mut road, limits.servers as u32, &mut |road, n| {
-        road.server(1_000_000 + n);
+    put(&mut scenario, limits.servers as u32, &mut |scenario, n| {
+        scenario.server(1_000_000 + n);
     });
-    put(&mut road, limits.users as u32, &mut |road, n| {
-        road.put(Kind::User, |r: &mut User| r.uid = n);
+    put(&mut scenario, limits.users as u32, &mut |scenario, n| {
+        scenario.put(Kind::User, |r: &mut User| r.uid = n);
     });
-    put(&mut road, limits.sessions as u32, &mut |road, n| {
-        road.put(Kind::SessionStart, |r: &mut SessionStart| {
-            r.leader = road::proc(2_000_000 + n);
+    put(&mut scenario, limits.sessions as u32, &mut |scenario, n| {
+        scenario.put(Kind::SessionStart, |r: &mut SessionStart| {
+            r.leader = scenario::proc(2_000_000 + n);
             r.session = session_id(r.leader);
         });
     });
-    put(&mut road, limits.processes as u32, &mut |road, n| {
-        let leader = 2_000_000 + n % 100;
-        road.fork(leader, leader, 3_000_000 + n, "job");
-    });
-    let size = road.model.size();
+    put(
+        &mut scenario,
+        limits.processes as u32,
+        &mut |scenario, n| {
+            let leader = 2_000_000 + n % 100;
+            scenario.fork(leader, leader, 3_000_000 + n, "job");
+        },
+    );
+    let size = scenario.model.size();
     assert_eq!(
         (size.sessions, size.servers, size.users),
         (limits.sessions, limits.servers, limits.users)

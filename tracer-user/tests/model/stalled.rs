@@ -3,31 +3,31 @@
 use lastbyte::model::{Cause, Kind, Slot, State, Verdict};
 use tracer_ebpf::{chld, edge};
 
-use crate::road::{MS, Road, STDIN, STDOUT, empty, stdout_has};
+use crate::scenario::{MS, STDIN, STDOUT, Scenario, empty, stdout_has};
 
 /// A sample of stdout: 64 KiB wait, the last read was `ms` ago.
-fn sample(road: &mut Road, leader: u32, read_ago: u64, blocked: bool) {
-    let now = road.now();
-    road.stream(leader, STDOUT, edge::SAMPLE, |r| {
+fn sample(scenario: &mut Scenario, leader: u32, read_ago: u64, blocked: bool) {
+    let now = scenario.now();
+    scenario.stream(leader, STDOUT, edge::SAMPLE, |r| {
         r.counters.written = 165_536;
         r.counters.read = 100_000;
         r.counters.last_read = now - read_ago * MS;
         r.counters.blocked_since = if blocked { now - read_ago * MS + 1 } else { 0 };
     });
-    road.tick();
+    scenario.tick();
 }
 
 #[test]
 fn a_blocked_writer_is_told_after_a_second_and_until_it_moves() {
-    let mut road = Road::exact();
-    road.runs(5000, "cat big").after(5000);
-    sample(&mut road, 5000, 900, true);
-    assert!(road.findings(Kind::Stalled).is_empty());
-    road.after(250);
-    sample(&mut road, 5000, 1150, true);
-    road.after(250);
-    sample(&mut road, 5000, 1400, true);
-    let [found] = road.findings(Kind::Stalled)[..] else {
+    let mut scenario = Scenario::exact();
+    scenario.runs(5000, "cat big").after(5000);
+    sample(&mut scenario, 5000, 900, true);
+    assert!(scenario.findings(Kind::Stalled).is_empty());
+    scenario.after(250);
+    sample(&mut scenario, 5000, 1150, true);
+    scenario.after(250);
+    sample(&mut scenario, 5000, 1400, true);
+    let [found] = scenario.findings(Kind::Stalled)[..] else {
         panic!("told once")
     };
     assert_eq!(
@@ -36,68 +36,69 @@ fn a_blocked_writer_is_told_after_a_second_and_until_it_moves() {
     );
     assert_eq!(found.cause, Some(Cause::ServerNotReading));
     assert!(found.fix.text().unwrap().contains("ps -o stat= -p 4700"));
-    sample(&mut road, 5000, 0, false);
+    sample(&mut scenario, 5000, 0, false);
     assert_eq!(
-        road.course(Kind::Stalled),
+        scenario.course(Kind::Stalled),
         [(State::Open, 0), (State::Resolved, 0)]
     );
 }
 
 #[test]
 fn what_a_dead_command_left_unread_is_told_too() {
-    let mut road = Road::exact();
-    road.runs(5000, "cat 2mb")
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "cat 2mb")
         .after(5000)
         .leader_exits(5000, 0, stdout_has(65_536, 165_536))
         .after(1500);
-    sample(&mut road, 5000, 2000, false);
-    assert_eq!(road.course(Kind::Stalled), [(State::Open, 0)]);
-    road.after(1000).closes_all(5000, 165_536).tick();
+    sample(&mut scenario, 5000, 2000, false);
+    assert_eq!(scenario.course(Kind::Stalled), [(State::Open, 0)]);
+    scenario.after(1000).closes_all(5000, 165_536).tick();
     assert_eq!(
-        road.course(Kind::Stalled),
+        scenario.course(Kind::Stalled),
         [(State::Open, 0), (State::Resolved, 0)]
     );
-    assert_eq!(road.end().verdict, Verdict::Clean);
+    assert_eq!(scenario.end().verdict, Verdict::Clean);
 }
 
 #[test]
 fn an_idle_command_is_not_stalled() {
-    let mut road = Road::exact();
-    road.runs(5000, "cat").after(60_000);
-    sample(&mut road, 5000, 50_000, false);
-    road.stream(5000, STDIN, edge::SAMPLE, |r| {
+    let mut scenario = Scenario::exact();
+    scenario.runs(5000, "cat").after(60_000);
+    sample(&mut scenario, 5000, 50_000, false);
+    scenario.stream(5000, STDIN, edge::SAMPLE, |r| {
         r.counters.written = 100;
         r.counters.blocked_since = 1;
     });
-    road.tick();
-    assert!(road.findings(Kind::Stalled).is_empty());
+    scenario.tick();
+    assert!(scenario.findings(Kind::Stalled).is_empty());
 }
 
 #[test]
 fn a_writer_that_got_only_a_part_away_is_blocked_since_then() {
-    let mut road = Road::exact();
-    road.runs(5000, "cat big").after(5000);
-    let read = road.now() - 1100 * MS;
-    road.stream(5000, STDOUT, edge::SAMPLE, |r| {
+    let mut scenario = Scenario::exact();
+    scenario.runs(5000, "cat big").after(5000);
+    let read = scenario.now() - 1100 * MS;
+    scenario.stream(5000, STDOUT, edge::SAMPLE, |r| {
         r.counters.written = 65_536;
         r.counters.last_read = read;
         r.counters.blocked_since = read;
     });
-    road.tick();
-    assert_eq!(road.course(Kind::Stalled), [(State::Open, 0)]);
+    scenario.tick();
+    assert_eq!(scenario.course(Kind::Stalled), [(State::Open, 0)]);
 }
 
 #[test]
 fn what_a_blocked_write_has_put_there_is_not_called_exact() {
-    let mut road = Road::exact();
-    road.runs(5000, "cat big").after(5000);
-    let began = road.now() - 1100 * MS;
-    road.stream(5000, STDOUT, edge::SAMPLE, |r| {
+    let mut scenario = Scenario::exact();
+    scenario.runs(5000, "cat big").after(5000);
+    let began = scenario.now() - 1100 * MS;
+    scenario.stream(5000, STDOUT, edge::SAMPLE, |r| {
         r.counters.written = 0;
         r.counters.blocked_since = began;
     });
-    road.tick();
-    let [found] = road.findings(Kind::Stalled)[..] else {
+    scenario.tick();
+    let [found] = scenario.findings(Kind::Stalled)[..] else {
         panic!("told once")
     };
     assert_eq!((found.bytes, found.exact), (0, false));
@@ -106,42 +107,47 @@ fn what_a_blocked_write_has_put_there_is_not_called_exact() {
 
 #[test]
 fn a_server_that_stops_for_a_moment_is_not_stalled() {
-    let mut road = Road::exact();
-    road.runs(5000, "sleep .5; echo x")
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "sleep .5; echo x")
         .after(5000)
         .leader_exits(5000, 0, stdout_has(2, 2))
         .chld(5000, chld::GENERATED, stdout_has(2, 2));
     for _ in 0..3 {
-        road.after(250);
-        sample(&mut road, 5000, 4000, false);
+        scenario.after(250);
+        sample(&mut scenario, 5000, 4000, false);
     }
-    road.after(200)
+    scenario
+        .after(200)
         .chld(5000, chld::DELIVERED, stdout_has(2, 2))
         .closes_all(5000, 165_536)
         .tick();
-    assert!(road.findings(Kind::Stalled).is_empty());
-    assert_eq!(road.end().verdict, Verdict::NearMiss { unread: 2 });
+    assert!(scenario.findings(Kind::Stalled).is_empty());
+    assert_eq!(scenario.end().verdict, Verdict::NearMiss { unread: 2 });
 }
 
 #[test]
 fn what_a_job_writes_long_after_the_leader_is_not_stalled_at_once() {
-    let mut road = Road::exact();
-    road.runs(5000, "job &")
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "job &")
         .spawn(5000, 5000, 5001, &["job"])
         .leader_exits(5000, 0, empty());
-    let holders = |road: &mut Road| {
-        road.server_holds(5000).holds(5000, 5001, "job", &[(1, 1)]);
+    let holders = |scenario: &mut Scenario| {
+        scenario
+            .server_holds(5000)
+            .holds(5000, 5001, "job", &[(1, 1)]);
     };
-    road.run(60_000, holders);
-    let write = |road: &mut Road| {
-        road.stream(5000, STDOUT, edge::SAMPLE, |r| r.counters.written = 10);
-        road.tick();
+    scenario.run(60_000, holders);
+    let write = |scenario: &mut Scenario| {
+        scenario.stream(5000, STDOUT, edge::SAMPLE, |r| r.counters.written = 10);
+        scenario.tick();
     };
-    write(&mut road);
-    road.run(500, holders);
-    write(&mut road);
-    assert!(road.findings(Kind::Stalled).is_empty());
-    road.run(500, holders);
-    write(&mut road);
-    assert_eq!(road.course(Kind::Stalled), [(State::Open, 0)]);
+    write(&mut scenario);
+    scenario.run(500, holders);
+    write(&mut scenario);
+    assert!(scenario.findings(Kind::Stalled).is_empty());
+    scenario.run(500, holders);
+    write(&mut scenario);
+    assert_eq!(scenario.course(Kind::Stalled), [(State::Open, 0)]);
 }

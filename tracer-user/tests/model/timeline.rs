@@ -12,7 +12,7 @@ use lastbyte::{
 use tracer_ebpf::Record;
 use zerocopy::IntoBytes as _;
 
-use crate::road::{Road, STDOUT, empty, id, stdout_has};
+use crate::scenario::{STDOUT, Scenario, empty, id, stdout_has};
 
 fn apply(lines: &mut Timelines, model: &mut Model, record: Record<'_>) {
     let mut updates = Vec::new();
@@ -38,9 +38,9 @@ fn golden(name: &str) -> Vec<Timeline> {
 }
 
 /// What a story's records make.
-fn of(road: &Road, keep: usize) -> Timelines {
+fn of(scenario: &Scenario, keep: usize) -> Timelines {
     let (mut lines, mut model) = (Timelines::new(keep), Model::new());
-    for bytes in &road.records {
+    for bytes in &scenario.records {
         // A record is read where it lies aligned.
         let mut words = vec![0u64; bytes.len() / 8];
         words.as_mut_bytes().copy_from_slice(bytes);
@@ -173,27 +173,27 @@ fn a_timeline_reads_back_as_it_was_written() {
 
 #[test]
 fn signals_to_members_and_to_the_server_are_kept() {
-    let mut road = Road::exact();
-    road.session(5000).runs(5000, "sleep 9");
-    road.after(10).kill(crate::road::SERVER, 15);
-    let lines = of(&road, 100);
+    let mut scenario = Scenario::exact();
+    scenario.session(5000).runs(5000, "sleep 9");
+    scenario.after(10).kill(crate::scenario::SERVER, 15);
+    let lines = of(&scenario, 100);
     let line = lines.get(SessionId(id(5000))).unwrap();
     let [signal] = line.signals.as_slice() else {
         panic!("one signal: {:?}", line.signals);
     };
-    assert!(signal.to_server && signal.signal == 15 && signal.target == crate::road::SERVER);
+    assert!(signal.to_server && signal.signal == 15 && signal.target == crate::scenario::SERVER);
 }
 
 #[test]
 fn a_fork_bomb_leaves_the_leader_and_those_that_live() {
-    let mut road = Road::exact();
-    road.session(5000).runs(5000, "bomb");
-    road.spawn(5000, 5000, 5001, &["sleep", "99"]);
+    let mut scenario = Scenario::exact();
+    scenario.session(5000).runs(5000, "bomb");
+    scenario.spawn(5000, 5000, 5001, &["sleep", "99"]);
     for pid in 6000..9000 {
-        road.after(1).fork(5000, 5000, pid, "bomb");
-        road.after(1).exits(5000, pid);
+        scenario.after(1).fork(5000, 5000, pid, "bomb");
+        scenario.after(1).exits(5000, pid);
     }
-    let lines = of(&road, 100);
+    let lines = of(&scenario, 100);
     let line = lines.get(SessionId(id(5000))).unwrap();
     assert_eq!(line.processes.len(), 256);
     assert_eq!(line.left_out.processes, 3002 - 256);
@@ -204,18 +204,18 @@ fn a_fork_bomb_leaves_the_leader_and_those_that_live() {
 
 #[test]
 fn many_open_sessions_share_what_is_kept_of_points() {
-    let mut road = Road::exact();
+    let mut scenario = Scenario::exact();
     for leader in 10_000..12_000 {
-        road.session(leader);
+        scenario.session(leader);
     }
     for n in 1..100 {
-        road.after(250);
-        road.stream(11_999, STDOUT, tracer_ebpf::edge::SAMPLE, |r| {
+        scenario.after(250);
+        scenario.stream(11_999, STDOUT, tracer_ebpf::edge::SAMPLE, |r| {
             r.counters.written = n * 10;
             r.counters.read = n * 9;
         });
     }
-    let lines = of(&road, 100);
+    let lines = of(&scenario, 100);
     let line = lines.get(SessionId(id(11_999))).unwrap();
     let lane = line.lane(Slot::Stdout).unwrap();
     assert!(lane.points.len() < 50, "{}", lane.points.len());
@@ -224,16 +224,16 @@ fn many_open_sessions_share_what_is_kept_of_points() {
 
 #[test]
 fn closed_sessions_are_kept_up_to_a_number_and_none_beside() {
-    let mut road = Road::exact();
+    let mut scenario = Scenario::exact();
     for leader in 5000..5005 {
-        road.session(leader).runs(leader, "true");
-        road.leader_exits(leader, 0, empty());
-        road.chld(leader, tracer_ebpf::chld::REAPED, stdout_has(0, 0));
-        road.closes_all(leader, 0).idle(500);
+        scenario.session(leader).runs(leader, "true");
+        scenario.leader_exits(leader, 0, empty());
+        scenario.chld(leader, tracer_ebpf::chld::REAPED, stdout_has(0, 0));
+        scenario.closes_all(leader, 0).idle(500);
     }
-    let lines = of(&road, 2);
+    let lines = of(&scenario, 2);
     let closed = |update: &&Update| matches!(update, Update::SessionClosed(_));
-    assert_eq!(road.updates.iter().filter(closed).count(), 5);
+    assert_eq!(scenario.updates.iter().filter(closed).count(), 5);
     assert_eq!(lines.open().count(), 0);
     let kept: Vec<_> = lines.closed().map(|line| line.session.leader_pid).collect();
     assert_eq!(kept, [5004, 5003]);

@@ -15,7 +15,7 @@ use lastbyte::{
 };
 
 use crate::{
-    road::id,
+    scenario::id,
     stories,
     trace::{PATIENCE, Trace, replay, told},
 };

@@ -4,9 +4,9 @@ mod crash;
 mod queries;
 mod restart;
 mod retention;
-#[path = "../model/road.rs"]
+#[path = "../model/scenario/mod.rs"]
 #[expect(dead_code, reason = "stories about the model need more of it")]
-mod road;
+mod scenario;
 mod stories;
 mod told;
 mod trace;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use lastbyte::store::{Filter, Reader};
 
 use crate::{
-    road::{Road, SERVER, empty},
+    scenario::{SERVER, Scenario, empty},
     stories,
     trace::{PATIENCE, Trace, in_memory},
 };
@@ -25,7 +25,7 @@ fn ten_thousand_sessions_are_listed_at_once() {
         trace.take_all(records);
         trace.updates.clear();
     }
-    let road = begun.elapsed();
+    let elapsed = begun.elapsed();
     assert!(
         trace.recorder.flush(PATIENCE),
         "{}",
@@ -38,7 +38,7 @@ fn ten_thousand_sessions_are_listed_at_once() {
         "{} B of disk and {} B of records a session, {:?} of the tracer's time a batch of 25 records, {:?} in all",
         bytes / u64::from(SESSIONS),
         records.iter().map(Vec::len).sum::<usize>() / SESSIONS as usize,
-        road / ticks as u32,
+        elapsed / ticks as u32,
         begun.elapsed(),
     );
 
@@ -177,17 +177,18 @@ fn opening_takes_a_moment() {
 fn a_session_with_a_helper_before_its_command_is_found_by_its_time() {
     let directory = in_memory();
     let mut trace = Trace::at(directory.path());
-    let mut road = Road::exact();
-    road.session(5000);
-    let opened = i64::try_from(road.now()).unwrap() + 1_700_000_000_000_000_000;
-    road.after(1)
+    let mut scenario = Scenario::exact();
+    scenario.session(5000);
+    let opened = i64::try_from(scenario.now()).unwrap() + 1_700_000_000_000_000_000;
+    scenario
+        .after(1)
         .spawn(5000, 5000, 5001, &["sh", "-c", "xauth -q -"])
         .tick()
         .after(1)
         .exits(5000, 5001)
         .tick();
-    let looked_at = |trace: &mut Trace, road: &mut Road, kept: bool| {
-        trace.take_all(&std::mem::take(&mut road.records));
+    let looked_at = |trace: &mut Trace, scenario: &mut Scenario, kept: bool| {
+        trace.take_all(&std::mem::take(&mut scenario.records));
         assert!(trace.recorder.flush(PATIENCE));
         let reader = Reader::open(directory.path()).unwrap();
         let found = reader.session("5000").unwrap();
@@ -200,14 +201,16 @@ fn a_session_with_a_helper_before_its_command_is_found_by_its_time() {
         };
         assert_eq!(reader.sessions(&since).unwrap().len(), usize::from(kept));
     };
-    looked_at(&mut trace, &mut road, false);
-    road.exec(5000, 5000, SERVER, &["bash", "-c", "xterm"])
+    looked_at(&mut trace, &mut scenario, false);
+    scenario
+        .exec(5000, 5000, SERVER, &["bash", "-c", "xterm"])
         .tick();
-    looked_at(&mut trace, &mut road, true);
-    road.leader_exits(5000, 0, empty())
+    looked_at(&mut trace, &mut scenario, true);
+    scenario
+        .leader_exits(5000, 0, empty())
         .closes_all(5000, 0)
         .idle(3000);
-    looked_at(&mut trace, &mut road, true);
+    looked_at(&mut trace, &mut scenario, true);
     let reader = Reader::open(directory.path()).unwrap();
     let kept = reader.session("5000").unwrap().expect("kept");
     assert_eq!(kept.verdict(), Some("clean"));

@@ -7,26 +7,28 @@ use lastbyte::{
 use tracer_ebpf::backend;
 
 use crate::{
-    road::{Road, id},
+    scenario::{Scenario, id},
     stories,
     trace::{PATIENCE, Trace, in_memory, options, replay, told},
 };
 
 /// Two sessions of one connection, and where the tracer ends in between.
 fn story() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-    let mut road = Road::exact();
-    road.runs(5000, "sleep 9").runs(5001, "sleep 10").tick();
-    let before = std::mem::take(&mut road.records);
-    road.start(backend::FENTRY).ready().tick();
-    road.after(50)
-        .leader_exits(5000, 3, crate::road::empty())
+    let mut scenario = Scenario::exact();
+    scenario.runs(5000, "sleep 9").runs(5001, "sleep 10").tick();
+    let before = std::mem::take(&mut scenario.records);
+    scenario.start(backend::FENTRY).ready().tick();
+    scenario
+        .after(50)
+        .leader_exits(5000, 3, crate::scenario::empty())
         .closes_ends(5000, 0)
         .tick();
-    stories::truncated(&mut road, 5002, 9);
-    road.leader_exits(5001, 0, crate::road::empty())
+    stories::truncated(&mut scenario, 5002, 9);
+    scenario
+        .leader_exits(5001, 0, crate::scenario::empty())
         .closes_all(5001, 0)
         .tick();
-    (before, std::mem::take(&mut road.records))
+    (before, std::mem::take(&mut scenario.records))
 }
 
 #[test]

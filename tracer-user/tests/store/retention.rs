@@ -97,11 +97,11 @@ fn what_is_old_goes_and_findings_stay_longer() {
 fn what_is_open_is_not_let_go_of() {
     let directory = in_memory();
     let (mut trace, _) = Trace::begin(with(directory.path(), |policy| policy.max_bytes = 300_000));
-    let mut road = crate::road::Road::exact();
+    let mut scenario = crate::scenario::Scenario::exact();
     for leader in 5000..5400 {
-        stories::begins(&mut road, leader);
+        stories::begins(&mut scenario, leader);
     }
-    for records in std::mem::take(&mut road.records).chunks(100) {
+    for records in std::mem::take(&mut scenario.records).chunks(100) {
         trace.take_all(records);
         assert!(trace.recorder.flush(PATIENCE));
     }

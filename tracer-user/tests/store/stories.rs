@@ -2,23 +2,24 @@
 
 use tracer_ebpf::{Conn, Kind, chld, edge};
 
-use crate::road::{self, MS, Road, STDERR, STDIN, STDOUT, empty, id, object, stdout_has};
+use crate::scenario::{self, MS, STDERR, STDIN, STDOUT, Scenario, empty, id, object, stdout_has};
 
 /// A session of its own connection, that ends with everything read.
-pub fn ordinary(road: &mut Road, leader: u32) {
-    begins(road, leader);
-    ends(road, leader, 0);
+pub fn ordinary(scenario: &mut Scenario, leader: u32) {
+    begins(scenario, leader);
+    ends(scenario, leader, 0);
 }
 
 /// The same, with so many bytes lost.
-pub fn truncated(road: &mut Road, leader: u32, unread: u64) {
-    begins(road, leader);
-    ends(road, leader, unread);
+pub fn truncated(scenario: &mut Scenario, leader: u32, unread: u64) {
+    begins(scenario, leader);
+    ends(scenario, leader, unread);
 }
 
 /// It runs something that runs something else.
-pub fn begins(road: &mut Road, leader: u32) {
-    road.after(1)
+pub fn begins(scenario: &mut Scenario, leader: u32) {
+    scenario
+        .after(1)
         .session_with(leader, |r| {
             r.conn.sock = id(leader);
             r.conn.peer[3] = (leader % 250) as u8;
@@ -26,7 +27,7 @@ pub fn begins(road: &mut Road, leader: u32) {
         .exec(
             leader,
             leader,
-            road::SERVER,
+            scenario::SERVER,
             &["bash", "-c", &format!("make target-{leader}")],
         )
         .tick()
@@ -40,9 +41,10 @@ pub fn begins(road: &mut Road, leader: u32) {
 }
 
 /// The same comes to its end.
-pub fn ends(road: &mut Road, leader: u32, unread: u64) {
-    let now = road.now();
-    road.exits(leader, leader + 1_000_000)
+pub fn ends(scenario: &mut Scenario, leader: u32, unread: u64) {
+    let now = scenario.now();
+    scenario
+        .exits(leader, leader + 1_000_000)
         .leader_exits(leader, 0, stdout_has(unread, 4096))
         .chld(leader, chld::GENERATED, stdout_has(unread, 4096))
         .chld(leader, chld::DELIVERED, stdout_has(unread, 4096))
@@ -65,12 +67,12 @@ pub fn ends(road: &mut Road, leader: u32, unread: u64) {
 
 /// The records of these sessions, one after the other; of every tenth bytes are lost, if so wanted.
 pub fn many(leaders: std::ops::Range<u32>, lossy: bool) -> Vec<Vec<u8>> {
-    let mut road = Road::exact();
+    let mut scenario = Scenario::exact();
     for leader in leaders {
         match lossy && leader % 10 == 0 {
-            true => truncated(&mut road, leader, 77),
-            false => ordinary(&mut road, leader),
+            true => truncated(&mut scenario, leader, 77),
+            false => ordinary(&mut scenario, leader),
         }
     }
-    std::mem::take(&mut road.records)
+    std::mem::take(&mut scenario.records)
 }

@@ -9,7 +9,7 @@ use lastbyte::{
 use tracer_ebpf::{Record, edge};
 
 use crate::{
-    road::{Road, STDOUT, empty},
+    scenario::{STDOUT, Scenario, empty},
     trace::{PATIENCE, Trace, in_memory, is_told_alike},
 };
 
@@ -34,31 +34,34 @@ fn of_recorded_sessions_the_same_is_told() {
 
 #[test]
 fn what_goes_on_for_long_takes_little_room() {
-    let mut road = Road::exact();
-    road.runs(5000, "tar c / & ")
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, "tar c / & ")
         .spawn(5000, 5000, 5001, &["tar"]);
     for second in 1..=600u64 {
         for quarter in 0..4 {
-            road.after(250).stream(5000, STDOUT, edge::SAMPLE, |r| {
+            scenario.after(250).stream(5000, STDOUT, edge::SAMPLE, |r| {
                 r.counters.written = second * 1_000_000 + quarter * 1000;
                 r.counters.read = r.counters.written;
             });
-            road.tick();
+            scenario.tick();
         }
     }
-    road.leader_exits(5000, 0, empty());
-    road.run(600_000, |road| {
-        road.server_holds(5000).holds(5000, 5001, "tar", &[(1, 1)]);
+    scenario.leader_exits(5000, 0, empty());
+    scenario.run(600_000, |scenario| {
+        scenario
+            .server_holds(5000)
+            .holds(5000, 5001, "tar", &[(1, 1)]);
     });
-    assert_eq!(road.findings(Kind::Orphaned).len(), 1);
-    road.exits(5000, 5001).run(3000, |_| ());
-    road.closes_all(5000, 600_000_000).idle(3000);
-    assert_eq!(road.findings(Kind::Orphaned).len(), 2);
-    assert_eq!(is_told_alike(&road.records), 1);
+    assert_eq!(scenario.findings(Kind::Orphaned).len(), 1);
+    scenario.exits(5000, 5001).run(3000, |_| ());
+    scenario.closes_all(5000, 600_000_000).idle(3000);
+    assert_eq!(scenario.findings(Kind::Orphaned).len(), 2);
+    assert_eq!(is_told_alike(&scenario.records), 1);
 
     let directory = in_memory();
     let mut trace = Trace::at(directory.path());
-    trace.take_all(&road.records);
+    trace.take_all(&scenario.records);
     assert!(trace.recorder.flush(PATIENCE));
     let reader = Reader::open(directory.path()).unwrap();
     let kept = reader.session("5000").unwrap().expect("kept");
@@ -72,8 +75,15 @@ fn what_goes_on_for_long_takes_little_room() {
             _ => {}
         }
     }
-    println!("{all} of {} records, {} B", road.records.len(), kept.bytes);
+    println!(
+        "{all} of {} records, {} B",
+        scenario.records.len(),
+        kept.bytes
+    );
     assert!((250..350).contains(&samples), "{samples} samples");
     assert!((3..20).contains(&looks), "{looks} looks");
-    assert!(all < 1000 && road.records.len() > 20_000, "{all} records");
+    assert!(
+        all < 1000 && scenario.records.len() > 20_000,
+        "{all} records"
+    );
 }

@@ -270,9 +270,9 @@ fn damage_while_it_is_open_costs_only_what_was_kept() {
     let mut trace = Trace::at(directory.path());
     // More than SQLite has in its cache, so that it has to read.
     trace.take_all(&stories::many(10_000..13_000, true));
-    let mut road = crate::road::Road::exact();
-    stories::begins(&mut road, 7000);
-    trace.take_all(&std::mem::take(&mut road.records));
+    let mut scenario = crate::scenario::Scenario::exact();
+    stories::begins(&mut scenario, 7000);
+    trace.take_all(&std::mem::take(&mut scenario.records));
     assert!(trace.recorder.flush(PATIENCE));
     // Into the file that is open.
     let path = database(directory.path());
@@ -293,8 +293,8 @@ fn damage_while_it_is_open_costs_only_what_was_kept() {
         let _ = trace.recorder.flush(PATIENCE);
         leader += 50;
     }
-    stories::ends(&mut road, 7000, 55);
-    trace.take_all(&std::mem::take(&mut road.records));
+    stories::ends(&mut scenario, 7000, 55);
+    trace.take_all(&std::mem::take(&mut scenario.records));
     trace.take_all(&stories::many(40_000..40_100, true));
     assert!(
         trace.recorder.flush(PATIENCE),
