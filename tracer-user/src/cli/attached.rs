@@ -23,8 +23,8 @@ use crate::{
     model::{SessionId, Update},
     tui::{
         Source,
-        feed::{Feed, Health, Phase, Tracing},
-        source::{Asks, Outbox},
+        feed::{Feed, Phase, TracerLoad, Tracing},
+        source::{Outbox, TimelineRequests},
     },
 };
 
@@ -44,13 +44,13 @@ pub struct There {
 }
 
 impl Source for There {
-    fn run(self, mut out: Outbox, mut asks: Asks) -> anyhow::Result<()> {
+    fn run(self, mut out: Outbox, mut requests: TimelineRequests) -> anyhow::Result<()> {
         let (mut open, mut shown) = (HashSet::new(), Shown::default());
         let mut watched = Watched::default();
-        out.tell(Feed::Phase(Phase::Preparing("asking the daemon".into())));
+        out.send(Feed::Phase(Phase::Preparing("asking the daemon".into())));
         loop {
-            let ended = self.follow(&mut out, &mut asks, &mut open, &mut shown, &mut watched);
-            if asks.is_over() {
+            let ended = self.follow(&mut out, &mut requests, &mut open, &mut shown, &mut watched);
+            if requests.is_closed() {
                 return Ok(());
             }
             let why = match ended {
@@ -58,7 +58,7 @@ impl Source for There {
                 Err(error) => format!("{error:#}"),
             };
             out.flush();
-            out.tell(Feed::Phase(Phase::Lost(why)));
+            out.send(Feed::Phase(Phase::Lost(why)));
             thread::sleep(RETRY);
         }
     }
@@ -97,7 +97,7 @@ impl There {
     fn follow(
         &self,
         out: &mut Outbox,
-        asks: &mut Asks,
+        requests: &mut TimelineRequests,
         open: &mut HashSet<SessionId>,
         shown: &mut Shown,
         watched: &mut Watched,
@@ -114,19 +114,19 @@ impl There {
                 Ok(Ok(Reply::State(update) | Reply::News(update))) => {
                     note(&update, open, watched);
                     if shown.is_new(&update) {
-                        out.update(update);
+                        out.queue(update);
                     }
                 }
                 Ok(Ok(Reply::Live)) => {
                     // What was open and is no more closed while we were away.
                     for session in before.drain().filter(|id| !open.contains(id)) {
-                        out.update(Update::Forget { session });
+                        out.queue(Update::Forget { session });
                     }
-                    out.tell(Feed::Tracing(self.tracing()?));
-                    out.tell(Feed::Phase(Phase::Live));
+                    out.send(Feed::Tracing(self.tracing()?));
+                    out.send(Feed::Phase(Phase::Live));
                 }
                 Ok(Ok(Reply::Missed { updates })) => {
-                    out.tell(Feed::Missed {
+                    out.send(Feed::Missed {
                         samples: 0,
                         updates,
                     });
@@ -137,14 +137,14 @@ impl There {
                 Err(RecvTimeoutError::Timeout) => out.flush(),
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            while let Some(id) = asks.now() {
+            while let Some(id) = requests.try_next() {
                 *watched = Watched {
                     id,
                     changed: true,
                     ..Watched::default()
                 };
             }
-            if asks.is_over() {
+            if requests.is_closed() {
                 // The other thread's reading ends with it.
                 let _ = closer.shutdown(std::net::Shutdown::Both);
                 return Ok(());
@@ -154,7 +154,7 @@ impl There {
                 health_at = Instant::now();
                 out.flush();
                 if let Ok(status) = self.status() {
-                    out.tell(Feed::Health(health(&status)));
+                    out.send(Feed::Load(health(&status)));
                 }
             }
         }
@@ -178,9 +178,9 @@ impl There {
             shown.is_new(update)
         });
         if std::mem::replace(&mut shown.past, true) {
-            past.into_iter().for_each(|update| out.update(update));
+            past.into_iter().for_each(|update| out.queue(update));
         } else {
-            out.tell(Feed::Past(past));
+            out.send(Feed::Backlog(past));
         }
     }
 
@@ -203,7 +203,7 @@ impl There {
         };
         if let Some(fetch) = &watched.fetch {
             match fetch.try_recv() {
-                Ok(Ok(course)) => out.tell(Feed::Timeline(Box::new(course.line))),
+                Ok(Ok(course)) => out.send(Feed::Timeline(Box::new(course.line))),
                 Ok(Err(error)) => log::warn!("the course of {id}: {error:#}"),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {}
@@ -290,13 +290,13 @@ fn note(update: &Update, open: &mut HashSet<SessionId>, watched: &mut Watched) {
 }
 
 /// How much the daemon has to do, and what it takes.
-fn health(status: &Status) -> Health {
+fn health(status: &Status) -> TracerLoad {
     let stat = i32::try_from(status.pid)
         .ok()
         .and_then(|pid| procfs::process::Process::new(pid).ok())
         .and_then(|process| process.stat().ok());
     let tick = 1_000_000_000 / procfs::ticks_per_second();
-    Health {
+    TracerLoad {
         time: crate::probe::boottime(),
         records: status.records,
         lost: status.lost,

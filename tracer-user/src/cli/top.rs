@@ -20,8 +20,8 @@ use crate::{
     store::recording::Writer,
     tui::{
         self, Begin, Replay, Setup, Source,
-        feed::{Feed, Health, Phase, Tracing},
-        source::{Asks, Meter, Outbox, Watched},
+        feed::{Feed, Phase, TracerLoad, Tracing},
+        source::{Meter, Outbox, TimelineRequests, WatchedTimeline},
     },
 };
 
@@ -134,15 +134,15 @@ struct Here {
 }
 
 impl Source for Here {
-    fn run(self, mut out: Outbox, mut asks: Asks) -> anyhow::Result<()> {
-        out.tell(Feed::Phase(Phase::Preparing("loading the probes".into())));
+    fn run(self, mut out: Outbox, mut requests: TimelineRequests) -> anyhow::Result<()> {
+        out.send(Feed::Phase(Phase::Preparing("loading the probes".into())));
         live::runtime()?.block_on(async {
             let mut tracer = Tracer::open(&self.options)?;
-            out.tell(Feed::Tracing(tracing(&tracer, &self.options)));
-            out.tell(Feed::Phase(Phase::Live));
+            out.send(Feed::Tracing(tracing(&tracer, &self.options)));
+            out.send(Feed::Phase(Phase::Live));
             let shared = Rc::new(RefCell::new(Shared {
                 lines: Timelines::new(KEEP),
-                watched: Watched::default(),
+                watched: WatchedTimeline::default(),
                 out,
             }));
             let live = Live {
@@ -151,13 +151,13 @@ impl Source for Here {
             };
             let mut road = Followed::new(self.redactor, Model::new(), live);
             let stop = async move {
-                while let Some(id) = asks.next().await {
+                while let Some(id) = requests.next().await {
                     let Shared {
                         lines,
                         watched,
                         out,
                     } = &mut *shared.borrow_mut();
-                    watched.ask(id, lines, out);
+                    watched.select(id, lines, out);
                 }
             };
             tracer.run(&mut road, stop).await
@@ -186,7 +186,7 @@ fn tracing(tracer: &Tracer, options: &Options) -> Tracing {
 /// What the road and the answers to the UI's questions both need.
 struct Shared {
     lines: Timelines,
-    watched: Watched,
+    watched: WatchedTimeline,
     out: Outbox,
 }
 
@@ -208,13 +208,13 @@ impl Subscriber for Live {
             out,
         } = &mut *self.shared.borrow_mut();
         lines.apply(*record, updates);
-        updates.drain(..).for_each(|update| out.update(update));
+        updates.drain(..).for_each(|update| out.queue(update));
         if let Some(health) = self.meter.record(record) {
-            out.tell(Feed::Health(with_own(health)));
+            out.send(Feed::Load(with_own(health)));
         }
         if record.header().kind == Kind::Tick as u16 {
             out.flush();
-            watched.tell(record.header().time, lines, out);
+            watched.send(record.header().time, lines, out);
         }
         Ok(())
     }
@@ -227,16 +227,16 @@ impl Subscriber for Live {
             out,
         } = &mut *self.shared.borrow_mut();
         out.flush();
-        watched.tell(boottime(), lines, out);
+        watched.send(boottime(), lines, out);
     }
 }
 
 /// What this process itself takes.
-fn with_own(health: Health) -> Health {
+fn with_own(health: TracerLoad) -> TracerLoad {
     let stat = procfs::process::Process::myself().and_then(|own| own.stat());
     let Ok(stat) = stat else { return health };
     let tick = 1_000_000_000 / procfs::ticks_per_second();
-    Health {
+    TracerLoad {
         resident: Some(stat.rss * procfs::page_size()),
         cpu: Some((stat.utime + stat.stime) * tick),
         ..health

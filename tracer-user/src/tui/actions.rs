@@ -1,4 +1,4 @@
-//! What leaves the UI: text for the clipboard, files, signals.
+//! Actions outside the UI: copying to the clipboard, writing files, sending signals.
 
 use std::{
     fs::OpenOptions,
@@ -8,24 +8,25 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// Asks the terminal to put a text into its clipboard (OSC 52 of xterm's control sequences).
+/// Copies text to the terminal's clipboard (OSC 52, see xterm's control sequences).
 ///
 /// # Errors
-/// Those of `out`.
+/// If writing to `out` fails.
 pub fn copy(out: &mut impl Write, text: &str) -> io::Result<()> {
-    write!(out, "\x1b]52;c;{}\x07", base64(text.as_bytes()))?;
+    write!(out, "\x1b]52;c;{}\x07", BASE64_STANDARD.encode(text))?;
     out.flush()
 }
 
-/// Writes a new file that only its owner can read: it tells what was executed.
+/// Writes a new file in the current directory. Only its owner can read it, as it holds command lines.
 ///
 /// # Errors
-/// When there is such a file already, or none can be made.
+/// If the file exists, or cannot be created or written.
 pub fn write(name: &str, text: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_dir()
-        .context("the current folder")?
+        .context("current directory")?
         .join(name);
     let mut file = OpenOptions::new()
         .write(true)
@@ -37,51 +38,30 @@ pub fn write(name: &str, text: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Sends SIGTERM to the process with this pid that started then, ns of `CLOCK_BOOTTIME`.
+/// Sends SIGTERM to a process, named by its pid and its start time (ns of `CLOCK_BOOTTIME`).
 ///
 /// # Errors
-/// When it has gone, whether another has its pid now or not, or may not be signalled.
+/// If the process has exited, even if another one has its pid now, or if it may not be signalled.
 pub fn terminate(pid: u32, start: u64) -> anyhow::Result<()> {
-    let name = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let name = name.with_context(|| format!("no process can have pid {pid}"))?;
-    // Opened before it is looked at: should the pid go to another process in between, then what is
-    // looked at is younger than what was told, and what was opened gets nothing.
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let raw = raw.with_context(|| format!("invalid pid {pid}"))?;
+    // Opened before the start time is read: if the pid is reused in between, the start time is that of
+    // the new process and does not match, so nothing is sent.
     let process =
-        pidfd_open(name, PidfdFlags::empty()).with_context(|| format!("pid {pid} has gone"))?;
-    let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
-    if started(pid)? != start / tick {
-        bail!("pid {pid} is another process by now: nothing was sent");
+        pidfd_open(raw, PidfdFlags::empty()).with_context(|| format!("pid {pid} has exited"))?;
+    if start_time(pid)? != start / (1_000_000_000 / procfs::ticks_per_second()) {
+        bail!("pid {pid} is now another process; nothing sent");
     }
-    pidfd_send_signal(process, Signal::TERM).with_context(|| format!("SIGTERM to pid {pid}"))
+    pidfd_send_signal(process, Signal::TERM)
+        .with_context(|| format!("cannot send SIGTERM to pid {pid}"))
 }
 
-/// When the process with this pid started, in clock ticks since boot (proc_pid_stat(5)).
-fn started(pid: u32) -> anyhow::Result<u64> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-    // The second field is the name, in brackets, and may hold anything.
-    let after = stat.rsplit_once(") ").map(|(_, after)| after);
-    after
-        .and_then(|after| after.split(' ').nth(19)?.parse().ok())
-        .with_context(|| format!("{path} has no start time"))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for at in 0..4 {
-            if at > chunk.len() {
-                out.push('=');
-            } else {
-                let digit = bits >> (18 - 6 * at) & 63;
-                out.push(char::from(DIGITS[digit as usize]));
-            }
-        }
-    }
-    out
+/// When a process started, in clock ticks since boot.
+fn start_time(pid: u32) -> anyhow::Result<u64> {
+    let stat = procfs::process::Process::new(pid.cast_signed()).and_then(|it| it.stat());
+    Ok(stat
+        .with_context(|| format!("cannot read /proc/{pid}/stat"))?
+        .starttime)
 }
 
 #[cfg(test)]
@@ -92,29 +72,20 @@ mod tests {
 
     fn sleeper() -> (Child, u64) {
         let child = Command::new("sleep").arg("60").spawn().expect("sleep runs");
-        let ticks = started(child.id()).unwrap();
-        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
-        (child, ticks * tick + tick / 2)
+        let tick = 1_000_000_000 / procfs::ticks_per_second();
+        let start = start_time(child.id()).unwrap() * tick + tick / 2;
+        (child, start)
     }
 
     #[test]
-    fn base64_is_that_of_rfc_4648() {
-        for (text, code) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(text.as_bytes()), code);
-        }
+    fn text_is_copied_with_osc_52() {
         let mut out = Vec::new();
         copy(&mut out, "kill 1").unwrap();
         assert_eq!(out, b"\x1b]52;c;a2lsbCAx\x07");
     }
 
     #[test]
-    fn a_process_that_is_still_the_same_is_terminated() {
+    fn the_same_process_is_terminated() {
         let (mut child, start) = sleeper();
         terminate(child.id(), start).unwrap();
         let status = child.wait().unwrap();
@@ -123,16 +94,16 @@ mod tests {
     }
 
     #[test]
-    fn another_process_with_the_same_pid_gets_nothing() {
+    fn a_process_with_a_reused_pid_gets_no_signal() {
         let (mut child, start) = sleeper();
         let error = terminate(child.id(), start - 1_000_000_000).unwrap_err();
         assert!(error.to_string().contains("another process"), "{error}");
-        assert!(child.try_wait().unwrap().is_none(), "it lives");
+        assert!(child.try_wait().unwrap().is_none(), "still running");
         child.kill().unwrap();
         let pid = child.id();
         child.wait().unwrap();
         let error = terminate(pid, start).unwrap_err();
-        assert!(error.to_string().contains("has gone"), "{error}");
+        assert!(error.to_string().contains("has exited"), "{error}");
     }
 
     #[test]

@@ -1,71 +1,72 @@
-//! What a source tells the terminal UI: plain values, so that nothing here knows where from.
+//! The messages that a source sends to the terminal UI. Plain values: the UI does not know whether they
+//! come from a tracer in this process, a daemon or a recording.
 
 use std::borrow::Cow;
 
 use crate::model::{Update, timeline::Timeline};
 
-/// One message of a source.
+/// One message from a source.
 #[derive(Clone, Debug)]
 pub enum Feed {
-    /// How the source is doing.
+    /// The state of the source itself.
     Phase(Phase),
-    /// How the machine is traced.
+    /// How the host is traced.
     Tracing(Tracing),
-    /// What was reported before anybody looked, in order.
-    Past(Vec<Update>),
-    /// What became known, in order.
+    /// Updates from before the UI started, in order. Nobody has to look at them.
+    Backlog(Vec<Update>),
+    /// New updates, in order.
     Updates(Vec<Update>),
-    /// The course of the session that was asked for, as it is now.
+    /// The current history of the session that was requested.
     Timeline(Box<Timeline>),
-    /// How much there is to do.
-    Health(Health),
-    /// The UI was too slow for these.
+    /// The tracer's load.
+    Load(TracerLoad),
+    /// Updates that were dropped because the UI was too slow.
     Missed {
-        /// Samples, of which the next one tells as much.
+        /// Samples; the next sample of the stream makes up for them.
         samples: u64,
-        /// Others, which nothing makes up for.
+        /// Other updates, which are lost to this UI.
         updates: u64,
     },
 }
 
-/// How a source is doing.
+/// The state of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Something must be got ready first.
+    /// Starting; the text says what it is doing.
     Preparing(Cow<'static, str>),
-    /// Everything is told as it happens.
+    /// Updates arrive as they happen.
     Live,
-    /// Everything there is has been told.
+    /// A recording has been read to its end.
     Complete,
-    /// What it comes from is out of reach; it is tried again.
+    /// The connection is lost and is being retried; the text says why.
     Lost(String),
-    /// It will tell nothing more.
+    /// The source has ended for good; the text says why.
     Ended(String),
 }
 
-/// How a machine is traced.
+/// How a host is traced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tracing {
     /// Programs and what they are attached to.
     pub attached: Vec<String>,
-    /// What this kernel cannot tell, and what that costs.
+    /// What this kernel does not provide, and what that costs.
     pub missing: Vec<String>,
-    /// Why better backends were refused.
+    /// Backends that are not used, and why.
     pub refused: Vec<String>,
-    /// Size of the ring buffer, bytes; 0 when not known.
+    /// Size of the ring buffer in bytes; 0 when unknown.
     pub ring_bytes: u64,
 }
 
-/// How much there is to do.
+/// The tracer's load at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Health {
-    /// When, ns of `CLOCK_BOOTTIME`.
+pub struct TracerLoad {
+    /// The moment, ns of `CLOCK_BOOTTIME`.
     pub time: u64,
     /// Records since the start.
     pub records: u64,
-    /// Records that were lost since the start.
+    /// Records lost since the start.
     pub lost: u64,
-    /// Most bytes that were in the ring at once since the last such message.
+    /// Peak use of the ring buffer since the previous message, bytes.
     pub ring_peak: u64,
     /// The tracer's resident memory, bytes.
     pub resident: Option<u64>,

@@ -1,44 +1,44 @@
-//! What keys mean: one table for the keyboard and for what `?` shows.
+//! The key table: which key runs which command, in which view and mode. The help popup and the footer
+//! are drawn from the same table. Knows no terminal library: `run` translates its events to [`Press`].
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use super::state::{Mode, View};
 
-use super::state::{Mode, Place};
-
-/// What a user can want.
+/// What a user can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Another view.
-    Show(Place),
-    /// The next view, the one before.
+    /// Switches to a view.
+    Show(View),
     NextView,
     PreviousView,
-    /// Up or down by so many lines.
+    /// Moves the selection, or scrolls, by so many lines.
     Move(i32),
-    /// By pages, in halves.
+    /// Moves by so many half pages.
     Page(i32),
     Top,
     Bottom,
-    /// Left or right in time.
+    /// Moves the visible part of the history by so many eighths of its width.
     Pan(i32),
-    /// Closer, or farther.
+    /// Zooms in (positive) or out (negative).
     Zoom(i32),
-    ZoomOut,
+    ZoomReset,
     Open,
     Back,
     Filter,
     Sort,
     Reverse,
     Group,
-    Kinds,
-    Quiet,
+    /// Shows only findings of the next kind.
+    NextKind,
+    /// Shows or hides routine findings.
+    ToggleRoutine,
     Pause,
-    /// To what happened next, or before.
+    /// Goes to the next (positive) or previous (negative) event.
     Step(i32),
-    /// By so many seconds.
+    /// Goes forward or back by so many seconds.
     Seek(i32),
     NextFinding,
     PreviousFinding,
-    Newest,
+    Latest,
     Faster,
     Slower,
     Explain,
@@ -54,191 +54,194 @@ pub enum Command {
     Quit,
     Suspend,
     Redraw,
-    /// One more character of what is being typed.
+    /// Appends a character to the text being typed.
     Type(char),
     Erase,
     EraseAll,
 }
 
-/// Keys, and what they do where they do.
-pub struct Key {
-    /// As it is written.
+/// A key press, without the modifiers that make no difference here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Press {
+    Char(char),
+    /// A letter pressed together with Control.
+    Control(char),
+    Enter,
+    Esc,
+    Backspace,
+    Tab,
+    BackTab,
+    Up,
+    Down,
+    Left,
+    Right,
+    PageUp,
+    PageDown,
+    Home,
+    End,
+    /// A function key by its number.
+    Function(u8),
+}
+
+/// One row of the key table.
+pub struct Binding {
+    /// The keys, as the help shows them.
     pub keys: &'static str,
-    /// In a few words.
+    /// What they do, in a few words.
     pub does: &'static str,
-    codes: &'static [(KeyCode, KeyModifiers, Command)],
+    presses: &'static [(Press, Command)],
 }
 
-const NONE: KeyModifiers = KeyModifiers::NONE;
-const CONTROL: KeyModifiers = KeyModifiers::CONTROL;
-
-const fn char(c: char, command: Command) -> (KeyCode, KeyModifiers, Command) {
-    (KeyCode::Char(c), NONE, command)
-}
-
-const fn control(c: char, command: Command) -> (KeyCode, KeyModifiers, Command) {
-    (KeyCode::Char(c), CONTROL, command)
-}
-
-const fn code(code: KeyCode, command: Command) -> (KeyCode, KeyModifiers, Command) {
-    (code, NONE, command)
-}
-
-macro_rules! keys {
-    ($($keys:literal, $does:literal, [$($code:expr),+ $(,)?];)+) => {
-        &[$(Key { keys: $keys, does: $does, codes: &[$($code),+] }),+]
+macro_rules! bindings {
+    ($($keys:literal, $does:literal, [$($press:expr => $command:expr),+ $(,)?];)+) => {
+        &[$(Binding { keys: $keys, does: $does, presses: &[$(($press, $command)),+] }),+]
     };
 }
 
-/// Everywhere.
-const EVERYWHERE: &[Key] = keys! {
-    "1 2 3 4", "sessions, session, findings, host", [
-        char('1', Command::Show(Place::Sessions)), char('2', Command::Show(Place::Session)),
-        char('3', Command::Show(Place::Findings)), char('4', Command::Show(Place::Host))];
-    "Tab", "next view; Shift-Tab the one before", [
-        code(KeyCode::Tab, Command::NextView), code(KeyCode::BackTab, Command::PreviousView)];
-    "e", "explain it", [char('e', Command::Explain)];
-    "y", "copy: the fix, the pid, the message, the session as JSON", [char('y', Command::Copy)];
-    "w", "write the session to a file, as JSON lines", [char('w', Command::Export)];
-    "K", "send SIGTERM to the holder (--allow-signals)", [char('K', Command::Signal)];
-    "?", "these keys", [char('?', Command::Help), code(KeyCode::F(1), Command::Help)];
-    "q", "quit", [char('q', Command::Quit), control('c', Command::Quit)];
-    "^Z", "suspend", [control('z', Command::Suspend)];
-    "^L", "draw anew", [control('l', Command::Redraw)];
+use Press::{Char, Control};
+
+/// In every view.
+const EVERYWHERE: &[Binding] = bindings! {
+    "1 2 3 4", "show sessions, session, findings, host", [
+        Char('1') => Command::Show(View::Sessions), Char('2') => Command::Show(View::Session),
+        Char('3') => Command::Show(View::Findings), Char('4') => Command::Show(View::Host)];
+    "Tab", "next view (Shift-Tab: previous)", [
+        Press::Tab => Command::NextView, Press::BackTab => Command::PreviousView];
+    "e", "explain the session", [Char('e') => Command::Explain];
+    "y", "copy the fix, pid, message or session (JSON)", [Char('y') => Command::Copy];
+    "w", "write the session to a file (JSON lines)", [Char('w') => Command::Export];
+    "K", "send SIGTERM to a holder (needs --allow-signals)", [Char('K') => Command::Signal];
+    "?", "show the keys", [Char('?') => Command::Help, Press::Function(1) => Command::Help];
+    "q", "quit", [Char('q') => Command::Quit, Control('c') => Command::Quit];
+    "^Z", "suspend", [Control('z') => Command::Suspend];
+    "^L", "redraw", [Control('l') => Command::Redraw];
 };
 
-/// Everywhere: which moment is shown.
-const TIME: &[Key] = keys! {
-    "space", "pause, play on", [char(' ', Command::Pause)];
-    "n N", "to the next finding, the one before", [
-        char('n', Command::NextFinding), char('N', Command::PreviousFinding)];
-    ". ,", "to what happened next, before", [
-        char('.', Command::Step(1)), char(',', Command::Step(-1))];
-    "] [", "10 s on, back; } { a minute", [
-        char(']', Command::Seek(10)), char('[', Command::Seek(-10)),
-        char('}', Command::Seek(60)), char('{', Command::Seek(-60))];
-    "> <", "play faster, slower", [char('>', Command::Faster), char('<', Command::Slower)];
-    "L", "live again: the latest moment", [char('L', Command::Newest)];
+/// In every view: which moment is shown.
+const TIME: &[Binding] = bindings! {
+    "space", "pause or play", [Char(' ') => Command::Pause];
+    "n N", "next, previous finding", [
+        Char('n') => Command::NextFinding, Char('N') => Command::PreviousFinding];
+    ". ,", "next, previous event", [
+        Char('.') => Command::Step(1), Char(',') => Command::Step(-1)];
+    "] [", "forward, back 10 s (} { 1 min)", [
+        Char(']') => Command::Seek(10), Char('[') => Command::Seek(-10),
+        Char('}') => Command::Seek(60), Char('{') => Command::Seek(-60)];
+    "> <", "play faster, slower", [Char('>') => Command::Faster, Char('<') => Command::Slower];
+    "L", "jump to the latest moment", [Char('L') => Command::Latest];
 };
 
-/// Where there is a list.
-const LIST: &[Key] = keys! {
+/// In views with a list.
+const LIST: &[Binding] = bindings! {
     "↑ ↓ k j", "up, down", [
-        code(KeyCode::Up, Command::Move(-1)), code(KeyCode::Down, Command::Move(1)),
-        char('k', Command::Move(-1)), char('j', Command::Move(1))];
-    "PgUp PgDn", "a page; ^U ^D half of one", [
-        code(KeyCode::PageUp, Command::Page(-2)), code(KeyCode::PageDown, Command::Page(2)),
-        control('b', Command::Page(-2)), control('f', Command::Page(2)),
-        control('u', Command::Page(-1)), control('d', Command::Page(1))];
+        Press::Up => Command::Move(-1), Press::Down => Command::Move(1),
+        Char('k') => Command::Move(-1), Char('j') => Command::Move(1)];
+    "PgUp PgDn", "page up, down (^U ^D half a page)", [
+        Press::PageUp => Command::Page(-2), Press::PageDown => Command::Page(2),
+        Control('b') => Command::Page(-2), Control('f') => Command::Page(2),
+        Control('u') => Command::Page(-1), Control('d') => Command::Page(1)];
     "g G", "first, last", [
-        char('g', Command::Top), code(KeyCode::Home, Command::Top),
-        char('G', Command::Bottom), code(KeyCode::End, Command::Bottom)];
+        Char('g') => Command::Top, Press::Home => Command::Top,
+        Char('G') => Command::Bottom, Press::End => Command::Bottom];
 };
 
-const SESSIONS: &[Key] = keys! {
+const SESSIONS: &[Binding] = bindings! {
     "⏎ l", "open the session", [
-        code(KeyCode::Enter, Command::Open), char('l', Command::Open),
-        code(KeyCode::Right, Command::Open)];
-    "/", "filter by user, peer, command, id, state", [char('/', Command::Filter)];
-    "s r", "sort by the next column, reverse", [
-        char('s', Command::Sort), char('r', Command::Reverse)];
-    "b", "group by user, peer, verdict", [char('b', Command::Group)];
-    "Esc", "no filter", [code(KeyCode::Esc, Command::Back)];
+        Press::Enter => Command::Open, Char('l') => Command::Open, Press::Right => Command::Open];
+    "/", "filter by user, peer, command, id, state", [Char('/') => Command::Filter];
+    "s r", "sort by the next column, reverse the order", [
+        Char('s') => Command::Sort, Char('r') => Command::Reverse];
+    "b", "group by user, peer, verdict", [Char('b') => Command::Group];
+    "Esc", "clear the filter", [Press::Esc => Command::Back];
 };
 
-const SESSION: &[Key] = keys! {
-    "+ -", "closer, farther", [
-        char('+', Command::Zoom(1)), char('=', Command::Zoom(1)), char('-', Command::Zoom(-1))];
+const SESSION: &[Binding] = bindings! {
+    "+ -", "zoom in, out", [
+        Char('+') => Command::Zoom(1), Char('=') => Command::Zoom(1), Char('-') => Command::Zoom(-1)];
     "← → h l", "earlier, later", [
-        code(KeyCode::Left, Command::Pan(-1)), code(KeyCode::Right, Command::Pan(1)),
-        char('h', Command::Pan(-1)), char('l', Command::Pan(1))];
-    "0", "the whole time", [char('0', Command::ZoomOut)];
-    "Esc", "back to the list", [
-        code(KeyCode::Esc, Command::Back), code(KeyCode::Backspace, Command::Back)];
+        Press::Left => Command::Pan(-1), Press::Right => Command::Pan(1),
+        Char('h') => Command::Pan(-1), Char('l') => Command::Pan(1)];
+    "0", "show the whole history", [Char('0') => Command::ZoomReset];
+    "Esc", "back to the list", [Press::Esc => Command::Back, Press::Backspace => Command::Back];
 };
 
-const FINDINGS: &[Key] = keys! {
-    "⏎ l", "open its session", [
-        code(KeyCode::Enter, Command::Open), char('l', Command::Open),
-        code(KeyCode::Right, Command::Open)];
-    "f", "only of the next kind", [char('f', Command::Kinds)];
-    "a", "ordinary ones too: near misses, clients that left", [char('a', Command::Quiet)];
+const FINDINGS: &[Binding] = bindings! {
+    "⏎ l", "open the session", [
+        Press::Enter => Command::Open, Char('l') => Command::Open, Press::Right => Command::Open];
+    "f", "show only the next kind", [Char('f') => Command::NextKind];
+    "a", "show or hide near misses and clients that left", [Char('a') => Command::ToggleRoutine];
 };
 
-/// While something is open above the view.
-const ABOVE: &[Key] = keys! {
+/// While a popup is open.
+const POPUP: &[Binding] = bindings! {
     "Esc", "close", [
-        code(KeyCode::Esc, Command::Back), char('q', Command::Back),
-        code(KeyCode::Enter, Command::Back), char('?', Command::Back), char('e', Command::Back)];
+        Press::Esc => Command::Back, Char('q') => Command::Back, Press::Enter => Command::Back,
+        Char('?') => Command::Back, Char('e') => Command::Back];
 };
 
-const COPYING: &[Key] = keys! {
-    "f", "the fix", [char('f', Command::CopyFix), char('y', Command::CopyFix)];
-    "p", "the pid", [char('p', Command::CopyPid)];
-    "m", "the message", [char('m', Command::CopyMessage)];
-    "j", "the session as JSON", [char('j', Command::CopyJson)];
+const COPYING: &[Binding] = bindings! {
+    "f", "the fix", [Char('f') => Command::CopyFix, Char('y') => Command::CopyFix];
+    "p", "the pid", [Char('p') => Command::CopyPid];
+    "m", "the message", [Char('m') => Command::CopyMessage];
+    "j", "the session as JSON", [Char('j') => Command::CopyJson];
 };
 
-const CONFIRMING: &[Key] = keys! {
-    "y", "send it", [char('y', Command::Confirm)];
-    "Esc", "do not", [code(KeyCode::Esc, Command::Back), char('n', Command::Back)];
+const CONFIRMING: &[Binding] = bindings! {
+    "y", "send SIGTERM", [Char('y') => Command::Confirm];
+    "Esc", "cancel", [Press::Esc => Command::Back, Char('n') => Command::Back];
 };
 
-/// Groups of keys that do something where the user is, with their headings.
-pub fn tables(mode: Mode, place: Place) -> Vec<(&'static str, &'static [Key])> {
-    let here = match place {
-        Place::Sessions => ("this view", SESSIONS),
-        Place::Session => ("this view", SESSION),
-        Place::Findings => ("this view", FINDINGS),
-        Place::Host => ("this view", &[] as &[Key]),
+/// The bindings that apply in a mode and view, in groups with a heading each.
+pub fn tables(mode: Mode, view: View) -> Vec<(&'static str, &'static [Binding])> {
+    let here = match view {
+        View::Sessions => ("sessions", SESSIONS),
+        View::Session => ("session", SESSION),
+        View::Findings => ("findings", FINDINGS),
+        View::Host => ("host", &[] as &[Binding]),
     };
     match mode {
         Mode::Viewing => vec![
             here,
-            ("list", LIST),
+            ("move", LIST),
             ("time", TIME),
             ("everywhere", EVERYWHERE),
         ],
-        Mode::Reading => vec![("here", ABOVE), ("list", LIST)],
+        Mode::Reading => vec![("popup", POPUP), ("move", LIST)],
         Mode::Copying => vec![("copy", COPYING)],
-        Mode::Confirming => vec![("confirm", CONFIRMING), ("list", LIST)],
+        Mode::Confirming => vec![("confirm", CONFIRMING), ("move", LIST)],
         Mode::Typing => vec![],
     }
 }
 
-/// What a key means to a user who is there.
-pub fn command(key: KeyEvent, mode: Mode, place: Place) -> Option<Command> {
+/// The command that a key runs in a mode and view.
+pub fn command(press: Press, mode: Mode, view: View) -> Option<Command> {
     if mode == Mode::Typing {
-        return typed(key);
+        return typed(press);
     }
-    let wanted = key.modifiers & CONTROL;
-    let tables = tables(mode, place);
-    let mut codes = tables
+    let tables = tables(mode, view);
+    let mut presses = tables
         .iter()
-        .flat_map(|(_, keys)| *keys)
-        .flat_map(|it| it.codes);
-    let found = codes.find(|(code, modifiers, _)| *code == key.code && *modifiers == wanted);
-    match found {
-        Some((_, _, command)) => Some(*command),
-        None if wanted == CONTROL && key.code == KeyCode::Char('c') => Some(Command::Quit),
-        // Whatever else is pressed while something is asked, it is not yes.
+        .flat_map(|(_, bindings)| *bindings)
+        .flat_map(|binding| binding.presses);
+    match presses.find(|(bound, _)| *bound == press) {
+        Some((_, command)) => Some(*command),
+        None if press == Control('c') => Some(Command::Quit),
+        // An unbound key must never count as a yes to a question.
         None if matches!(mode, Mode::Copying | Mode::Confirming) => Some(Command::Back),
         None => None,
     }
 }
 
-fn typed(key: KeyEvent) -> Option<Command> {
-    let control = key.modifiers.contains(CONTROL);
-    Some(match key.code {
-        KeyCode::Char('c') if control => Command::Quit,
-        KeyCode::Char('u') if control => Command::EraseAll,
-        KeyCode::Char('h') if control => Command::Erase,
-        KeyCode::Char(c) if !control => Command::Type(c),
-        KeyCode::Backspace => Command::Erase,
-        KeyCode::Enter => Command::Open,
-        KeyCode::Esc => Command::Back,
-        KeyCode::Up => Command::Move(-1),
-        KeyCode::Down => Command::Move(1),
+fn typed(press: Press) -> Option<Command> {
+    Some(match press {
+        Control('c') => Command::Quit,
+        Control('u') => Command::EraseAll,
+        Control('h') | Press::Backspace => Command::Erase,
+        Char(c) => Command::Type(c),
+        Press::Enter => Command::Open,
+        Press::Esc => Command::Back,
+        Press::Up => Command::Move(-1),
+        Press::Down => Command::Move(1),
         _ => return None,
     })
 }
@@ -247,33 +250,24 @@ fn typed(key: KeyEvent) -> Option<Command> {
 mod tests {
     use super::*;
 
-    const PLACES: [Place; 4] = [
-        Place::Sessions,
-        Place::Session,
-        Place::Findings,
-        Place::Host,
-    ];
-
     #[test]
-    fn no_key_means_two_things_in_one_place() {
-        for place in PLACES {
+    fn no_key_runs_two_commands_in_one_view() {
+        for view in View::ALL {
             for mode in [
                 Mode::Viewing,
                 Mode::Reading,
                 Mode::Copying,
                 Mode::Confirming,
             ] {
-                let tables = tables(mode, place);
+                let tables = tables(mode, view);
                 let all: Vec<_> = tables
                     .iter()
-                    .flat_map(|(_, keys)| *keys)
-                    .flat_map(|it| it.codes)
+                    .flat_map(|(_, bindings)| *bindings)
+                    .flat_map(|binding| binding.presses)
                     .collect();
                 for (at, one) in all.iter().enumerate() {
-                    let twice = all[at + 1..]
-                        .iter()
-                        .find(|other| (other.0, other.1) == (one.0, one.1));
-                    assert!(twice.is_none(), "{place:?} {mode:?}: {one:?} and {twice:?}");
+                    let twice = all[at + 1..].iter().find(|other| other.0 == one.0);
+                    assert!(twice.is_none(), "{view:?} {mode:?}: {one:?} and {twice:?}");
                 }
             }
         }
@@ -282,22 +276,19 @@ mod tests {
     #[test]
     fn only_y_confirms() {
         for c in ' '..='~' {
-            let key = KeyEvent::new(KeyCode::Char(c), NONE);
-            let command = command(key, Mode::Confirming, Place::Session);
+            let command = command(Char(c), Mode::Confirming, View::Session);
             assert_eq!(command == Some(Command::Confirm), c == 'y', "{c}");
         }
     }
 
     #[test]
-    fn what_is_typed_commands_nothing() {
-        let key = |c| KeyEvent::new(KeyCode::Char(c), NONE);
+    fn typed_text_runs_no_command() {
         assert_eq!(
-            command(key('q'), Mode::Typing, Place::Sessions),
+            command(Char('q'), Mode::Typing, View::Sessions),
             Some(Command::Type('q'))
         );
-        let quit = KeyEvent::new(KeyCode::Char('c'), CONTROL);
         assert_eq!(
-            command(quit, Mode::Typing, Place::Sessions),
+            command(Control('c'), Mode::Typing, View::Sessions),
             Some(Command::Quit)
         );
     }

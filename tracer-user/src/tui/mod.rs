@@ -1,7 +1,9 @@
 //! The terminal UI: `lastbyte top`.
 //!
-//! A [`Source`] tells what happens, `state` knows it and where the user is, `keys` says what a key
-//! means, `view` draws, and `run` is all contact with the terminal.
+//! Data flows one way. A [`Source`] (a tracer in this process, a daemon, a recording) sends [`feed`]
+//! messages. `state` applies them, together with the user's commands from `keys`, and `view` draws the
+//! state. Only `run` and `actions` touch the terminal, files and other processes, so that `state` and
+//! `view` can be tested without any of them.
 
 mod actions;
 pub mod feed;

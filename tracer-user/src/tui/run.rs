@@ -1,4 +1,4 @@
-//! All contact with the terminal: the loop that waits for keys, the feed, signals and time.
+//! The event loop and the terminal: waits for keys, the source, signals and time, and draws.
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Stdout},
@@ -13,7 +13,10 @@ use ratatui::{
     Terminal,
     backend::CrosstermBackend,
     crossterm::{
-        event::{self, DisableMouseCapture, EnableMouseCapture, KeyEventKind, MouseEventKind},
+        event::{
+            self, DisableMouseCapture, EnableMouseCapture, KeyCode, KeyEvent, KeyEventKind,
+            KeyModifiers, MouseEventKind,
+        },
         execute, queue,
         terminal::{
             BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen,
@@ -26,83 +29,82 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     actions, keys,
-    keys::Command,
+    keys::{Command, Press},
     source::{self, Inbox, Source},
     state::{Effect, Setup, State},
     view::{self, Theme},
 };
 use crate::tui::feed::{Feed, Phase};
 
-/// Least time between two frames: 20 a second, ns.
+/// Minimum time between two frames, ns: at most 20 frames a second.
 const FRAME: u64 = 50_000_000;
 
-/// Something that the loop waits for.
+/// What the loop waits for.
 enum Event {
     Input(event::Event),
-    /// There is no keyboard any more.
+    /// The terminal is gone.
     InputLost,
-    /// The source has told something.
-    Fed,
-    /// The source will tell nothing more.
-    Ended(anyhow::Result<()>),
-    Signal(Asked),
+    /// The inbox has messages.
+    Inbox,
+    /// The source has ended.
+    SourceEnded(anyhow::Result<()>),
+    Signal(JobSignal),
 }
 
-/// What a signal asks for.
+/// What a signal means.
 #[derive(Clone, Copy)]
-enum Asked {
-    End,
+enum JobSignal {
+    Quit,
     Stop,
-    /// We go on after having been stopped.
-    GoOn,
+    Continue,
 }
 
-/// Shows what `source` tells until the user has had enough.
+/// Runs the UI until the user quits.
 ///
 /// # Errors
-/// Without a terminal, and when the source has nothing to tell from the start.
+/// Without a terminal, and if the source fails before it has sent anything.
 pub fn run(setup: Setup, source: impl Source, mouse: bool) -> anyhow::Result<()> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         bail!("`top` needs a terminal; for lines of text use `lastbyte watch`");
     }
     let mut state = State::new(setup);
-    state.pass(boottime());
+    state.advance(boottime());
     let mut screen = Screen::enter(mouse)?;
-    // Before anything is loaded: the user sees at once that something happens.
+    // Drawn before anything is loaded, so that the user sees at once that the program runs.
     screen.draw(&mut state)?;
 
-    let (tell, events) = channel();
-    listen(&tell)?;
-    let wake = tell.clone();
-    let (outbox, inbox, ask, asks) = source::channel(move || {
-        let _ = wake.send(Event::Fed);
+    let (events_in, events) = channel();
+    listen(&events_in)?;
+    let wake = events_in.clone();
+    let (outbox, inbox, request, requests) = source::channel(move || {
+        let _ = wake.send(Event::Inbox);
     });
     thread::Builder::new()
         .name("source".to_owned())
         .spawn(move || {
-            let run = AssertUnwindSafe(|| source.run(outbox, asks));
+            let run = AssertUnwindSafe(|| source.run(outbox, requests));
             let ended = panic::catch_unwind(run)
                 .unwrap_or_else(|_| Err(anyhow::anyhow!("this is a bug: please report it")));
-            let _ = tell.send(Event::Ended(ended));
+            let _ = events_in.send(Event::SourceEnded(ended));
         })
-        .context("starting a thread")?;
+        .context("cannot start a thread")?;
     let mut ui = Loop {
         state,
         screen,
         inbox,
-        fed: false,
+        inbox_ready: false,
         dirty: true,
-        drawn: boottime(),
+        drawn_at: boottime(),
     };
     loop {
-        if let Some(wanted) = ui.state.asks() {
-            // A source that has ended knows no more.
-            let _ = ask.send(wanted);
+        if let Some(wanted) = ui.state.take_request() {
+            // Fails only once the source has ended, and then there is nothing to request.
+            let _ = request.send(wanted);
         }
         let Some(event) = ui.next(&events)? else {
             continue;
         };
-        if ui.take(event)? {
+        if ui.handle(event)? {
             return Ok(());
         }
     }
@@ -112,37 +114,37 @@ struct Loop {
     state: State,
     screen: Screen,
     inbox: Inbox,
-    /// There is something in the inbox.
-    fed: bool,
-    /// The screen shows something old.
+    /// The inbox has messages.
+    inbox_ready: bool,
+    /// The screen is out of date.
     dirty: bool,
-    /// When it was last drawn.
-    drawn: u64,
+    /// When the last frame was drawn, ns of `CLOCK_BOOTTIME`.
+    drawn_at: u64,
 }
 
 impl Loop {
-    /// Draws what is due, and waits for the next event, or until something is due.
+    /// Draws a frame if one is due, or waits for the next event or for the next frame.
     fn next(&mut self, events: &Receiver<Event>) -> anyhow::Result<Option<Event>> {
         let now = boottime();
-        let due = self.drawn + FRAME;
-        if self.fed && now >= due {
-            self.fed = false;
-            for feed in self.inbox.take() {
+        let due = self.drawn_at + FRAME;
+        if self.inbox_ready && now >= due {
+            self.inbox_ready = false;
+            for feed in self.inbox.drain() {
                 self.state.feed(feed);
             }
             return Ok(None);
         }
-        self.state.pass(now);
-        self.dirty |= self.state.changed();
+        self.state.advance(now);
+        self.dirty |= self.state.take_changed();
         if self.dirty && now >= due {
             self.screen.draw(&mut self.state)?;
             self.dirty = false;
-            self.drawn = now;
+            self.drawn_at = now;
             return Ok(None);
         }
-        let wake = match self.dirty || self.fed {
+        let wake = match self.dirty || self.inbox_ready {
             true => Some(due),
-            false => self.state.wakes(),
+            false => self.state.next_wake(),
         };
         let event = match wake {
             Some(at) => events.recv_timeout(Duration::from_nanos(at.saturating_sub(now).max(1))),
@@ -151,34 +153,34 @@ impl Loop {
         match event {
             Ok(event) => Ok(Some(event)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => bail!("the terminal is gone"),
+            Err(RecvTimeoutError::Disconnected) => bail!("the terminal was closed"),
         }
     }
 
-    /// Takes in an event; true when it is the end.
-    fn take(&mut self, event: Event) -> anyhow::Result<bool> {
+    /// Handles an event. True means quit.
+    fn handle(&mut self, event: Event) -> anyhow::Result<bool> {
         match event {
-            Event::Fed => self.fed = true,
+            Event::Inbox => self.inbox_ready = true,
             Event::Input(input) => {
                 if let Some(effect) = self.input(&input) {
-                    return self.does(effect);
+                    return self.perform(effect);
                 }
             }
-            Event::InputLost | Event::Signal(Asked::End) => return Ok(true),
-            Event::Signal(Asked::Stop) => return self.does(Effect::Suspend),
-            Event::Signal(Asked::GoOn) => {
-                self.screen.enter_again()?;
-                self.state.touch();
+            Event::InputLost | Event::Signal(JobSignal::Quit) => return Ok(true),
+            Event::Signal(JobSignal::Stop) => return self.perform(Effect::Suspend),
+            Event::Signal(JobSignal::Continue) => {
+                self.screen.reenter()?;
+                self.state.request_redraw();
             }
-            Event::Ended(Ok(())) => {}
-            Event::Ended(Err(error)) => {
-                for feed in self.inbox.take() {
+            Event::SourceEnded(Ok(())) => {}
+            Event::SourceEnded(Err(error)) => {
+                for feed in self.inbox.drain() {
                     self.state.feed(feed);
                 }
                 if self.state.clock.oldest.is_none() {
                     return Err(error);
                 }
-                // What is known can still be looked at.
+                // What has been received can still be looked at.
                 let why = crate::model::Visible::new(format!("{error:#}").as_bytes());
                 self.state.feed(Feed::Phase(Phase::Ended(why.to_string())));
             }
@@ -189,14 +191,14 @@ impl Loop {
     fn input(&mut self, input: &event::Event) -> Option<Effect> {
         match input {
             event::Event::Key(key) if key.kind != KeyEventKind::Release => {
-                let command = keys::command(*key, self.state.mode(), self.state.place)?;
+                let command = keys::command(press(key)?, self.state.mode(), self.state.view)?;
                 return self.state.command(command);
             }
-            event::Event::Resize(..) => self.state.touch(),
+            event::Event::Resize(..) => self.state.request_redraw(),
             event::Event::Mouse(mouse) => match mouse.kind {
                 MouseEventKind::ScrollUp => return self.state.command(Command::Move(-3)),
                 MouseEventKind::ScrollDown => return self.state.command(Command::Move(3)),
-                MouseEventKind::Down(_) => self.state.point(mouse.row),
+                MouseEventKind::Down(_) => self.state.click(mouse.row),
                 _ => {}
             },
             _ => {}
@@ -204,44 +206,69 @@ impl Loop {
         None
     }
 
-    /// Does what is to be done outside; true when that is to end.
-    fn does(&mut self, effect: Effect) -> anyhow::Result<bool> {
+    /// Performs an effect. True means quit.
+    fn perform(&mut self, effect: Effect) -> anyhow::Result<bool> {
         match effect {
             Effect::Quit => return Ok(true),
             Effect::Redraw => {
                 self.screen.clear()?;
-                self.state.touch();
+                self.state.request_redraw();
             }
             Effect::Suspend => {
                 self.screen.leave()?;
-                // The whole process, this thread included: it goes on when it is continued.
+                // Stops the whole process; this thread resumes here after SIGCONT.
                 rustix::process::kill_process(
                     rustix::process::getpid(),
                     rustix::process::Signal::STOP,
                 )
-                .context("stopping")?;
-                self.screen.enter_again()?;
-                self.state.touch();
+                .context("cannot stop")?;
+                self.screen.reenter()?;
+                self.state.request_redraw();
             }
             Effect::Copy(text) => {
                 actions::copy(self.screen.terminal.backend_mut(), &text).context(DRAWING)?;
             }
             Effect::Write { name, text } => match actions::write(&name, &text) {
-                Ok(path) => self.state.say(format!("written to {}", path.display())),
-                Err(error) => self.state.say(format!("not written: {error:#}")),
+                Ok(path) => self.state.notify(format!("written to {}", path.display())),
+                Err(error) => self.state.notify(format!("not written: {error:#}")),
             },
             Effect::Terminate { pid, start } => match actions::terminate(pid, start) {
-                Ok(()) => self.state.say(format!("SIGTERM was sent to pid {pid}")),
-                Err(error) => self.state.say(format!("{error:#}")),
+                Ok(()) => self.state.notify(format!("sent SIGTERM to pid {pid}")),
+                Err(error) => self.state.notify(format!("{error:#}")),
             },
         }
         Ok(false)
     }
 }
 
-const DRAWING: &str = "writing to the terminal";
+/// The key that crossterm reports, if it can be bound.
+fn press(key: &KeyEvent) -> Option<Press> {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    Some(match key.code {
+        KeyCode::Char(c) if control => Press::Control(c),
+        _ if control => return None,
+        KeyCode::Char(c) => Press::Char(c),
+        KeyCode::Enter => Press::Enter,
+        KeyCode::Esc => Press::Esc,
+        KeyCode::Backspace => Press::Backspace,
+        KeyCode::Tab => Press::Tab,
+        KeyCode::BackTab => Press::BackTab,
+        KeyCode::Up => Press::Up,
+        KeyCode::Down => Press::Down,
+        KeyCode::Left => Press::Left,
+        KeyCode::Right => Press::Right,
+        KeyCode::PageUp => Press::PageUp,
+        KeyCode::PageDown => Press::PageDown,
+        KeyCode::Home => Press::Home,
+        KeyCode::End => Press::End,
+        KeyCode::F(number) => Press::Function(number),
+        _ => return None,
+    })
+}
 
-/// The terminal as the UI wants it; as it was before when this is dropped.
+const DRAWING: &str = "cannot write to the terminal";
+
+/// The terminal in raw mode on the alternate screen. Dropping it restores the terminal.
 struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
     theme: Theme,
@@ -257,7 +284,8 @@ impl Screen {
         }));
         enter(mouse)?;
         let out = BufWriter::with_capacity(1 << 16, io::stdout());
-        let terminal = Terminal::new(CrosstermBackend::new(out)).context("the terminal")?;
+        let terminal =
+            Terminal::new(CrosstermBackend::new(out)).context("cannot set up the terminal")?;
         let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Ok(Self {
             terminal,
@@ -272,26 +300,29 @@ impl Screen {
         Ok(())
     }
 
-    fn enter_again(&mut self) -> anyhow::Result<()> {
+    fn reenter(&mut self) -> anyhow::Result<()> {
         enter(self.mouse)?;
         self.clear()
     }
 
-    /// Forgets what is on the screen. `Terminal::clear` would ask the terminal where its cursor is, and
-    /// fail where none answers.
+    /// Draws everything again with the next frame. `Terminal::clear` would query the cursor position,
+    /// which fails on terminals that do not answer.
     fn clear(&mut self) -> anyhow::Result<()> {
-        let size = self.terminal.size().context("the terminal's size")?;
+        let size = self
+            .terminal
+            .size()
+            .context("cannot read the terminal's size")?;
         self.terminal.resize(size.into()).context(DRAWING)
     }
 
     fn draw(&mut self, state: &mut State) -> anyhow::Result<()> {
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate).context(DRAWING)?;
-        let mut drawn = state.drawn;
+        let mut viewport = state.viewport;
         self.terminal
-            .draw(|frame| drawn = view::draw(frame, state, self.theme))
+            .draw(|frame| viewport = view::draw(frame, state, self.theme))
             .context(DRAWING)?;
         execute!(self.terminal.backend_mut(), EndSynchronizedUpdate).context(DRAWING)?;
-        state.drawn(drawn);
+        state.set_viewport(viewport);
         Ok(())
     }
 }
@@ -305,7 +336,7 @@ impl Drop for Screen {
 }
 
 fn enter(mouse: bool) -> anyhow::Result<()> {
-    enable_raw_mode().context("the terminal")?;
+    enable_raw_mode().context("cannot set up the terminal")?;
     execute!(io::stdout(), EnterAlternateScreen).context(DRAWING)?;
     if mouse {
         execute!(io::stdout(), EnableMouseCapture).context(DRAWING)?;
@@ -313,7 +344,7 @@ fn enter(mouse: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives the terminal back. Each step whether or not the others work.
+/// Restores the terminal. Every step is tried even if another fails.
 fn restore() {
     let _ = execute!(io::stdout(), DisableMouseCapture);
     let _ = execute!(
@@ -324,9 +355,9 @@ fn restore() {
     let _ = disable_raw_mode();
 }
 
-/// Starts to listen to the keyboard and to signals.
-fn listen(tell: &Sender<Event>) -> anyhow::Result<()> {
-    let to = tell.clone();
+/// Starts the threads that read the keyboard and receive signals.
+fn listen(events: &Sender<Event>) -> anyhow::Result<()> {
+    let to = events.clone();
     thread::Builder::new()
         .name("keys".to_owned())
         .spawn(move || {
@@ -337,14 +368,14 @@ fn listen(tell: &Sender<Event>) -> anyhow::Result<()> {
             }
             let _ = to.send(Event::InputLost);
         })
-        .context("starting a thread")?;
-    let to = tell.clone();
+        .context("cannot start a thread")?;
+    let to = events.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
-        .context("listening for signals")?;
-    // Made here, so that none is missed from now on.
-    let of = |kind, what| signal(kind).with_context(|| format!("listening for {what}"));
+        .context("cannot receive signals")?;
+    // Registered before the thread starts, so that no signal is missed.
+    let of = |kind, what| signal(kind).with_context(|| format!("cannot receive {what}"));
     let context = runtime.enter();
     let mut interrupt = of(SignalKind::interrupt(), "SIGINT")?;
     let mut terminate = of(SignalKind::terminate(), "SIGTERM")?;
@@ -353,7 +384,7 @@ fn listen(tell: &Sender<Event>) -> anyhow::Result<()> {
         SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()),
         "SIGTSTP",
     )?;
-    let mut go_on = of(
+    let mut resume = of(
         SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()),
         "SIGCONT",
     )?;
@@ -363,24 +394,24 @@ fn listen(tell: &Sender<Event>) -> anyhow::Result<()> {
         .spawn(move || {
             runtime.block_on(async {
                 loop {
-                    let asked = tokio::select! {
-                        _ = interrupt.recv() => Asked::End,
-                        _ = terminate.recv() => Asked::End,
-                        _ = hangup.recv() => Asked::End,
-                        _ = stop.recv() => Asked::Stop,
-                        _ = go_on.recv() => Asked::GoOn,
+                    let signal = tokio::select! {
+                        _ = interrupt.recv() => JobSignal::Quit,
+                        _ = terminate.recv() => JobSignal::Quit,
+                        _ = hangup.recv() => JobSignal::Quit,
+                        _ = stop.recv() => JobSignal::Stop,
+                        _ = resume.recv() => JobSignal::Continue,
                     };
-                    if to.send(Event::Signal(asked)).is_err() {
+                    if to.send(Event::Signal(signal)).is_err() {
                         return;
                     }
                 }
             });
         })
-        .context("starting a thread")?;
+        .context("cannot start a thread")?;
     Ok(())
 }
 
-/// The clock of the records, ns.
+/// The clock of the records: `CLOCK_BOOTTIME`, ns.
 fn boottime() -> u64 {
     let now = rustix::time::clock_gettime(ClockId::Boottime);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64

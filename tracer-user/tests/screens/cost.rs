@@ -16,7 +16,7 @@ use lastbyte::{
     tui::{
         Begin, Setup, Source,
         feed::{Feed, Phase},
-        source::{Asks, Outbox},
+        source::{Outbox, TimelineRequests},
     },
 };
 
@@ -33,17 +33,17 @@ struct Busy {
 }
 
 impl Source for Busy {
-    fn run(self, mut out: Outbox, _asks: Asks) -> anyhow::Result<()> {
+    fn run(self, mut out: Outbox, _asks: TimelineRequests) -> anyhow::Result<()> {
         let boot = || {
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
             now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
         };
-        out.tell(Feed::Phase(Phase::Live));
+        out.send(Feed::Phase(Phase::Live));
         let views: Vec<_> = (0..self.sessions)
             .map(|n| Arc::new(view(n, boot())))
             .collect();
         for session in &views {
-            out.update(Update::SessionOpened(Opened {
+            out.queue(Update::SessionOpened(Opened {
                 had: lastbyte::model::History::default(),
                 time: session.opened,
                 session: Arc::clone(session),
@@ -55,7 +55,7 @@ impl Source for Busy {
         loop {
             let due = begun.elapsed().as_millis() as u64 * UPDATES / 1000;
             for n in (told..due).take_while(|_| self.sessions > 0) {
-                out.update(Update::Sample(StreamNews {
+                out.queue(Update::Sample(StreamNews {
                     time: boot(),
                     session: Arc::clone(&views[(n % self.sessions) as usize]),
                     slot: [Slot::Stdin, Slot::Stdout, Slot::Stderr]

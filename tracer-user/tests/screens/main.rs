@@ -19,7 +19,7 @@ use std::{
 use lastbyte::export::Zone;
 use lastbyte::tui::{
     Begin, Setup, Source,
-    source::{Asks, Outbox},
+    source::{Outbox, TimelineRequests},
 };
 use rustix::process::Signal;
 
@@ -265,7 +265,7 @@ fn a_copy_goes_to_the_terminals_clipboard() {
 fn panicking_source() {
     struct Panics;
     impl Source for Panics {
-        fn run(self, _: Outbox, _: Asks) -> anyhow::Result<()> {
+        fn run(self, _: Outbox, _: TimelineRequests) -> anyhow::Result<()> {
             panic!("on purpose");
         }
     }

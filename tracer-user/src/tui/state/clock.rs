@@ -1,25 +1,26 @@
-//! Which moment is shown: the latest, or one in the past.
+//! The moment that the UI shows: the latest one, or one in the past, paused or playing.
 
-/// Fastest and slowest that the past is played.
+/// The speeds at which the past can be played; 1 is real time.
 const SPEEDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0];
 
 /// See the module. Times are ns of `CLOCK_BOOTTIME`.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    /// What is known begins here.
+    /// Time of the first event; `None` before there is one.
     pub oldest: Option<u64>,
-    /// What is known ends here.
+    /// Time of the latest event.
     pub newest: u64,
-    at: At,
+    at: Position,
+    /// Index into [`SPEEDS`].
     speed: usize,
-    /// When time was last let pass.
-    told: u64,
+    /// `now` of the last [`advance`](Self::advance).
+    advanced: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum At {
-    /// Whatever is the latest.
-    Newest,
+enum Position {
+    /// Follows the latest event.
+    Latest,
     Paused(u64),
     Playing(f64),
 }
@@ -29,31 +30,31 @@ impl Default for Clock {
         Self {
             oldest: None,
             newest: 0,
-            at: At::Newest,
+            at: Position::Latest,
             speed: 4,
-            told: 0,
+            advanced: 0,
         }
     }
 }
 
 impl Clock {
-    /// Something happened then.
-    pub fn saw(&mut self, time: u64) {
+    /// Extends the known time to an event.
+    pub fn extend_to(&mut self, time: u64) {
         self.newest = self.newest.max(time);
         self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
     }
 
-    /// Lets time pass until `now`, of any clock that goes on. True when another moment is shown.
-    pub fn pass(&mut self, now: u64) -> bool {
-        let passed = now.saturating_sub(std::mem::replace(&mut self.told, now));
-        let At::Playing(at) = self.at else {
+    /// Advances to `now` (ns of any monotonic clock). True if that changed the moment that is shown.
+    pub fn advance(&mut self, now: u64) -> bool {
+        let passed = now.saturating_sub(std::mem::replace(&mut self.advanced, now));
+        let Position::Playing(at) = self.at else {
             return false;
         };
         let at = at + passed as f64 * self.speed();
         self.at = if at >= self.newest as f64 {
-            At::Newest
+            Position::Latest
         } else {
-            At::Playing(at)
+            Position::Playing(at)
         };
         true
     }
@@ -61,73 +62,73 @@ impl Clock {
     /// The moment that is shown.
     pub fn now(&self) -> u64 {
         match self.at {
-            At::Newest => self.newest,
-            At::Paused(at) => at,
-            At::Playing(at) => at as u64,
+            Position::Latest => self.newest,
+            Position::Paused(at) => at,
+            Position::Playing(at) => at as u64,
         }
     }
 
-    /// Whether the latest moment is shown, whatever that will be.
-    pub fn is_newest(&self) -> bool {
-        self.at == At::Newest
+    /// Whether the clock follows the latest event.
+    pub fn is_latest(&self) -> bool {
+        self.at == Position::Latest
     }
 
-    /// Whether the past goes by.
+    /// Whether the past is playing.
     pub fn is_playing(&self) -> bool {
-        matches!(self.at, At::Playing(_))
+        matches!(self.at, Position::Playing(_))
     }
 
-    /// How fast.
+    /// The speed of playing.
     pub fn speed(&self) -> f64 {
         SPEEDS[self.speed]
     }
 
-    /// Shows another moment, and stays there.
-    pub fn go(&mut self, to: u64) {
+    /// Goes to a moment and pauses there.
+    pub fn seek(&mut self, to: u64) {
         let oldest = self.oldest.unwrap_or(to);
-        self.at = At::Paused(to.clamp(oldest, self.newest.max(oldest)));
+        self.at = Position::Paused(to.clamp(oldest, self.newest.max(oldest)));
     }
 
-    /// Shows a moment before or after the one that is shown.
-    pub fn by(&mut self, ns: i64) {
-        self.go(self.now().saturating_add_signed(ns));
+    /// Goes forward or back and pauses there.
+    pub fn seek_by(&mut self, ns: i64) {
+        self.seek(self.now().saturating_add_signed(ns));
     }
 
-    /// Stops, or goes on from here.
+    /// Pauses, or plays on from here.
     pub fn pause(&mut self) {
         self.at = match self.at {
-            At::Newest => At::Paused(self.newest),
-            At::Playing(at) => At::Paused(at as u64),
-            At::Paused(at) if at >= self.newest => At::Newest,
-            At::Paused(at) => At::Playing(at as f64),
+            Position::Latest => Position::Paused(self.newest),
+            Position::Playing(at) => Position::Paused(at as u64),
+            Position::Paused(at) if at >= self.newest => Position::Latest,
+            Position::Paused(at) => Position::Playing(at as f64),
         };
     }
 
-    /// Shows whatever is the latest.
-    pub fn newest(&mut self) {
-        self.at = At::Newest;
+    /// Follows the latest event.
+    pub fn follow(&mut self) {
+        self.at = Position::Latest;
     }
 
-    /// Plays from the beginning, once there is one.
+    /// Goes to the first event, playing or paused.
     pub fn rewind(&mut self, playing: bool) {
         let oldest = self.oldest.unwrap_or(self.newest);
         self.at = if playing {
-            At::Playing(oldest as f64)
+            Position::Playing(oldest as f64)
         } else {
-            At::Paused(oldest)
+            Position::Paused(oldest)
         };
     }
 
-    /// Plays faster, or slower.
+    /// Changes the speed by so many steps.
     pub fn faster(&mut self, by: i8) {
         let last = SPEEDS.len() - 1;
         self.speed = self.speed.saturating_add_signed(by.into()).min(last);
     }
 
-    /// Plays as fast as that, or the nearest there is.
+    /// Sets the speed to the nearest one there is.
     pub fn set_speed(&mut self, speed: f64) {
-        let off = |at: &usize| (SPEEDS[*at].ln() - speed.max(1e-3).ln()).abs();
-        let nearest = (0..SPEEDS.len()).min_by(|a, b| off(a).total_cmp(&off(b)));
+        let distance = |at: &usize| (SPEEDS[*at].ln() - speed.max(1e-3).ln()).abs();
+        let nearest = (0..SPEEDS.len()).min_by(|a, b| distance(a).total_cmp(&distance(b)));
         self.speed = nearest.unwrap_or(self.speed);
     }
 }
@@ -140,40 +141,40 @@ mod tests {
 
     fn clock() -> Clock {
         let mut clock = Clock::default();
-        clock.saw(100 * S);
-        clock.saw(200 * S);
+        clock.extend_to(100 * S);
+        clock.extend_to(200 * S);
         clock
     }
 
     #[test]
-    fn a_pause_holds_the_moment_while_more_happens() {
+    fn a_pause_keeps_the_moment_while_events_arrive() {
         let mut clock = clock();
         clock.pause();
-        clock.saw(300 * S);
+        clock.extend_to(300 * S);
         assert_eq!(clock.now(), 200 * S);
-        assert!(!clock.pass(S) && !clock.is_newest());
-        clock.newest();
+        assert!(!clock.advance(S) && !clock.is_latest());
+        clock.follow();
         assert_eq!(clock.now(), 300 * S);
     }
 
     #[test]
-    fn no_moment_is_shown_of_which_nothing_is_known() {
+    fn the_clock_stays_between_the_first_and_the_latest_event() {
         let mut clock = clock();
-        clock.by(-500 * S as i64);
+        clock.seek_by(-500 * S as i64);
         assert_eq!(clock.now(), 100 * S);
-        clock.by(500 * S as i64);
+        clock.seek_by(500 * S as i64);
         assert_eq!(clock.now(), 200 * S);
     }
 
     #[test]
-    fn the_past_is_played_at_its_speed_until_the_end() {
+    fn playing_at_a_speed_stops_at_the_end() {
         let mut clock = clock();
-        clock.pass(7 * S);
+        clock.advance(7 * S);
         clock.rewind(true);
         clock.set_speed(9.0);
-        assert!(clock.pass(8 * S));
+        assert!(clock.advance(8 * S));
         assert_eq!((clock.now(), clock.speed()), (110 * S, 10.0));
-        clock.pass(107 * S);
-        assert!(clock.is_newest());
+        clock.advance(107 * S);
+        assert!(clock.is_latest());
     }
 }

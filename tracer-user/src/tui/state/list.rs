@@ -1,27 +1,25 @@
-//! Which sessions are listed, and in which order.
+//! The list of sessions: filtered, sorted and grouped.
 
 use std::{cmp::Ordering, collections::HashMap};
 
-use super::row::{Condition, Row, Word};
+use super::row::{Condition, Outcome, Row};
 use crate::model::{SessionId, message};
 
-/// How the list is wanted.
+/// How the list is arranged.
 #[derive(Clone, Debug, Default)]
 pub struct List {
-    /// By what it is sorted.
     pub sort: Sort,
-    /// The other way round.
+    /// Reverse the order.
     pub reverse: bool,
-    /// By what it is grouped.
     pub group: Group,
-    /// Words that all must be said of a session.
+    /// Words that a session must match, all of them.
     pub filter: String,
 }
 
 /// A column to sort by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
-    /// The worst first, then the latest.
+    /// Worst first, then latest first.
     #[default]
     State,
     User,
@@ -52,10 +50,9 @@ impl Sort {
     }
 }
 
-/// What sessions are put together by.
+/// What sessions are grouped by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Group {
-    /// Nothing.
     #[default]
     None,
     User,
@@ -64,7 +61,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// The next one.
+    /// The next grouping.
     pub const fn next(self) -> Self {
         match self {
             Self::None => Self::User,
@@ -74,13 +71,13 @@ impl Group {
         }
     }
 
-    /// The word for it.
-    pub const fn name(self) -> &'static str {
+    /// What the user is told after choosing it.
+    pub const fn notice(self) -> &'static str {
         match self {
-            Self::None => "nothing",
-            Self::User => "user",
-            Self::Peer => "peer",
-            Self::Verdict => "verdict",
+            Self::None => "not grouped",
+            Self::User => "grouped by user",
+            Self::Peer => "grouped by peer",
+            Self::Verdict => "grouped by verdict",
         }
     }
 }
@@ -88,45 +85,44 @@ impl Group {
 /// One line of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// Sessions that have something in common follow.
-    Head {
-        /// What.
+    /// The heading of a group; its sessions follow.
+    Group {
+        /// What they have in common.
         name: String,
-        /// How many they are.
+        /// Number of sessions.
         sessions: usize,
-        /// How many of them are open.
+        /// Number of open ones.
         open: usize,
-        /// How many of them want attention.
-        bad: usize,
+        /// Number of those that need attention.
+        attention: usize,
     },
-    /// A session.
     Session(SessionId),
 }
 
-/// What a row is sorted by.
+/// A row with its sort keys at the moment shown.
 struct Keyed<'a> {
     row: &'a Row,
     condition: Condition,
-    word: Word,
+    outcome: Outcome,
     number: u64,
 }
 
 impl List {
-    /// The list as it was at a moment.
+    /// The list at a moment.
     pub fn items(&self, rows: &HashMap<u64, Row>, at: u64) -> Vec<Item> {
         let filter = self.filter.to_lowercase();
         let mut keyed: Vec<Keyed<'_>> = rows
             .values()
-            .filter(|row| row.is_there(at))
+            .filter(|row| row.exists_at(at))
             .filter(|row| filter.is_empty() || row.matches(&filter, at))
             .map(|row| Keyed {
                 row,
                 condition: row.condition(at),
-                word: row.word(at),
+                outcome: row.outcome(at),
                 number: match self.sort {
                     Sort::Age => row.age(at),
-                    Sort::Bytes => row.flow.until(at),
-                    Sort::Rate => row.flow.rate(at),
+                    Sort::Bytes => row.throughput.total_at(at),
+                    Sort::Rate => row.throughput.rate(at),
                     _ => 0,
                 },
             })
@@ -147,12 +143,12 @@ impl List {
             Sort::User => user(a.row).cmp(&user(b.row)),
             Sort::Peer => a.row.view.peer.cmp(&b.row.view.peer),
             Sort::Command => a.row.view.command.cmp(&b.row.view.command),
-            // The most first.
+            // Largest first.
             Sort::Age | Sort::Bytes | Sort::Rate => b.number.cmp(&a.number),
-            Sort::Verdict => a.word.cmp(&b.word),
+            Sort::Verdict => a.outcome.cmp(&b.outcome),
         };
         let by = if self.reverse { by.reverse() } else { by };
-        // The latest first.
+        // Latest first.
         by.then(b.row.opened.cmp(&a.row.opened))
             .then(a.row.view.id.cmp(&b.row.view.id))
     }
@@ -164,11 +160,11 @@ impl List {
             let name = match self.group {
                 Group::User => user(it.row),
                 Group::Peer => peer(it.row),
-                Group::Verdict | Group::None => it.word.name().to_owned(),
+                Group::Verdict | Group::None => it.outcome.name().to_owned(),
             };
             let group = groups.entry(name.clone()).or_default();
             if group.is_empty() {
-                // Groups are in the order of their first sessions.
+                // Groups are ordered by their first session.
                 names.push(name);
             }
             group.push(it);
@@ -176,11 +172,11 @@ impl List {
         let mut items = Vec::with_capacity(keyed.len() + names.len());
         for name in names {
             let group = groups.remove(&name).unwrap_or_default();
-            items.push(Item::Head {
+            items.push(Item::Group {
                 name,
                 sessions: group.len(),
                 open: count(&group, |it| it.condition != Condition::Closed),
-                bad: count(&group, is_bad),
+                attention: count(&group, needs_attention),
             });
             items.extend(group.iter().map(|it| Item::Session(it.row.view.id)));
         }
@@ -192,24 +188,24 @@ fn count(group: &[&Keyed<'_>], what: impl Fn(&Keyed<'_>) -> bool) -> usize {
     group.iter().filter(|it| what(it)).count()
 }
 
-fn is_bad(it: &Keyed<'_>) -> bool {
-    it.condition <= Condition::Waiting || it.word == Word::Truncated
+fn needs_attention(it: &Keyed<'_>) -> bool {
+    it.condition <= Condition::Waiting || it.outcome == Outcome::Truncated
 }
 
-/// Trouble, then what is open, then what is over.
+/// Trouble first, then open sessions, then closed ones.
 fn rank(it: &Keyed<'_>) -> (u8, Condition) {
     let trouble = it.condition <= Condition::Waiting;
     let open = it.condition != Condition::Closed;
     let rank = match () {
         () if trouble => 0,
-        () if open && it.word == Word::Truncated => 1,
+        () if open && it.outcome == Outcome::Truncated => 1,
         () if open => 2,
         () => 3,
     };
     (rank, it.condition)
 }
 
-/// The user's name, or number.
+/// The user's name, or id.
 pub fn user(row: &Row) -> String {
     match (&row.view.user, row.view.uid) {
         (None, Some(uid)) => uid.to_string(),

@@ -1,61 +1,63 @@
-//! What the terminal UI knows and where its user is: fed with what a source tells (`told`), with what
-//! the user wants (`wants`), and with time. No terminal, no I/O: what is to be done outside comes back as
-//! [`Effect`]s.
+//! The state of the terminal UI: what is known of sessions, findings and the host, and where the user is.
+//!
+//! It changes in three ways: `apply` takes messages from the source, `commands` what the user asks for,
+//! and [`State::advance`] the time. No terminal and no I/O here: what a command needs from outside comes
+//! back as an [`Effect`].
 
+mod apply;
 pub mod clock;
-pub mod flow;
+mod commands;
+mod exports;
+pub mod findings;
 pub mod host;
-mod leaves;
 pub mod list;
-pub mod log;
+mod modes;
 pub mod row;
-mod told;
-mod wants;
+mod selection;
+pub mod throughput;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{HashMap, VecDeque};
 
+pub use self::modes::{Effect, Mode, Popup, Target, View, Viewport};
 use self::{
     clock::Clock,
+    findings::{FindingLog, LoggedFinding},
     host::Host,
     list::{Item, List},
-    log::{Log, Story},
-    row::{Condition, Row, Word},
+    row::{Condition, Outcome, Row},
 };
 use super::feed::Phase;
 use crate::{
     export::Zone,
-    model::{Finding, HolderView, Kind, SessionId, State as Stage, timeline::Timeline},
+    model::{Kind, SessionId, timeline::Timeline},
 };
 
-/// Most moments that can be stepped to.
+/// Maximum number of moments that can be stepped to.
 const MAX_MOMENTS: usize = 65_536;
-/// How long a note is shown, ns.
-const NOTE: u64 = 4_000_000_000;
+/// How long a notice is shown, ns.
+const NOTICE: u64 = 4_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// What the UI was started for.
+/// How the UI is started.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Where what is shown comes from, for the title.
+    /// The source's name in the title.
     pub source: String,
-    /// It is told as it happens, by a machine whose clock is this one's.
+    /// Updates arrive in real time, with times of this host's clock.
     pub live: bool,
     /// Signals may be sent.
     pub allow_signals: bool,
-    /// How many sessions are kept after their end.
+    /// Number of closed sessions that are kept.
     pub keep: usize,
-    /// Of a recording: where to begin.
+    /// Where a recording starts.
     pub begin: Begin,
-    /// Of a recording: how fast to play.
+    /// How fast a recording is played; 1 is real time.
     pub speed: f64,
-    /// What times are read in.
+    /// The time zone that times are shown in.
     pub zone: Zone,
 }
 
-/// Where a recording begins to be shown.
+/// Where a recording starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
     /// At its beginning, playing.
@@ -66,157 +68,49 @@ pub enum Begin {
     End,
 }
 
-/// The views.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// All sessions.
-    Sessions,
-    /// One of them.
-    Session,
-    /// Everything that was found.
-    Findings,
-    /// The machine and its tracer.
-    Host,
-}
-
-impl Place {
-    /// Every one, in order.
-    pub const ALL: [Self; 4] = [Self::Sessions, Self::Session, Self::Findings, Self::Host];
-
-    /// The word for it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sessions => "Sessions",
-            Self::Session => "Session",
-            Self::Findings => "Findings",
-            Self::Host => "Host",
-        }
-    }
-
-    fn by(self, by: usize) -> Self {
-        Self::ALL[(self as usize + by) % Self::ALL.len()]
-    }
-}
-
-/// What keys do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// They move about.
-    Viewing,
-    /// They type.
-    Typing,
-    /// Something to read is above the view.
-    Reading,
-    /// The next one says what to copy.
-    Copying,
-    /// The next one says whether to send a signal.
-    Confirming,
-}
-
-/// What is above the view.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Above {
-    /// The keys.
-    Help,
-    /// What a session is and why.
-    Explain,
-    /// What may be copied.
-    Copy,
-    /// Whether to send a signal.
-    Confirm(Box<Target>),
-}
-
-/// Whom to send a signal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The processes that may be meant, and which one is.
-    pub holders: Vec<HolderView>,
-    /// Index of the one that is meant.
-    pub at: usize,
-}
-
-impl Target {
-    /// Who gets it.
-    pub fn holder(&self) -> Option<&HolderView> {
-        self.holders.get(self.at)
-    }
-}
-
-/// Something to be done outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Put this into the terminal's clipboard.
-    Copy(String),
-    /// Write this into a new file of that name.
-    Write {
-        /// The file's name.
-        name: String,
-        /// Its contents.
-        text: String,
-    },
-    /// Send SIGTERM to this process, if it is still the same.
-    Terminate {
-        /// Its pid.
-        pid: u32,
-        /// When it started, ns of `CLOCK_BOOTTIME`.
-        start: u64,
-    },
-    /// Stop until continued.
-    Suspend,
-    /// Draw everything anew.
-    Redraw,
-    /// End.
-    Quit,
-}
-
-/// How the view came out: what the next command needs to know of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drawn {
-    /// Lines that a page has.
-    pub page: usize,
-    /// Lines that there are.
-    pub lines: usize,
-    /// The first line that is shown.
-    pub first: usize,
-    /// Where it is on the screen.
-    pub top: u16,
-}
-
 /// See the module.
 pub struct State {
     pub setup: Setup,
     pub phase: Phase,
     pub clock: Clock,
     pub rows: HashMap<u64, Row>,
-    pub log: Log,
+    pub log: FindingLog,
     pub host: Host,
-    /// The course of the session that was asked for last.
+    /// The history that arrived last.
     pub timeline: Option<Box<Timeline>>,
-    pub place: Place,
+    pub view: View,
     pub list: List,
-    /// Only findings of this kind are shown.
+    /// Show only findings of this kind.
     pub kind: Option<Kind>,
-    /// Ordinary ones are shown too.
-    pub quiet: bool,
-    pub above: Option<Above>,
+    /// Show routine findings too.
+    pub routine: bool,
+    pub popup: Option<Popup>,
+    /// The filter is being edited.
     pub typing: bool,
-    /// The part of the session's time that is looked at.
+    /// The visible part of the session's history, ns of `CLOCK_BOOTTIME`; all of it if `None`.
     pub zoom: Option<(u64, u64)>,
-    /// First line of what scrolls by lines.
+    /// First visible line of a view or popup that scrolls by lines.
     pub scroll: usize,
-    /// How the view came out last.
-    pub drawn: Drawn,
-    note: Option<(String, u64)>,
-    /// Closed sessions, in the order of their ends.
+    pub viewport: Viewport,
+    /// A message to the user, and until when it is shown.
+    notice: Option<(String, u64)>,
+    /// Closed sessions, in the order in which they closed.
     closed: VecDeque<u64>,
+    /// Times at which something happened, ascending.
     moments: VecDeque<u64>,
+    /// The session that the user selected.
     session: Option<SessionId>,
-    /// Where it was in the list, for when it is there no more.
+    /// Its line in the list, for when it has left the list.
     line: usize,
-    story: Option<u64>,
-    asked: Option<SessionId>,
+    /// Number of the finding that the user selected.
+    finding: Option<u64>,
+    /// The session whose history was requested last.
+    requested: Option<SessionId>,
+    /// The clock has been set to where the recording starts.
     begun: bool,
+    /// ns of `CLOCK_BOOTTIME`.
     now: u64,
+    /// The screen is out of date.
     changed: bool,
 }
 
@@ -228,25 +122,25 @@ impl State {
             phase: Phase::Preparing("starting".into()),
             clock,
             rows: HashMap::new(),
-            log: Log::default(),
+            log: FindingLog::default(),
             host: Host::default(),
             timeline: None,
-            place: Place::Sessions,
+            view: View::Sessions,
             list: List::default(),
             kind: None,
-            quiet: false,
-            above: None,
+            routine: false,
+            popup: None,
             typing: false,
             zoom: None,
             scroll: 0,
-            drawn: Drawn::default(),
-            note: None,
+            viewport: Viewport::default(),
+            notice: None,
             closed: VecDeque::new(),
             moments: VecDeque::new(),
             session: None,
             line: 0,
-            story: None,
-            asked: None,
+            finding: None,
+            requested: None,
             begun: false,
             now: 0,
             changed: true,
@@ -254,169 +148,75 @@ impl State {
         }
     }
 
-    /// Lets time pass until `now`, ns of `CLOCK_BOOTTIME`.
-    pub fn pass(&mut self, now: u64) {
+    /// Advances the time to `now`, ns of `CLOCK_BOOTTIME`.
+    pub fn advance(&mut self, now: u64) {
         let second = |ns: u64| ns / SECOND;
         let later = second(now) != second(self.now);
         self.now = now;
-        if self.clock.pass(now) {
+        if self.clock.advance(now) {
             self.changed = true;
         }
-        if self.note.as_ref().is_some_and(|(_, until)| *until <= now) {
-            self.note = None;
+        if self.notice.as_ref().is_some_and(|(_, until)| *until <= now) {
+            self.notice = None;
             self.changed = true;
         }
         if self.setup.live && self.phase == Phase::Live && self.clock.oldest.is_some() {
-            self.clock.saw(now);
+            self.clock.extend_to(now);
             self.changed |= later && self.shows_age();
         }
     }
 
-    /// When time should pass again though nothing may happen by then; `None` for never.
-    pub fn wakes(&self) -> Option<u64> {
+    /// When [`advance`] has to be called again even if nothing happens; `None` for never.
+    ///
+    /// [`advance`]: Self::advance
+    pub fn next_wake(&self) -> Option<u64> {
         const FRAME: u64 = SECOND / 20;
-        let note = self.note.as_ref().map(|(_, until)| *until);
+        let notice = self.notice.as_ref().map(|(_, until)| *until);
         let playing = self.clock.is_playing().then_some(self.now + FRAME);
         let next = (self.now / SECOND + 1) * SECOND;
         let ages =
             (self.setup.live && self.phase == Phase::Live && self.shows_age()).then_some(next);
-        [note, playing, ages].into_iter().flatten().min()
+        [notice, playing, ages].into_iter().flatten().min()
     }
 
-    /// Something is shown that grows older.
+    /// Whether an age on the screen grows.
     fn shows_age(&self) -> bool {
-        self.clock.is_newest() && self.rows.values().any(|row| row.closed.is_none())
+        self.clock.is_latest() && self.rows.values().any(|row| row.closed.is_none())
     }
 
-    /// Whether anything is to be drawn that was not before; asks once.
-    pub fn changed(&mut self) -> bool {
+    /// Whether the screen has to be drawn, once for each change.
+    pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
-    /// The window has changed, or the screen.
-    pub fn touch(&mut self) {
+    /// Makes the next frame draw, for example after the window changed its size.
+    pub fn request_redraw(&mut self) {
         self.changed = true;
     }
 
-    /// What keys do now.
+    /// What keys do.
     pub fn mode(&self) -> Mode {
-        match &self.above {
+        match &self.popup {
             _ if self.typing => Mode::Typing,
             None => Mode::Viewing,
-            Some(Above::Help | Above::Explain) => Mode::Reading,
-            Some(Above::Copy) => Mode::Copying,
-            Some(Above::Confirm(_)) => Mode::Confirming,
+            Some(Popup::Help | Popup::Explain) => Mode::Reading,
+            Some(Popup::Copy) => Mode::Copying,
+            Some(Popup::Confirm(_)) => Mode::Confirming,
         }
     }
 
-    /// The list as it was at the moment that is shown.
-    pub fn items(&self) -> Vec<Item> {
-        self.list.items(&self.rows, self.clock.now())
-    }
-
-    /// Which item is selected.
-    pub fn item(&self, items: &[Item]) -> Option<usize> {
-        let wanted = self.session.map(Item::Session);
-        let found = wanted.and_then(|wanted| items.iter().position(|item| *item == wanted));
-        found.or_else(|| {
-            let sessions = || {
-                let all = items.iter().enumerate();
-                all.filter(|(_, item)| matches!(item, Item::Session(_)))
-                    .map(|(at, _)| at)
-            };
-            sessions()
-                .find(|at| *at >= self.line)
-                .or_else(|| sessions().next_back())
-        })
-    }
-
-    /// The session that everything is about.
-    pub fn session(&self) -> Option<SessionId> {
-        match self.place {
-            Place::Findings => self.finding().map(|it| it.session.id),
-            Place::Session if self.session.is_some() => self.session,
-            _ => {
-                let items = self.items();
-                match items.get(self.item(&items)?)? {
-                    Item::Session(id) => Some(*id),
-                    Item::Head { .. } => None,
-                }
-            }
-        }
-    }
-
-    /// Its course, once it is here.
-    pub fn timeline(&self) -> Option<&Timeline> {
-        let id = self.session()?;
-        self.timeline
-            .as_deref()
-            .filter(|line| line.session.id == id)
-    }
-
-    /// Stories that are shown, newest first.
-    pub fn stories(&self) -> Vec<&Story> {
-        let wanted = |story: &&Story| {
-            let Some(word) = story.at(self.clock.now()) else {
-                return false;
-            };
-            match self.kind {
-                Some(kind) => {
-                    word.kind == kind
-                        && (self.quiet || kind == Kind::NearMiss || !word.is_routine())
-                }
-                None => self.quiet || !word.is_routine(),
-            }
-        };
-        self.log.until(self.clock.now()).filter(wanted).collect()
-    }
-
-    /// Which story is selected.
-    pub fn story(&self, stories: &[&Story]) -> Option<usize> {
-        let wanted = self.story?;
-        // They are numbered in their order: of one that is not shown, the next older one.
-        let at = stories.iter().position(|story| story.number <= wanted);
-        at.or_else(|| stories.len().checked_sub(1))
-    }
-
-    /// What was found of what everything is about; the worst of it.
-    pub fn finding(&self) -> Option<Arc<Finding>> {
-        let now = self.clock.now();
-        if self.place == Place::Findings {
-            let stories = self.stories();
-            let at = self.story(&stories).unwrap_or(0);
-            return stories.get(at)?.at(now).cloned();
-        }
-        self.log
-            .of(self.session()?, now)
-            .first()
-            .map(|it| Arc::clone(it))
-    }
-
-    /// The session whose course is wanted, when that is another than before; asks once.
-    pub fn asks(&mut self) -> Option<Option<SessionId>> {
-        let wanted = match self.place {
-            Place::Host => self.session,
-            _ => self.session(),
-        };
-        if self.asked == wanted {
-            return None;
-        }
-        self.asked = wanted;
-        Some(wanted)
-    }
-
-    /// How many sessions are open, and how many of them are in each kind of trouble.
+    /// Numbers for the summary line.
     pub fn counts(&self) -> Counts {
         let now = self.clock.now();
         let mut counts = Counts::default();
-        for row in self.rows.values().filter(|row| row.is_there(now)) {
+        for row in self.rows.values().filter(|row| row.exists_at(now)) {
             match row.condition(now) {
                 Condition::Orphaned => counts.orphaned += 1,
                 Condition::Stalled => counts.stalled += 1,
                 Condition::Waiting => counts.waiting += 1,
-                Condition::Exited | Condition::Running => {}
+                Condition::Ending | Condition::Running => {}
                 Condition::Closed => {
-                    counts.truncated += usize::from(row.word(now) == Word::Truncated);
+                    counts.truncated += usize::from(row.outcome(now) == Outcome::Truncated);
                     continue;
                 }
             }
@@ -425,32 +225,38 @@ impl State {
         counts
     }
 
-    /// What there is to say, for a moment.
-    pub fn note(&self) -> Option<&str> {
-        self.note.as_ref().map(|(text, _)| text.as_str())
+    /// The message to the user.
+    pub fn notice(&self) -> Option<&str> {
+        self.notice.as_ref().map(|(text, _)| text.as_str())
     }
 
-    /// Says something for a moment.
-    pub fn say(&mut self, text: impl Into<String>) {
-        self.note = Some((text.into(), self.now + NOTE));
+    /// Shows a message to the user for some seconds.
+    pub fn notify(&mut self, text: impl Into<String>) {
+        self.notice = Some((text.into(), self.now + NOTICE));
         self.changed = true;
     }
 
-    /// How the view came out.
-    pub fn drawn(&mut self, drawn: Drawn) {
-        self.drawn = drawn;
-        self.scroll = self.scroll.min(drawn.lines.saturating_sub(drawn.page));
+    /// Takes what drawing found out about the view.
+    pub fn set_viewport(&mut self, viewport: Viewport) {
+        self.viewport = viewport;
+        self.scroll = self
+            .scroll
+            .min(viewport.lines.saturating_sub(viewport.page));
     }
 }
 
 /// See [`State::counts`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Open sessions.
     pub open: usize,
+    /// Open sessions that are orphaned.
     pub orphaned: usize,
+    /// Open sessions that are stalled.
     pub stalled: usize,
+    /// Open sessions that are waiting.
     pub waiting: usize,
-    /// Closed ones that lost bytes.
+    /// Closed sessions that lost bytes.
     pub truncated: usize,
 }
 

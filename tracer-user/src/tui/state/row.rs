@@ -1,106 +1,104 @@
-//! One session, as it was at any moment.
+//! One session, at any moment since it began.
 
 use std::sync::Arc;
 
-use super::flow::Flow;
+use super::throughput::Throughput;
 use crate::{
     export,
     model::{Closed, Finding, History, Kind, SessionView, State, StreamReport, Verdict},
 };
 
-/// Most spells of trouble that are kept of a session.
-const MAX_SPELLS: usize = 32;
+/// Maximum number of troubles kept of a session.
+const MAX_TROUBLES: usize = 32;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Who it is, by the latest word.
+    /// The latest version of its description.
     pub view: Arc<SessionView>,
-    /// When it began.
+    /// When it began, ns of `CLOCK_BOOTTIME`.
     pub opened: u64,
-    /// The last word on it.
+    /// Its end.
     pub closed: Option<Arc<Closed>>,
-    /// Bytes it moved.
-    pub flow: Flow,
-    spells: Vec<Spell>,
-    had: History,
-    /// What a filter looks into.
+    pub throughput: Throughput,
+    troubles: Vec<Trouble>,
+    history: History,
+    /// What the filter searches, in lower case.
     text: String,
 }
 
-/// Something was wrong from then to then.
+/// A finding that was open for a time.
 #[derive(Clone, Copy, Debug)]
-struct Spell {
+struct Trouble {
     kind: Kind,
     from: u64,
     to: Option<u64>,
 }
 
-/// How a session is, the worst first.
+/// The condition of a session, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
-    /// Its command has exited, others keep it.
+    /// The command has exited; other processes keep the session open.
     Orphaned,
-    /// Its output is not read.
+    /// The server does not read the output.
     Stalled,
-    /// All is done, the connection stays.
+    /// The streams have ended; the connection stays open.
     Waiting,
-    /// Its command has exited, its streams are open.
-    Exited,
-    /// Its command runs.
+    /// The command has exited; the server reads the rest.
+    Ending,
+    /// The command is running.
     Running,
-    /// It is over.
     Closed,
 }
 
 impl Condition {
-    /// The word for it.
+    /// The word on the screen.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Orphaned => "orphaned",
             Self::Stalled => "stalled",
             Self::Waiting => "waiting",
-            Self::Exited => "exited",
+            Self::Ending => "ending",
             Self::Running => "running",
             Self::Closed => "closed",
         }
     }
 }
 
-/// What is to be said of a session's bytes, the worst first.
+/// What became of a session's output, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Word {
-    /// Some were lost.
+pub enum Outcome {
+    /// Bytes were lost.
     Truncated,
     /// Evidence is missing.
     Unknown,
-    /// The client left before all had come.
-    Gone,
-    /// They came late, but came.
+    /// The client left before it had everything.
+    ClientGone,
+    /// The server read the last bytes only after SIGCHLD.
     NearMiss,
-    /// They came.
+    /// Everything was read.
     Clean,
-    /// Nothing yet.
+    /// The session is still open.
     Open,
 }
 
-impl Word {
-    /// The word for it.
+impl Outcome {
+    /// The word on the screen.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Truncated => "truncated",
             Self::Unknown => "unknown",
-            Self::Gone => "client gone",
+            Self::ClientGone => "client gone",
             Self::NearMiss => "near miss",
             Self::Clean => "clean",
             Self::Open => "open",
         }
     }
 
-    /// Of a verdict.
+    /// The outcome for a verdict.
     pub const fn of(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Truncated(_) if verdict.is_clients_choice() => Self::Gone,
+            Verdict::Truncated(_) if verdict.is_clients_choice() => Self::ClientGone,
             Verdict::Truncated(_) => Self::Truncated,
             Verdict::Unknown => Self::Unknown,
             Verdict::NearMiss { .. } => Self::NearMiss,
@@ -110,14 +108,14 @@ impl Word {
 }
 
 impl Row {
-    /// A session that has just become known.
+    /// A session that has just appeared.
     pub fn new(view: Arc<SessionView>) -> Self {
         let mut row = Self {
             opened: view.opened,
             closed: None,
-            flow: Flow::default(),
-            spells: Vec::new(),
-            had: History::default(),
+            throughput: Throughput::default(),
+            troubles: Vec::new(),
+            history: History::default(),
             text: String::new(),
             view,
         };
@@ -125,8 +123,8 @@ impl Row {
         row
     }
 
-    /// Takes in the latest word on who it is.
-    pub fn is(&mut self, view: &Arc<SessionView>) {
+    /// Takes a newer version of the description.
+    pub fn update_view(&mut self, view: &Arc<SessionView>) {
         if !Arc::ptr_eq(&self.view, view) {
             let named = self.view.user != view.user || self.view.command != view.command;
             self.view = Arc::clone(view);
@@ -151,29 +149,29 @@ impl Row {
         .to_lowercase();
     }
 
-    /// Takes in what it went through before anything else was known of it.
-    pub fn went_through(&mut self, had: &History) {
-        if !had.is_empty() {
-            self.had = had.clone();
+    /// Takes the history from before the UI started.
+    pub fn set_history(&mut self, history: &History) {
+        if !history.is_empty() {
+            self.history = history.clone();
         }
     }
 
-    /// What it had gone through by then, in a few words.
-    pub fn had(&self, at: u64) -> Option<String> {
-        export::was(self.had.ended_by(at), at)
+    /// Its past troubles in a few words, such as `was orphaned 25.0 s`.
+    pub fn past_troubles(&self, at: u64) -> Option<String> {
+        export::was(self.history.ended_by(at), at)
     }
 
-    /// Takes in something that was found.
-    pub fn found(&mut self, finding: &Finding) {
-        self.had.add(finding);
+    /// Takes a finding.
+    pub fn add_finding(&mut self, finding: &Finding) {
+        self.history.add(finding);
         let open = self
-            .spells
+            .troubles
             .iter()
-            .rposition(|spell| spell.kind == finding.kind && spell.to.is_none());
+            .rposition(|trouble| trouble.kind == finding.kind && trouble.to.is_none());
         match (open, finding.state) {
-            (Some(at), State::Resolved) => self.spells[at].to = Some(finding.time),
-            (None, State::Open | State::Updated) if self.spells.len() < MAX_SPELLS => {
-                self.spells.push(Spell {
+            (Some(at), State::Resolved) => self.troubles[at].to = Some(finding.time),
+            (None, State::Open | State::Updated) if self.troubles.len() < MAX_TROUBLES => {
+                self.troubles.push(Trouble {
                     kind: finding.kind,
                     from: finding.time,
                     to: None,
@@ -183,59 +181,59 @@ impl Row {
         }
     }
 
-    /// Takes in the last word.
+    /// Takes the end of the session.
     pub fn close(&mut self, closed: &Closed) {
         for stream in &closed.streams {
             let time = closed.session.exited.unwrap_or(closed.time);
-            self.flow.saw(time, stream.slot, moved(stream));
+            self.throughput.record(time, stream.slot, moved(stream));
         }
         self.closed = Some(Arc::new(closed.clone()));
     }
 
-    /// Whether there was such a session then.
-    pub fn is_there(&self, at: u64) -> bool {
+    /// Whether the session had begun.
+    pub fn exists_at(&self, at: u64) -> bool {
         self.opened <= at
     }
 
-    /// Whether it was open then.
+    /// Whether the session was open.
     pub fn is_open(&self, at: u64) -> bool {
         self.opened <= at && self.closed.as_ref().is_none_or(|closed| closed.time > at)
     }
 
-    /// How it was then.
+    /// The condition at a time.
     pub fn condition(&self, at: u64) -> Condition {
         if !self.is_open(at) {
             return Condition::Closed;
         }
         let has = |kind| {
-            self.spells.iter().any(|spell| {
-                spell.kind == kind && spell.from <= at && spell.to.is_none_or(|to| to > at)
+            self.troubles.iter().any(|trouble| {
+                trouble.kind == kind && trouble.from <= at && trouble.to.is_none_or(|to| to > at)
             })
         };
         match () {
             () if has(Kind::Orphaned) => Condition::Orphaned,
             () if has(Kind::Stalled) => Condition::Stalled,
             () if has(Kind::Waiting) => Condition::Waiting,
-            () if self.view.exited.is_some_and(|exited| exited <= at) => Condition::Exited,
+            () if self.view.exited.is_some_and(|exited| exited <= at) => Condition::Ending,
             () => Condition::Running,
         }
     }
 
-    /// What was to be said of its bytes then.
-    pub fn word(&self, at: u64) -> Word {
+    /// The outcome as known at a time.
+    pub fn outcome(&self, at: u64) -> Outcome {
         match &self.closed {
-            Some(closed) if closed.time <= at => Word::of(closed.verdict),
+            Some(closed) if closed.time <= at => Outcome::of(closed.verdict),
             _ => {
-                let cut = |spell: &Spell| spell.kind == Kind::Truncated && spell.from <= at;
-                match self.spells.iter().any(cut) {
-                    true => Word::Truncated,
-                    false => Word::Open,
+                let cut = |trouble: &Trouble| trouble.kind == Kind::Truncated && trouble.from <= at;
+                match self.troubles.iter().any(cut) {
+                    true => Outcome::Truncated,
+                    false => Outcome::Open,
                 }
             }
         }
     }
 
-    /// How long it had lasted, ns.
+    /// How long it has been open, or was, ns.
     pub fn age(&self, at: u64) -> u64 {
         let end = self
             .closed
@@ -244,21 +242,21 @@ impl Row {
         end.saturating_sub(self.opened)
     }
 
-    /// Whether every word of `filter`, in lower case, is said of it.
+    /// Whether it matches every word of `filter`, which is in lower case.
     pub fn matches(&self, filter: &str, at: u64) -> bool {
         filter.split_whitespace().all(|word| {
             self.text.contains(word)
                 || self.condition(at).name().contains(word)
-                || self.word(at).name().contains(word)
+                || self.outcome(at).name().contains(word)
                 || self
-                    .had
+                    .history
                     .ended_by(at)
                     .any(|it| it.kind.name().contains(word))
         })
     }
 }
 
-/// Bytes that a stream moved.
+/// Bytes that went through a stream.
 fn moved(stream: &StreamReport) -> u64 {
     stream.written.max(stream.read)
 }

@@ -1,17 +1,17 @@
 //! The state, without a terminal.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::model::History;
 use crate::{
-    export::Zone,
     model::{
-        Cause, Closed, Cut, Fix, Opened, SessionView, Slot, StreamReport, Update, Verdict, Visible,
+        Cause, Closed, Cut, Finding, Fix, History, HolderView, Opened, SessionView, Slot,
+        State as Stage, StreamReport, Update, Verdict, Visible,
     },
     tui::{
         feed::Feed,
         keys::Command,
-        source::{Asks, Replay, Source as _, channel},
-        state::row::Word,
+        source::{Replay, Source as _, TimelineRequests, channel},
     },
 };
 
@@ -105,7 +105,7 @@ fn closed(pid: u32, time: u64, verdict: Verdict) -> Update {
 }
 
 /// Three sessions: one clean, one that was orphaned for a while, one that lost bytes.
-fn story() -> State {
+fn three_sessions() -> State {
     let cut = Verdict::Truncated(Cut {
         bytes: 10,
         exact: true,
@@ -123,7 +123,7 @@ fn story() -> State {
         finding(2000, 7000 * MS, Kind::Orphaned, Stage::Resolved),
         closed(2000, 8000 * MS, Verdict::Clean),
     ]));
-    state.drawn(Drawn {
+    state.set_viewport(Viewport {
         page: 10,
         lines: 3,
         first: 0,
@@ -136,22 +136,22 @@ fn listed(state: &State) -> Vec<u32> {
     let items = state.items();
     let ids = items.iter().filter_map(|item| match item {
         Item::Session(id) => Some(id.pid()),
-        Item::Head { .. } => None,
+        Item::Group { .. } => None,
     });
     ids.collect()
 }
 
 #[test]
-fn every_moment_is_shown_as_it_was() {
-    let mut state = story();
+fn every_moment_is_shown_as_it_was_known_then() {
+    let mut state = three_sessions();
     let at = |state: &mut State, ms: u64| {
-        state.clock.go(ms * MS);
+        state.clock.seek(ms * MS);
         let mut out: Vec<_> = listed(state)
             .into_iter()
             .map(|pid| {
                 let row = &state.rows[&view(pid).id.0];
                 let now = state.clock.now();
-                (pid, row.condition(now), row.word(now))
+                (pid, row.condition(now), row.outcome(now))
             })
             .collect();
         out.sort_by_key(|it| it.0);
@@ -160,40 +160,40 @@ fn every_moment_is_shown_as_it_was() {
     assert_eq!(
         at(&mut state, 2500),
         [
-            (1000, Condition::Running, Word::Open),
-            (2000, Condition::Running, Word::Open)
+            (1000, Condition::Running, Outcome::Open),
+            (2000, Condition::Running, Outcome::Open)
         ]
     );
     assert_eq!(
         at(&mut state, 6000),
         [
-            (1000, Condition::Closed, Word::Clean),
-            (2000, Condition::Orphaned, Word::Open),
-            (3000, Condition::Running, Word::Truncated)
+            (1000, Condition::Closed, Outcome::Clean),
+            (2000, Condition::Orphaned, Outcome::Open),
+            (3000, Condition::Running, Outcome::Truncated)
         ]
     );
     assert_eq!(
         at(&mut state, 8000),
         [
-            (1000, Condition::Closed, Word::Clean),
-            (2000, Condition::Closed, Word::Clean),
-            (3000, Condition::Closed, Word::Truncated)
+            (1000, Condition::Closed, Outcome::Clean),
+            (2000, Condition::Closed, Outcome::Clean),
+            (3000, Condition::Closed, Outcome::Truncated)
         ]
     );
 }
 
 #[test]
-fn trouble_comes_first() {
-    let mut state = story();
-    state.clock.go(5500 * MS);
+fn sessions_in_trouble_come_first() {
+    let mut state = three_sessions();
+    state.clock.seek(5500 * MS);
     assert_eq!(listed(&state), [2000, 3000, 1000]);
     state.command(Command::Reverse);
     assert_eq!(listed(&state), [1000, 3000, 2000]);
 }
 
 #[test]
-fn findings_are_gone_to_one_after_the_other() {
-    let mut state = story();
+fn the_user_can_go_from_finding_to_finding() {
+    let mut state = three_sessions();
     state.clock.rewind(false);
     state.command(Command::NextFinding);
     assert_eq!(state.clock.now(), 5000 * MS);
@@ -202,16 +202,16 @@ fn findings_are_gone_to_one_after_the_other() {
     assert_eq!(state.clock.now(), 6000 * MS);
     state.command(Command::NextFinding);
     assert_eq!(state.clock.now(), 6000 * MS);
-    assert_eq!(state.note(), Some("no later finding"));
+    assert_eq!(state.notice(), Some("no later finding"));
     state.command(Command::PreviousFinding);
     assert_eq!(state.clock.now(), 5000 * MS);
-    state.command(Command::Newest);
-    assert!(state.clock.is_newest());
+    state.command(Command::Latest);
+    assert!(state.clock.is_latest());
 }
 
 #[test]
-fn steps_go_from_one_thing_that_happened_to_the_next() {
-    let mut state = story();
+fn the_user_can_step_from_event_to_event() {
+    let mut state = three_sessions();
     state.clock.rewind(false);
     let mut seen = vec![state.clock.now() / MS];
     for _ in 0..4 {
@@ -224,23 +224,23 @@ fn steps_go_from_one_thing_that_happened_to_the_next() {
 }
 
 #[test]
-fn a_finding_is_new_until_it_was_looked_at() {
-    let mut state = story();
+fn a_finding_is_new_until_the_user_has_looked_at_it() {
+    let mut state = three_sessions();
     assert_eq!(state.log.unread(u64::MAX), 2);
-    state.command(Command::Show(Place::Findings));
-    assert_eq!(state.stories().len(), 2);
+    state.command(Command::Show(View::Findings));
+    assert_eq!(state.shown_findings().len(), 2);
     assert_eq!(state.session(), Some(view(3000).id), "the newest");
     state.command(Command::Move(1));
     assert_eq!(state.session(), Some(view(2000).id));
     assert_eq!(state.log.unread(u64::MAX), 1, "the other one");
-    state.command(Command::Kinds);
+    state.command(Command::NextKind);
     assert_eq!(state.kind, Some(Kind::Truncated));
-    assert_eq!(state.stories().len(), 1);
+    assert_eq!(state.shown_findings().len(), 1);
 }
 
 #[test]
-fn a_filter_takes_words_of_user_command_and_state() {
-    let mut state = story();
+fn a_filter_matches_user_command_and_state() {
+    let mut state = three_sessions();
     for (filter, found) in [
         ("2000", 1),
         ("alice", 3),
@@ -263,40 +263,40 @@ fn a_filter_takes_words_of_user_command_and_state() {
 }
 
 #[test]
-fn groups_say_how_many_they_are() {
-    let mut state = story();
-    state.clock.go(5500 * MS);
+fn groups_have_counts() {
+    let mut state = three_sessions();
+    state.clock.seek(5500 * MS);
     state.command(Command::Group);
     let items = state.items();
     assert_eq!(
         items[0],
-        Item::Head {
+        Item::Group {
             name: "alice".to_owned(),
             sessions: 3,
             open: 2,
-            bad: 1
+            attention: 1
         }
     );
     assert_eq!(items.len(), 4);
     // A heading cannot be selected.
-    assert_eq!(state.item(&items), Some(1));
+    assert_eq!(state.selected_item(&items), Some(1));
     state.command(Command::Move(-1));
     assert_eq!(state.session(), Some(view(2000).id));
 }
 
 #[test]
 fn the_selection_stays_with_its_session() {
-    let mut state = story();
+    let mut state = three_sessions();
     state.command(Command::Bottom);
     let selected = state.session().unwrap();
     state.feed(Feed::Updates(vec![opened(9000)]));
     assert_eq!(state.session(), Some(selected));
-    assert_eq!(state.asks(), Some(Some(selected)));
-    assert_eq!(state.asks(), None, "asked once");
+    assert_eq!(state.take_request(), Some(Some(selected)));
+    assert_eq!(state.take_request(), None, "asked once");
 }
 
 #[test]
-fn what_is_over_is_kept_up_to_a_number() {
+fn a_limited_number_of_closed_sessions_is_kept() {
     let mut state = State::new(setup(true));
     for pid in 1..1000 {
         state.feed(Feed::Updates(vec![
@@ -309,44 +309,52 @@ fn what_is_over_is_kept_up_to_a_number() {
 }
 
 #[test]
-fn nothing_ticks_while_nothing_moves() {
+fn nothing_is_drawn_while_nothing_changes() {
     let mut state = State::new(setup(true));
     state.feed(Feed::Phase(Phase::Live));
-    state.pass(10_000 * MS);
-    assert!(state.changed());
-    assert_eq!(state.wakes(), None, "no session is open");
+    state.advance(10_000 * MS);
+    assert!(state.take_changed());
+    assert_eq!(state.next_wake(), None, "no session is open");
     state.feed(Feed::Updates(vec![opened(9000)]));
-    state.changed();
-    assert_eq!(state.wakes(), Some(11_000 * MS), "its age, once a second");
-    state.pass(10_500 * MS);
-    assert!(!state.changed());
-    state.pass(11_000 * MS);
-    assert!(state.changed());
+    state.take_changed();
+    assert_eq!(
+        state.next_wake(),
+        Some(11_000 * MS),
+        "the age changes once a second"
+    );
+    state.advance(10_500 * MS);
+    assert!(!state.take_changed());
+    state.advance(11_000 * MS);
+    assert!(state.take_changed());
     state.command(Command::Pause);
-    state.changed();
-    assert_eq!(state.wakes(), None, "the past does not grow older");
+    state.take_changed();
+    assert_eq!(
+        state.next_wake(),
+        None,
+        "an age in the past does not change"
+    );
 }
 
 #[test]
-fn a_lost_connection_loses_no_view() {
-    let mut state = story();
+fn a_lost_connection_keeps_what_is_shown() {
+    let mut state = three_sessions();
     state.command(Command::Open);
-    let before = (state.place, state.session(), state.rows.len());
+    let before = (state.view, state.session(), state.rows.len());
     state.feed(Feed::Phase(Phase::Lost("the daemon is gone".to_owned())));
-    assert_eq!((state.place, state.session(), state.rows.len()), before);
+    assert_eq!((state.view, state.session(), state.rows.len()), before);
     state.feed(Feed::Phase(Phase::Live));
-    assert_eq!((state.place, state.session(), state.rows.len()), before);
+    assert_eq!((state.view, state.session(), state.rows.len()), before);
 }
 
 #[test]
-fn signals_take_the_option_the_present_and_a_holder() {
-    let mut state = story();
+fn a_signal_needs_the_option_the_live_view_and_a_holder() {
+    let mut state = three_sessions();
     state.setup.allow_signals = false;
     state.command(Command::Signal);
-    assert!(state.note().unwrap().contains("--allow-signals"));
+    assert!(state.notice().unwrap().contains("--allow-signals"));
     state.setup.allow_signals = true;
     state.command(Command::Signal);
-    assert!(state.note().unwrap().contains("the past"), "of a recording");
+    assert!(state.notice().unwrap().contains("recording"));
     assert_eq!(state.mode(), Mode::Viewing);
 
     let mut state = State::new(setup(true));
@@ -392,47 +400,47 @@ fn signals_take_the_option_the_present_and_a_holder() {
     assert_eq!(state.mode(), Mode::Viewing);
 }
 
-/// Feeds everything that a golden recording tells, and what is asked of it.
+/// The state after a golden recording, with the history of the selected session.
 pub fn golden(name: &str) -> State {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name)
         .with_extension("rec");
     let mut state = State::new(setup(false));
-    let (out, inbox, ask, asks): (_, _, _, Asks) = channel(|| ());
-    let source = std::thread::spawn(move || Replay { path, keep: 100 }.run(out, asks));
+    let (out, inbox, request, requests): (_, _, _, TimelineRequests) = channel(|| ());
+    let source = std::thread::spawn(move || Replay { path, keep: 100 }.run(out, requests));
     while state.phase != Phase::Complete {
-        for feed in inbox.take() {
+        for feed in inbox.drain() {
             state.feed(feed);
         }
         std::thread::yield_now();
     }
-    state.clock.newest();
+    state.clock.follow();
     for id in state
         .rows
         .values()
         .map(|row| row.view.id)
         .collect::<Vec<_>>()
     {
-        ask.send(Some(id)).unwrap();
+        request.send(Some(id)).unwrap();
     }
-    if let Some(Some(id)) = state.asks() {
-        ask.send(Some(id)).unwrap();
+    if let Some(Some(id)) = state.take_request() {
+        request.send(Some(id)).unwrap();
     }
-    drop(ask);
+    drop(request);
     source.join().unwrap().unwrap();
-    for feed in inbox.take() {
+    for feed in inbox.drain() {
         state.feed(feed);
     }
     state
 }
 
 #[test]
-fn a_recording_is_replayed_with_its_courses() {
+fn a_recording_is_replayed_with_its_histories() {
     let mut state = golden("orphaned");
     assert_eq!(state.rows.len(), 2);
     assert_eq!(state.host.ends(u64::MAX).clean, 2);
-    assert!(state.timeline().is_some(), "of the selected one");
+    assert!(state.timeline().is_some(), "that of the selected session");
     let copied = state.command(Command::CopyJson);
     let Some(Effect::Copy(json)) = copied else {
         panic!("{copied:?}");

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::{Kind, State as Stage, message::who},
-    tui::state::{Drawn, State, log::Story},
+    tui::state::{State, Viewport, findings::LoggedFinding},
 };
 
 const KINDS: [Kind; 5] = [
@@ -23,10 +23,10 @@ const KINDS: [Kind; 5] = [
     Kind::NearMiss,
 ];
 
-pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Drawn {
+pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Viewport {
     let cells = usize::from(area.width);
-    let stories = state.stories();
-    let selected = state.story(&stories).unwrap_or(0);
+    let shown = state.shown_findings();
+    let selected = state.selected_finding(&shown).unwrap_or(0);
     line(buffer, area, 0, &kinds(state, theme));
     let mut detail = Vec::new();
     if let Some(finding) = state.finding() {
@@ -48,15 +48,15 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Dra
         height: page as u16,
         ..area
     };
-    let first = sessions::first(state.drawn.first, selected, stories.len(), page);
-    for (at, story) in stories.iter().enumerate().skip(first).take(page) {
+    let first = sessions::first(state.viewport.first, selected, shown.len(), page);
+    for (at, story) in shown.iter().enumerate().skip(first).take(page) {
         let y = (at - first) as u16;
         line(buffer, list, y, &one(story, state, cells, theme));
         if at == selected {
             select(buffer, list, y, theme);
         }
     }
-    if stories.is_empty() {
+    if shown.is_empty() {
         line(
             buffer,
             list,
@@ -70,9 +70,9 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Dra
         ..area
     };
     lines(buffer, below, &detail, 0);
-    Drawn {
+    Viewport {
         page,
-        lines: stories.len(),
+        lines: shown.len(),
         first,
         top: list.y,
     }
@@ -85,7 +85,7 @@ fn kinds(state: &State, theme: Theme) -> Line<'static> {
         let words = state.log.until(now).filter_map(|story| story.at(now));
         words.filter(|word| word.kind == kind).count()
     };
-    let all = if state.quiet {
+    let all = if state.routine {
         " all "
     } else {
         " all but ordinary "
@@ -106,7 +106,7 @@ fn kinds(state: &State, theme: Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-fn one(story: &Story, state: &State, cells: usize, theme: Theme) -> Line<'static> {
+fn one(story: &LoggedFinding, state: &State, cells: usize, theme: Theme) -> Line<'static> {
     let now = state.clock.now();
     let Some(finding) = story.at(now) else {
         return Line::default();

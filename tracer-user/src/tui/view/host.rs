@@ -10,15 +10,15 @@ use ratatui::{
 use super::{
     Theme, heading, left, lines, right,
     text::{age, bar, count, under},
-    theme::word_sign,
+    theme::outcome_sign,
     time_of_day, time_of_day_in_zone,
 };
-use crate::tui::state::{Drawn, State, host::MARGINS, row::Word};
+use crate::tui::state::{State, Viewport, host::MARGINS, row::Outcome};
 
 /// Narrowest screen that has two columns.
 const TWO: usize = 110;
 
-pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Drawn {
+pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Viewport {
     let cells = usize::from(area.width);
     if cells < TWO {
         let mut all = load(state, cells, theme);
@@ -42,7 +42,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Dra
         ..column
     };
     let over = lines(buffer, other, &at_right, state.scroll);
-    Drawn {
+    Viewport {
         lines: drawn.lines.max(over.lines),
         ..drawn
     }
@@ -70,7 +70,7 @@ fn load(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
             Span::styled(bars, theme.written()),
         ]));
     }
-    let health = state.host.health_at(now);
+    let health = state.host.load_at(now);
     // The second that is not over yet says too little.
     let latest = rates.iter().rev().nth(1).copied().unwrap_or(0);
     out.push(Line::from(vec![
@@ -135,17 +135,17 @@ fn ends(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     ];
     let mut words = vec![Span::raw(" ")];
     for (word, n) in [
-        (Word::Clean, ends.clean),
-        (Word::NearMiss, ends.near_miss),
-        (Word::Gone, ends.gone),
-        (Word::Unknown, ends.unknown),
-        (Word::Truncated, ends.truncated),
+        (Outcome::Clean, ends.clean),
+        (Outcome::NearMiss, ends.near_miss),
+        (Outcome::ClientGone, ends.client_gone),
+        (Outcome::Unknown, ends.unknown),
+        (Outcome::Truncated, ends.truncated),
     ] {
-        let text = format!("{} {n} {}   ", word_sign(word), word.name());
+        let text = format!("{} {n} {}   ", outcome_sign(word), word.name());
         words.push(Span::styled(
             text,
             if n > 0 {
-                theme.word(word)
+                theme.outcome(word)
             } else {
                 theme.faint()
             },
@@ -199,12 +199,12 @@ fn tracer(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
         add("servers", &servers.join(" "), plain);
     }
     add("source", &state.setup.source, plain);
-    if let Some(health) = state.host.health_at(state.clock.now()) {
+    if let Some(health) = state.host.load_at(state.clock.now()) {
         if let Some(resident) = health.resident {
             add("memory", &format!("{}B resident", count(resident)), plain);
         }
         if let Some(cpu) = health.cpu {
-            let busy = state.host.busy(state.clock.now()).unwrap_or(0.0) * 100.0;
+            let busy = state.host.cpu_share(state.clock.now()).unwrap_or(0.0) * 100.0;
             let used = format!("{busy:.1}% of one, {} in all", age(cpu));
             add("processor", &used, plain);
         }

@@ -1,10 +1,10 @@
 //! What the state looks like. Reads the state, writes cells; decides nothing.
 
-mod above;
 mod explain;
 mod findings;
 mod gantt;
 mod host;
+mod popup;
 mod session;
 mod sessions;
 mod text;
@@ -29,7 +29,7 @@ use self::{
 use super::{
     feed::Phase,
     keys,
-    state::{Drawn, Mode, Place, State, row::Condition},
+    state::{Mode, State, View, Viewport, row::Condition},
 };
 use crate::model::Kind;
 
@@ -37,37 +37,37 @@ use crate::model::Kind;
 const SMALLEST: (u16, u16) = (40, 10);
 
 /// Draws everything.
-pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) -> Drawn {
+pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) -> Viewport {
     let area = frame.area();
     let buffer = frame.buffer_mut();
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
         line(buffer, area, 0, &"too small for a view".into());
-        return state.drawn;
+        return state.viewport;
     }
     title(buffer, row(area, 0), state, theme);
     summary(buffer, row(area, 1), state, theme);
-    let scrubs = !state.clock.is_newest() || !state.setup.live;
+    let scrubs = !state.clock.is_latest() || !state.setup.live;
     let below = if scrubs { 2 } else { 1 };
     let body = Rect {
         y: area.y + 2,
         height: area.height - 2 - below,
         ..area
     };
-    let drawn = match state.place {
-        Place::Sessions => sessions::draw(buffer, body, state, theme),
-        Place::Session => session::draw(buffer, body, state, theme),
-        Place::Findings => findings::draw(buffer, body, state, theme),
-        Place::Host => host::draw(buffer, body, state, theme),
+    let drawn = match state.view {
+        View::Sessions => sessions::draw(buffer, body, state, theme),
+        View::Session => session::draw(buffer, body, state, theme),
+        View::Findings => findings::draw(buffer, body, state, theme),
+        View::Host => host::draw(buffer, body, state, theme),
     };
     if scrubs {
         scrub(buffer, row(area, area.height - 2), state, theme);
     }
     footer(buffer, row(area, area.height - 1), state, theme);
-    match &state.above {
+    match &state.popup {
         None => drawn,
-        Some(above) => {
-            let over = above::draw(buffer, body, above, state, theme);
-            Drawn {
+        Some(popup) => {
+            let over = popup::draw(buffer, body, popup, state, theme);
+            Viewport {
                 top: drawn.top,
                 ..over
             }
@@ -102,13 +102,13 @@ fn select(buffer: &mut Buffer, area: Rect, at: u16, theme: Theme) {
 }
 
 /// Writes lines from the first that is scrolled to.
-fn lines(buffer: &mut Buffer, area: Rect, all: &[Line<'_>], first: usize) -> Drawn {
+fn lines(buffer: &mut Buffer, area: Rect, all: &[Line<'_>], first: usize) -> Viewport {
     let page = usize::from(area.height);
     let first = first.min(all.len().saturating_sub(page));
     for (at, it) in all[first..].iter().take(page).enumerate() {
         line(buffer, area, at as u16, it);
     }
-    Drawn {
+    Viewport {
         page,
         lines: all.len(),
         first,
@@ -133,12 +133,12 @@ fn title(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
             " lastbyte ",
             theme.selected().patch(theme.bold()),
         )];
-        for (at, place) in Place::ALL.iter().enumerate() {
+        for (at, place) in View::ALL.iter().enumerate() {
             let mut name = format!("{gap}{} {}{gap}", at + 1, place.name());
-            if *place == Place::Findings && unread > 0 {
+            if *place == View::Findings && unread > 0 {
                 name = format!("{gap}{} {} ({unread}{new}){gap}", at + 1, place.name());
             }
-            let style = match *place == state.place {
+            let style = match *place == state.view {
                 true => theme.bold().patch(Style::new().underlined()),
                 false => theme.faint(),
             };
@@ -163,7 +163,7 @@ fn phase(state: &State, theme: Theme) -> Line<'static> {
         _ if state.clock.is_playing() => {
             (format!("▶ playing {}× ", state.clock.speed()), theme.good())
         }
-        _ if !state.clock.is_newest() => ("‖ paused ".to_owned(), theme.warning()),
+        _ if !state.clock.is_latest() => ("‖ paused ".to_owned(), theme.warning()),
         Phase::Live => ("● live ".to_owned(), theme.good()),
         Phase::Complete => ("■ end of recording ".to_owned(), theme.plain()),
     };
@@ -265,7 +265,7 @@ fn footer(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
         ];
         return line(buffer, area, 0, &Line::from(spans));
     }
-    if let Some(note) = state.note() {
+    if let Some(note) = state.notice() {
         let note = fit(note, usize::from(area.width).saturating_sub(2));
         let spans = vec![
             Span::raw(" "),
@@ -290,20 +290,20 @@ fn footer(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
 /// The keys that matter most where the user is.
 fn hints(state: &State) -> Vec<(&'static str, &'static str)> {
     if state.mode() != Mode::Viewing {
-        let tables = keys::tables(state.mode(), state.place);
+        let tables = keys::tables(state.mode(), state.view);
         let keys = tables.iter().flat_map(|(_, keys)| *keys);
         return keys.map(|key| (key.keys, key.does)).collect();
     }
     let mut hints = vec![("?", "keys"), ("q", "quit")];
-    if !state.setup.live || !state.clock.is_newest() {
+    if !state.setup.live || !state.clock.is_latest() {
         hints.extend([
             ("space", "pause/play"),
             ("n N", "findings"),
             (". ,", "step"),
         ]);
     }
-    hints.extend(match state.place {
-        Place::Sessions => [
+    hints.extend(match state.view {
+        View::Sessions => [
             ("⏎", "open"),
             ("e", "explain"),
             ("/", "filter"),
@@ -312,23 +312,23 @@ fn hints(state: &State) -> Vec<(&'static str, &'static str)> {
             ("y", "copy"),
         ]
         .as_slice(),
-        Place::Session => &[
+        View::Session => &[
             ("Esc", "back"),
             ("e", "explain"),
             ("+ -", "zoom"),
             ("y", "copy"),
             ("w", "write JSON"),
         ],
-        Place::Findings => &[
+        View::Findings => &[
             ("⏎", "session"),
             ("f", "kind"),
             ("a", "ordinary too"),
             ("e", "explain"),
             ("y", "copy"),
         ],
-        Place::Host => &[("↑ ↓", "scroll")],
+        View::Host => &[("↑ ↓", "scroll")],
     });
-    if state.setup.live && state.clock.is_newest() {
+    if state.setup.live && state.clock.is_latest() {
         hints.extend([("n N", "findings"), ("space", "pause")]);
     } else {
         hints.push(("L", if state.setup.live { "live" } else { "end" }));

@@ -11,7 +11,7 @@ use ratatui::{
 use super::{
     Theme, gantt, heading, left, line, lines, right,
     text::{age, fit, under},
-    theme::{kind_sign, sign, word_sign},
+    theme::{kind_sign, outcome_sign, sign},
     time_of_day,
 };
 use crate::{
@@ -21,12 +21,12 @@ use crate::{
         timeline::{Lane, Timeline},
     },
     tui::state::{
-        Drawn, State,
-        row::{Condition, Row, Word},
+        State, Viewport,
+        row::{Condition, Outcome, Row},
     },
 };
 
-pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Drawn {
+pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Viewport {
     let cells = usize::from(area.width);
     let Some(row) = state.session().and_then(|id| state.rows.get(&id.0)) else {
         line(
@@ -38,7 +38,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Dra
                 theme.faint(),
             ),
         );
-        return Drawn::default();
+        return Viewport::default();
     };
     let now = state.clock.now();
     let mut out = head(row, state, cells, theme);
@@ -92,11 +92,11 @@ pub fn who(row: &Row) -> String {
 pub fn nothing_found(row: &Row, now: u64) -> String {
     match row.condition(now) {
         Condition::Running => "nothing is wrong: its command is running".to_owned(),
-        Condition::Exited => {
+        Condition::Ending => {
             "its command has exited; the server is reading what is left".to_owned()
         }
-        Condition::Closed => match row.word(now) {
-            Word::Unknown => {
+        Condition::Closed => match row.outcome(now) {
+            Outcome::Unknown => {
                 let gaps: Vec<_> = row
                     .closed
                     .iter()
@@ -104,7 +104,7 @@ pub fn nothing_found(row: &Row, now: u64) -> String {
                     .collect();
                 format!("evidence is missing: {}", gaps.join(", "))
             }
-            Word::Gone => "its client left before it had read everything".to_owned(),
+            Outcome::ClientGone => "its client left before it had read everything".to_owned(),
             _ => "everything it wrote was read, and delivered as far as the kernel can tell"
                 .to_owned(),
         },
@@ -116,7 +116,7 @@ fn head(row: &Row, state: &State, cells: usize, theme: Theme) -> Vec<Line<'stati
     let now = state.clock.now();
     let view = &row.view;
     let condition = row.condition(now);
-    let word = row.word(now);
+    let word = row.outcome(now);
     let exit = match (view.exit, view.exited) {
         (Some(exit), Some(at)) if at <= now => {
             format!("command {} at {}", ended(exit), time_of_day(state, at))
@@ -134,14 +134,14 @@ fn head(row: &Row, state: &State, cells: usize, theme: Theme) -> Vec<Line<'stati
             theme.condition(condition),
         ),
     ];
-    if word != Word::Open {
+    if word != Outcome::Open {
         status.push(Span::raw("  "));
         status.push(Span::styled(
-            format!("{} {}", word_sign(word), word.name()),
-            theme.word(word),
+            format!("{} {}", outcome_sign(word), word.name()),
+            theme.outcome(word),
         ));
     }
-    if let Some(had) = row.had(now) {
+    if let Some(had) = row.past_troubles(now) {
         status.push(Span::raw(format!(", {had}")));
     }
     status.push(Span::raw(format!(
@@ -247,14 +247,14 @@ fn entry(
     };
     let (word, lost, style) = match (cut, report.map(|it| it.verdict)) {
         (Some(_), Some(verdict)) if verdict.is_clients_choice() => {
-            (Word::Gone, "–".to_owned(), theme.plain())
+            (Outcome::ClientGone, "–".to_owned(), theme.plain())
         }
         (Some((bytes, exact)), _) => {
             let least = if exact { "" } else { "≥ " };
-            (Word::Truncated, format!("{least}{bytes}"), theme.bad())
+            (Outcome::Truncated, format!("{least}{bytes}"), theme.bad())
         }
-        (None, Some(verdict)) => (Word::of(verdict), "–".to_owned(), theme.plain()),
-        (None, None) => (Word::Open, "–".to_owned(), theme.plain()),
+        (None, Some(verdict)) => (Outcome::of(verdict), "–".to_owned(), theme.plain()),
+        (None, None) => (Outcome::Open, "–".to_owned(), theme.plain()),
     };
     let margin = report
         .and_then(|it| it.margin_ns)
@@ -283,8 +283,8 @@ fn entry(
         ),
         Span::styled(format!("{}  ", right(&lost, 10)), style),
         Span::styled(
-            left(&format!("{} {}", word_sign(word), word.name()), 12),
-            theme.word(word),
+            left(&format!("{} {}", outcome_sign(word), word.name()), 12),
+            theme.outcome(word),
         ),
         Span::raw(margin),
     ])

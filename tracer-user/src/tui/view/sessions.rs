@@ -10,15 +10,15 @@ use ratatui::{
 use super::{
     Theme, gantt, left, line, lines, right, select, session,
     text::{age, count, spark},
-    theme::{sign, word_sign},
+    theme::{outcome_sign, sign},
 };
 use crate::model::message::without_command;
 use crate::tui::{
     feed::Phase,
     state::{
-        Drawn, State,
+        State, Viewport,
         list::{Group, Item, Sort, peer, user},
-        row::{Condition, Row, Word},
+        row::{Condition, Outcome, Row},
     },
 };
 
@@ -107,9 +107,9 @@ fn column(text: String, cells: usize) -> String {
     }
 }
 
-pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Drawn {
+pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Viewport {
     let items = state.items();
-    let selected = state.item(&items);
+    let selected = state.selected_item(&items);
     let detail = detail(state, area, theme);
     let most = usize::from(area.height).saturating_sub(1);
     let pane = detail.len().min(most * 3 / 5);
@@ -121,21 +121,26 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Dra
     let columns = Columns::of(usize::from(area.width));
     line(buffer, area, 0, &heads(state, &columns, theme));
     let page = usize::from(list.height);
-    let first = first(state.drawn.first, selected.unwrap_or(0), items.len(), page);
+    let first = first(
+        state.viewport.first,
+        selected.unwrap_or(0),
+        items.len(),
+        page,
+    );
     let now = state.clock.now();
     for (at, item) in items.iter().enumerate().skip(first).take(page) {
         let y = (at - first) as u16;
         match item {
-            Item::Head {
+            Item::Group {
                 name,
                 sessions,
                 open,
-                bad,
+                attention,
             } => line(
                 buffer,
                 list,
                 y,
-                &head(name, [*sessions, *open, *bad], state, theme),
+                &head(name, [*sessions, *open, *attention], state, theme),
             ),
             Item::Session(id) => {
                 if let Some(row) = state.rows.get(&id.0) {
@@ -163,7 +168,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Dra
         ..area
     };
     lines(buffer, below, &detail, 0);
-    Drawn {
+    Viewport {
         page,
         lines: items.len(),
         first,
@@ -189,7 +194,7 @@ fn nothing(state: &State) -> Vec<String> {
     }
     match &state.phase {
         Phase::Preparing(what) => vec![format!("{what} …")],
-        _ if !state.setup.live || !state.clock.is_newest() => vec![
+        _ if !state.setup.live || !state.clock.is_latest() => vec![
             "no session had begun by then".to_owned(),
             ". steps to what happened next, n to the next finding, space plays".to_owned(),
         ],
@@ -255,7 +260,7 @@ fn head(
 
 fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
     let condition = row.condition(now);
-    let word = row.word(now);
+    let word = row.outcome(now);
     let rest = match condition {
         Condition::Closed => theme.faint(),
         _ => theme.plain(),
@@ -275,8 +280,8 @@ fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
         Span::styled(column(left(&peer(row), columns.peer), columns.peer), rest),
     ];
     let pid = row.view.leader_pid.to_string();
-    let bytes = row.flow.until(now);
-    let rate = row.flow.rate(now);
+    let bytes = row.throughput.total_at(now);
+    let rate = row.throughput.rate(now);
     let shown = |n: u64| if n == 0 { "–".to_owned() } else { count(n) };
     let number = |text: &str, cells| Span::styled(column(right(text, cells), cells), rest);
     spans.extend([
@@ -287,7 +292,7 @@ fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
         number(&shown(bytes), columns.bytes),
     ]);
     if columns.verdict > 0 {
-        let had = row.had(now).is_some();
+        let had = row.past_troubles(now).is_some();
         spans.extend([verdict(word, condition, had, theme), Span::raw(" ")]);
     }
     if columns.rate > 0 {
@@ -295,7 +300,7 @@ fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
         spans.push(Span::styled(format!("{rate} "), rest));
     }
     if columns.rates > 0 {
-        let rates = row.flow.rates(now, columns.rates);
+        let rates = row.throughput.rates(now, columns.rates);
         spans.push(Span::styled(spark(&rates), theme.written()));
     }
     Line::from(spans)
@@ -312,15 +317,15 @@ fn script(command: &str) -> &str {
     quoted.or(inner).filter(one).unwrap_or(command)
 }
 
-fn verdict(word: Word, condition: Condition, had: bool, theme: Theme) -> Span<'static> {
+fn verdict(word: Outcome, condition: Condition, had: bool, theme: Theme) -> Span<'static> {
     let text = match (word, condition) {
-        (Word::Open, Condition::Closed) => String::new(),
-        (Word::Open, _) => "–".to_owned(),
+        (Outcome::Open, Condition::Closed) => String::new(),
+        (Outcome::Open, _) => "–".to_owned(),
         // What it went through is said where there is room: below, and in its own view.
-        _ if had => format!("{} {} ▲", word_sign(word), word.name()),
-        _ => format!("{} {}", word_sign(word), word.name()),
+        _ if had => format!("{} {} ▲", outcome_sign(word), word.name()),
+        _ => format!("{} {}", outcome_sign(word), word.name()),
     };
-    let style: Style = theme.word(word);
+    let style: Style = theme.outcome(word);
     Span::styled(left(&text, VERDICT), style)
 }
 

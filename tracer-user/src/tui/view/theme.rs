@@ -4,7 +4,7 @@ use ratatui::style::{Color, Modifier, Style};
 
 use crate::{
     model::{Kind, State},
-    tui::state::row::{Condition, Word},
+    tui::state::row::{Condition, Outcome},
 };
 
 /// Colours of the 256: bright enough for black, dark enough for white.
@@ -108,20 +108,20 @@ impl Theme {
         match condition {
             Condition::Orphaned => self.holder(),
             Condition::Stalled | Condition::Waiting => self.warning(),
-            Condition::Exited => self.of(BLUE),
+            Condition::Ending => self.of(BLUE),
             Condition::Running => self.good(),
             Condition::Closed => self.faint(),
         }
     }
 
-    pub fn word(self, word: Word) -> Style {
+    pub fn outcome(self, word: Outcome) -> Style {
         match word {
-            Word::Truncated => self.bad(),
-            Word::Unknown => self.warning(),
-            Word::Gone => self.plain(),
-            Word::NearMiss => self.of(BLUE),
-            Word::Clean => self.good(),
-            Word::Open => self.faint(),
+            Outcome::Truncated => self.bad(),
+            Outcome::Unknown => self.warning(),
+            Outcome::ClientGone => self.plain(),
+            Outcome::NearMiss => self.of(BLUE),
+            Outcome::Clean => self.good(),
+            Outcome::Open => self.faint(),
         }
     }
 
@@ -142,21 +142,21 @@ pub const fn sign(condition: Condition) -> &'static str {
         Condition::Orphaned => "▲",
         Condition::Stalled => "■",
         Condition::Waiting => "◆",
-        Condition::Exited => "○",
+        Condition::Ending => "○",
         Condition::Running => "●",
         Condition::Closed => "·",
     }
 }
 
 /// The same of a verdict.
-pub const fn word_sign(word: Word) -> &'static str {
+pub const fn outcome_sign(word: Outcome) -> &'static str {
     match word {
-        Word::Truncated => "✗",
-        Word::Unknown => "?",
-        Word::Gone => "←",
-        Word::NearMiss => "≈",
-        Word::Clean => "✓",
-        Word::Open => " ",
+        Outcome::Truncated => "✗",
+        Outcome::Unknown => "?",
+        Outcome::ClientGone => "←",
+        Outcome::NearMiss => "≈",
+        Outcome::Clean => "✓",
+        Outcome::Open => " ",
     }
 }
 

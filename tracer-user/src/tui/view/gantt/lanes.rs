@@ -2,7 +2,7 @@
 
 use ratatui::{style::Style, text::Line};
 
-use super::{Chart, Lined};
+use super::{cells::Cells, chart::Chart};
 use crate::{
     model::timeline::{Edge, Lane, Point, Timeline},
     tui::view::text::{bar, count},
@@ -53,8 +53,8 @@ impl Chart {
     }
 
     /// From when to when it was open, and what happened to it.
-    fn edges(&self, line: &Timeline, lane: &Lane) -> Lined {
-        let mut lined = self.empty();
+    fn edges(&self, line: &Timeline, lane: &Lane) -> Cells {
+        let mut cells = self.empty();
         let ends = |edge| matches!(edge, Edge::ServerClose | Edge::SessionClose);
         let close = lane.marks.iter().filter(|mark| ends(mark.edge));
         let end = close.map(|mark| mark.time).max();
@@ -62,7 +62,7 @@ impl Chart {
             .or(line.closed.as_ref().map(|it| it.time))
             .unwrap_or(self.now);
         self.stroke(
-            &mut lined,
+            &mut cells,
             line.session.opened,
             end.min(self.now),
             '─',
@@ -81,9 +81,9 @@ impl Chart {
                 Edge::SessionClose => ('c', self.theme.faint()),
                 Edge::Refused => ('X', self.theme.bad()),
             };
-            self.put(&mut lined, mark.time, sign, style);
+            self.put(&mut cells, mark.time, sign, style);
         }
-        lined
+        cells
     }
 
     /// Bytes that went by during each column, those between two points evenly.
@@ -137,13 +137,13 @@ impl Chart {
 
     fn bars(&self, label: &str, values: &[f64], most: f64, style: Style) -> Line<'static> {
         let most = values.iter().copied().fold(most, f64::max);
-        let mut lined = self.empty();
+        let mut cells = self.empty();
         for (column, value) in values.iter().enumerate() {
             let sign = bar(*value, most);
             if sign != ' ' {
-                lined.set(column, sign, style);
+                cells.set(column, sign, style);
             }
         }
-        self.finish(label, self.theme.faint(), lined)
+        self.finish(label, self.theme.faint(), cells)
     }
 }

@@ -12,17 +12,23 @@ use crate::{
     model::Visible,
     tui::{
         keys,
-        state::{Above, Drawn, Mode, State, Target},
+        state::{Mode, Popup, State, Target, Viewport},
     },
 };
 
-pub fn draw(buffer: &mut Buffer, area: Rect, above: &Above, state: &State, theme: Theme) -> Drawn {
+pub fn draw(
+    buffer: &mut Buffer,
+    area: Rect,
+    popup: &Popup,
+    state: &State,
+    theme: Theme,
+) -> Viewport {
     let cells = usize::from(area.width).saturating_sub(8).min(110);
-    let (title, text) = match above {
-        Above::Help => (" keys ", help(state, cells, theme)),
-        Above::Explain => (" explain ", explain::lines(state, cells, theme)),
-        Above::Copy => (" copy ", copy(theme)),
-        Above::Confirm(target) => (" send SIGTERM? ", confirm(target, state, cells, theme)),
+    let (title, text) = match popup {
+        Popup::Help => (" keys ", help(state, cells, theme)),
+        Popup::Explain => (" explain ", explain::lines(state, cells, theme)),
+        Popup::Copy => (" copy ", copy(theme)),
+        Popup::Confirm(target) => (" send SIGTERM? ", confirm(target, state, cells, theme)),
     };
     let most = usize::from(area.height).saturating_sub(2);
     let wide = text
@@ -61,12 +67,12 @@ pub fn draw(buffer: &mut Buffer, area: Rect, above: &Above, state: &State, theme
 
 fn help(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     let mut out = Vec::new();
-    for (name, table) in keys::tables(Mode::Viewing, state.place) {
+    for (name, table) in keys::tables(Mode::Viewing, state.view) {
         if table.is_empty() {
             continue;
         }
         let name = match name {
-            "this view" => state.place.name().to_lowercase(),
+            "this view" => state.view.name().to_lowercase(),
             name => name.to_owned(),
         };
         out.push(Line::styled(name, theme.heading()));
@@ -79,7 +85,7 @@ fn help(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
 }
 
 fn copy(theme: Theme) -> Vec<Line<'static>> {
-    let tables = keys::tables(Mode::Copying, crate::tui::state::Place::Sessions);
+    let tables = keys::tables(Mode::Copying, crate::tui::state::View::Sessions);
     let keys = tables.iter().flat_map(|(_, keys)| *keys);
     keys.map(|key| {
         Line::from(vec![

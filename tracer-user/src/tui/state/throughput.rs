@@ -1,24 +1,24 @@
-//! How many bytes a session moved, second by second.
+//! How many bytes a session moved, by the second.
 
 use std::collections::VecDeque;
 
 use crate::model::Slot;
 
-/// Most seconds that are kept: of those in which something moved.
+/// Maximum number of seconds kept; only those in which something moved count.
 const MAX_SECONDS: usize = 256;
 const SECOND: u64 = 1_000_000_000;
 
-/// Sums of all streams' bytes.
+/// The bytes of all streams of a session together.
 #[derive(Clone, Debug, Default)]
-pub struct Flow {
+pub struct Throughput {
     streams: [u64; 3],
-    /// At the end of each second in which something moved, ascending.
+    /// Total at the end of each second in which something moved: (second, bytes), ascending.
     seconds: VecDeque<(u64, u64)>,
 }
 
-impl Flow {
-    /// A stream has moved so many bytes so far.
-    pub fn saw(&mut self, time: u64, slot: Slot, bytes: u64) {
+impl Throughput {
+    /// Records the total of a stream at a time.
+    pub fn record(&mut self, time: u64, slot: Slot, bytes: u64) {
         let stream = &mut self.streams[slot as usize];
         if bytes <= *stream {
             return;
@@ -35,12 +35,12 @@ impl Flow {
         }
     }
 
-    /// Bytes moved until the end of the second that `time` is in.
-    pub fn until(&self, time: u64) -> u64 {
+    /// Total at the end of the second that contains `time`.
+    pub fn total_at(&self, time: u64) -> u64 {
         self.at(time / SECOND)
     }
 
-    /// Bytes of each of the `count` seconds that end with the one that `time` is in.
+    /// Bytes in each of the last `count` seconds up to the one that contains `time`.
     pub fn rates(&self, time: u64, count: usize) -> Vec<u64> {
         let last = time / SECOND;
         let first = last.saturating_sub(count as u64 - 1);
@@ -55,7 +55,7 @@ impl Flow {
             .collect()
     }
 
-    /// Bytes of the last whole second before `time`, or of this one, if more.
+    /// Bytes per second at `time`: those of the last full second, or of the current one if more.
     pub fn rate(&self, time: u64) -> u64 {
         self.rates(time, 2).into_iter().max().unwrap_or(0)
     }
@@ -64,7 +64,7 @@ impl Flow {
         let after = self.seconds.partition_point(|(at, _)| *at <= second);
         match after.checked_sub(1) {
             Some(at) => self.seconds[at].1,
-            // What was before is not known any more, but not that it was nothing.
+            // Older seconds have been dropped; the total was not zero then.
             None if self.seconds.len() == MAX_SECONDS => self.seconds[0].1,
             None => 0,
         }
@@ -77,25 +77,28 @@ mod tests {
 
     #[test]
     fn bytes_are_summed_by_the_second() {
-        let mut flow = Flow::default();
-        flow.saw(10 * SECOND, Slot::Stdout, 100);
-        flow.saw(10 * SECOND + 5, Slot::Stderr, 20);
-        flow.saw(12 * SECOND, Slot::Stdout, 300);
-        assert_eq!(flow.rates(13 * SECOND, 5), [0, 120, 0, 200, 0]);
+        let mut throughput = Throughput::default();
+        throughput.record(10 * SECOND, Slot::Stdout, 100);
+        throughput.record(10 * SECOND + 5, Slot::Stderr, 20);
+        throughput.record(12 * SECOND, Slot::Stdout, 300);
+        assert_eq!(throughput.rates(13 * SECOND, 5), [0, 120, 0, 200, 0]);
         assert_eq!(
-            (flow.until(11 * SECOND), flow.until(99 * SECOND)),
+            (
+                throughput.total_at(11 * SECOND),
+                throughput.total_at(99 * SECOND)
+            ),
             (120, 320)
         );
     }
 
     #[test]
-    fn a_long_session_stays_small() {
-        let mut flow = Flow::default();
+    fn a_long_session_keeps_a_limited_number_of_seconds() {
+        let mut throughput = Throughput::default();
         for second in 0..100_000 {
-            flow.saw(second * SECOND, Slot::Stdout, (second + 1) * 10);
+            throughput.record(second * SECOND, Slot::Stdout, (second + 1) * 10);
         }
-        assert_eq!(flow.seconds.len(), MAX_SECONDS);
-        assert_eq!(flow.rates(99_999 * SECOND, 3), [10, 10, 10]);
-        assert_eq!(flow.rates(5 * SECOND, 3), [0, 0, 0], "not known");
+        assert_eq!(throughput.seconds.len(), MAX_SECONDS);
+        assert_eq!(throughput.rates(99_999 * SECOND, 3), [10, 10, 10]);
+        assert_eq!(throughput.rates(5 * SECOND, 3), [0, 0, 0], "dropped");
     }
 }

@@ -1,4 +1,4 @@
-//! What a source tells: sessions, findings, the machine.
+//! Applies the messages of a source to the state.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use crate::{
 };
 
 impl State {
-    /// Takes in what a source tells.
+    /// Applies a message.
     pub fn feed(&mut self, feed: Feed) {
-        // Of a paused past nothing changes but how much lies ahead.
+        // Even while the past is shown, as the scrub bar shows how much is ahead.
         self.changed = true;
         match feed {
             Feed::Phase(phase) => self.phase = phase,
             Feed::Tracing(tracing) => self.host.tracing = tracing,
-            Feed::Past(updates) => {
+            Feed::Backlog(updates) => {
                 updates.iter().for_each(|update| self.update(update));
                 let rows = &self.rows;
-                self.log.read_those(|session| {
+                self.log.mark_past_read(|session| {
                     let row = rows.get(&session.0);
                     row.is_none_or(|row| row.closed.is_some())
                 });
             }
             Feed::Updates(updates) => updates.iter().for_each(|update| self.update(update)),
             Feed::Timeline(timeline) => self.timeline = Some(timeline),
-            Feed::Health(health) => {
-                self.clock.saw(health.time);
-                self.host.health(health);
+            Feed::Load(load) => {
+                self.clock.extend_to(load.time);
+                self.host.add_load(load);
             }
             Feed::Missed { samples, updates } => {
                 self.host.missed.0 += samples;
@@ -47,41 +47,41 @@ impl State {
 
     fn update(&mut self, update: &Update) {
         if let Some(time) = update.time() {
-            self.clock.saw(time);
+            self.clock.extend_to(time);
         }
         if let Some(view) = update.session() {
-            self.row(view).is(view);
+            self.row(view).update_view(view);
         }
         match update {
             Update::Started(started) => {
                 self.host.started = Some(started.clone());
-                self.moment(started.time);
+                self.add_moment(started.time);
             }
             Update::SessionOpened(it) => {
-                self.row(&it.session).went_through(&it.had);
-                self.moment(it.session.opened);
+                self.row(&it.session).set_history(&it.had);
+                self.add_moment(it.session.opened);
             }
             Update::Finding(finding) => {
-                self.row(&finding.session).found(finding);
+                self.row(&finding.session).add_finding(finding);
                 self.log.add(finding);
-                self.moment(finding.time);
+                self.add_moment(finding.time);
             }
             Update::SessionClosed(closed) => {
                 self.row(&closed.session).close(closed);
-                self.host.closed(closed);
-                self.moment(closed.time);
-                self.over(closed.session.id);
+                self.host.add_end(closed);
+                self.add_moment(closed.time);
+                self.limit_closed(closed.session.id);
             }
             Update::Gap(gap) => {
-                self.host.gap(gap);
-                self.moment(gap.time);
+                self.host.add_gap(gap);
+                self.add_moment(gap.time);
             }
-            Update::ProcessExec(it) | Update::ProcessExit(it) => self.moment(it.time),
+            Update::ProcessExec(it) | Update::ProcessExit(it) => self.add_moment(it.time),
             Update::StreamEof(news) => {
-                self.flowed(news);
-                self.moment(news.time);
+                self.add_sample(news);
+                self.add_moment(news.time);
             }
-            Update::Sample(news) => self.flowed(news),
+            Update::Sample(news) => self.add_sample(news),
             Update::Forget { session } => {
                 if self
                     .rows
@@ -99,13 +99,13 @@ impl State {
         self.rows.entry(view.id.0).or_insert_with(new)
     }
 
-    fn flowed(&mut self, news: &StreamNews) {
+    fn add_sample(&mut self, news: &StreamNews) {
         let moved = news.written.max(news.read);
         let (time, slot) = (news.time, news.slot);
-        self.row(&news.session).flow.saw(time, slot, moved);
+        self.row(&news.session).throughput.record(time, slot, moved);
     }
 
-    fn over(&mut self, id: SessionId) {
+    fn limit_closed(&mut self, id: SessionId) {
         self.closed.push_back(id.0);
         if self.closed.len() > self.setup.keep
             && let Some(old) = self.closed.pop_front()
@@ -114,7 +114,7 @@ impl State {
         }
     }
 
-    fn moment(&mut self, time: u64) {
+    fn add_moment(&mut self, time: u64) {
         match self.moments.back() {
             Some(last) if *last < time => self.moments.push_back(time),
             None => self.moments.push_back(time),

@@ -1,18 +1,21 @@
-//! What leaves the UI: copies, files, signals.
+//! What the user takes out of the UI: copies, files, signals. Only prepares them, as [`Effect`]s.
 
 use std::borrow::Cow;
 
-use super::{Above, Effect, Stage, State, Target};
-use crate::{export, model::Finding};
+use super::{Effect, Popup, State, Target};
+use crate::{
+    export,
+    model::{Finding, State as Stage},
+};
 
 impl State {
-    /// A time by the wall clock, ns since 1970.
+    /// Converts a record's time to wall clock time, ns since 1970.
     pub fn wall(&self, time: u64) -> u64 {
         let offset = self.host.started.as_ref().map_or(0, |it| it.wall_offset);
         time.wrapping_add(offset)
     }
 
-    /// A finding's sentence with the times of where the user is.
+    /// A finding's message, with times in the user's time zone.
     pub fn sentence<'a>(&self, finding: &'a Finding) -> Cow<'a, str> {
         export::sentence(finding, self.wall(0), &self.setup.zone)
     }
@@ -40,18 +43,18 @@ impl State {
         what: &str,
         of: impl Fn(&Self) -> Option<String>,
     ) -> Option<Effect> {
-        self.above = None;
+        self.popup = None;
         let text = of(self);
         match &text {
-            Some(text) => self.say(format!("copied {what}: {}", first_words(text))),
-            None => self.say(format!("there is no such thing here: {what}")),
+            Some(text) => self.notify(format!("copied the {what}: {}", first_words(text))),
+            None => self.notify(format!("nothing to copy: no {what} here")),
         }
         text.map(Effect::Copy)
     }
 
     pub(super) fn export(&mut self) -> Option<Effect> {
         let Some(text) = self.json() else {
-            self.say("the session is not loaded yet");
+            self.notify("the session is not loaded yet");
             return None;
         };
         let name = format!("lastbyte-session-{}.jsonl", self.session()?);
@@ -60,11 +63,15 @@ impl State {
 
     pub(super) fn target(&mut self) {
         if !self.setup.allow_signals {
-            self.say("sending signals takes `lastbyte top --allow-signals`");
+            self.notify("to send signals, start `lastbyte top --allow-signals`");
             return;
         }
-        if !self.setup.live || !self.clock.is_newest() {
-            self.say("this is the past: there is nobody to send a signal to (L: live again)");
+        if !self.setup.live {
+            self.notify("signals cannot be sent from a recording");
+            return;
+        }
+        if !self.clock.is_latest() {
+            self.notify("signals cannot be sent to the past; press L for the live view");
             return;
         }
         let holders = self
@@ -73,14 +80,14 @@ impl State {
             .map(|it| it.holders.clone())
             .unwrap_or_default();
         if holders.is_empty() {
-            self.say("no process holds anything here");
+            self.notify("no holder to send a signal to");
             return;
         }
-        self.above = Some(Above::Confirm(Box::new(Target { holders, at: 0 })));
+        self.popup = Some(Popup::Confirm(Box::new(Target { holders, at: 0 })));
     }
 
     pub(super) fn terminate(&mut self) -> Option<Effect> {
-        let Some(Above::Confirm(target)) = self.above.take() else {
+        let Some(Popup::Confirm(target)) = self.popup.take() else {
             return None;
         };
         let holder = target.holder()?;

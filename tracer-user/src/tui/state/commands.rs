@@ -1,36 +1,36 @@
-//! What the user wants: to go somewhere, to see less or more, to go back in time.
+//! Runs the user's commands: navigation, what is shown, and the clock.
 
-use super::{Above, Effect, Item, Mode, Place, SECOND, State};
+use super::{Effect, Item, Mode, Popup, SECOND, State, View};
 use crate::{
     model::{Kind, timeline::Timeline},
     tui::keys::Command,
 };
 
 impl State {
-    /// Does what the user wants; what is left to be done outside comes back.
+    /// Does what the user commands; what is left to be done outside comes back.
     pub fn command(&mut self, command: Command) -> Option<Effect> {
         self.changed = true;
         match command {
             Command::Quit => return Some(Effect::Quit),
             Command::Suspend => return Some(Effect::Suspend),
             Command::Redraw => return Some(Effect::Redraw),
-            Command::Show(place) => self.show(place),
-            Command::NextView => self.show(self.place.by(1)),
-            Command::PreviousView => self.show(self.place.by(Place::ALL.len() - 1)),
+            Command::Show(view) => self.show(view),
+            Command::NextView => self.show(self.view.after(1)),
+            Command::PreviousView => self.show(self.view.after(View::ALL.len() - 1)),
             Command::Move(by) => self.move_by(i64::from(by)),
             Command::Page(halves) => {
-                let half = (self.drawn.page / 2).max(1) as i64;
+                let half = (self.viewport.page / 2).max(1) as i64;
                 self.move_by(i64::from(halves) * half);
             }
             Command::Top => self.move_by(i64::MIN / 2),
             Command::Bottom => self.move_by(i64::MAX / 2),
             Command::Pan(by) => self.pan(by),
             Command::Zoom(by) => self.zoom(by),
-            Command::ZoomOut => self.zoom = None,
+            Command::ZoomReset => self.zoom = None,
             Command::Open => self.open(),
             Command::Back => self.back(),
             Command::Filter => {
-                self.show(Place::Sessions);
+                self.show(View::Sessions);
                 self.typing = true;
             }
             Command::Type(c) => {
@@ -46,35 +46,35 @@ impl State {
             Command::Reverse => self.list.reverse = !self.list.reverse,
             Command::Group => {
                 self.list.group = self.list.group.next();
-                self.say(format!("grouped by {}", self.list.group.name()));
+                self.notify(self.list.group.notice());
             }
-            Command::Kinds => self.kind = next_kind(self.kind),
-            Command::Quiet => self.quiet = !self.quiet,
+            Command::NextKind => self.kind = next_kind(self.kind),
+            Command::ToggleRoutine => self.routine = !self.routine,
             Command::Pause => self.clock.pause(),
             Command::Step(by) => self.step(by),
-            Command::Seek(seconds) => self.clock.by(i64::from(seconds) * SECOND as i64),
+            Command::Seek(seconds) => self.clock.seek_by(i64::from(seconds) * SECOND as i64),
             Command::NextFinding => self.seek_finding(true),
             Command::PreviousFinding => self.seek_finding(false),
-            Command::Newest => self.clock.newest(),
-            Command::Faster => self.faster(1),
-            Command::Slower => self.faster(-1),
+            Command::Latest => self.clock.follow(),
+            Command::Faster => self.change_speed(1),
+            Command::Slower => self.change_speed(-1),
             Command::Explain => self.explain(),
             Command::Help => {
                 self.scroll = 0;
-                self.above = Some(Above::Help);
+                self.popup = Some(Popup::Help);
             }
-            Command::Copy => self.above = Some(Above::Copy),
+            Command::Copy => self.popup = Some(Popup::Copy),
             Command::CopyFix => {
-                return self.copy("the fix", |it| it.finding()?.fix.text().map(str::to_owned));
+                return self.copy("fix", |it| it.finding()?.fix.text().map(str::to_owned));
             }
             Command::CopyMessage => {
-                return self.copy("the message", |it| {
+                return self.copy("message", |it| {
                     let finding = it.finding()?;
                     Some(it.sentence(&finding).into_owned())
                 });
             }
-            Command::CopyPid => return self.copy("the pid", Self::pid),
-            Command::CopyJson => return self.copy("the session", Self::json),
+            Command::CopyPid => return self.copy("pid", Self::pid),
+            Command::CopyJson => return self.copy("session", Self::json),
             Command::Export => return self.export(),
             Command::Signal => self.target(),
             Command::Confirm => return self.terminate(),
@@ -82,33 +82,33 @@ impl State {
         None
     }
 
-    fn show(&mut self, place: Place) {
-        if place == Place::Session {
+    fn show(&mut self, view: View) {
+        if view == View::Session {
             self.session = self.session();
         }
-        self.place = place;
+        self.view = view;
         self.scroll = 0;
         self.typing = false;
-        self.above = None;
-        self.looked();
+        self.popup = None;
+        self.mark_read();
     }
 
-    /// What is shown in full has been looked at.
-    fn looked(&mut self) {
-        match self.place {
-            Place::Session => {
+    /// Marks findings that are shown in full as looked at.
+    fn mark_read(&mut self) {
+        match self.view {
+            View::Session => {
                 if let Some(id) = self.session {
-                    self.log.read_of(id);
+                    self.log.mark_session_read(id);
                 }
             }
-            Place::Findings => {
-                let stories = self.stories();
-                let at = self.story(&stories);
-                if let Some(number) = at.map(|at| stories[at].number) {
-                    self.log.read(number);
+            View::Findings => {
+                let shown = self.shown_findings();
+                let at = self.selected_finding(&shown);
+                if let Some(number) = at.map(|at| shown[at].number) {
+                    self.log.mark_read(number);
                 }
             }
-            Place::Sessions | Place::Host => {}
+            View::Sessions | View::Host => {}
         }
     }
 
@@ -117,38 +117,40 @@ impl State {
             let last = len.saturating_sub(1) as i64;
             (at as i64).saturating_add(by).clamp(0, last.max(0)) as usize
         };
-        if let Some(Above::Confirm(target)) = &mut self.above {
+        if let Some(Popup::Confirm(target)) = &mut self.popup {
             target.at = moved(target.at, target.holders.len());
             return;
         }
-        if self.above.is_some() || matches!(self.place, Place::Session | Place::Host) {
-            let most = self.drawn.lines.saturating_sub(self.drawn.page);
+        if self.popup.is_some() || matches!(self.view, View::Session | View::Host) {
+            let most = self.viewport.lines.saturating_sub(self.viewport.page);
             self.scroll = moved(self.scroll, most + 1);
             return;
         }
-        match self.place {
-            Place::Findings => {
-                let stories = self.stories();
-                let to = match self.story(&stories) {
-                    Some(at) => moved(at, stories.len()),
-                    None => moved(0, stories.len()),
+        match self.view {
+            View::Findings => {
+                let shown = self.shown_findings();
+                let to = match self.selected_finding(&shown) {
+                    Some(at) => moved(at, shown.len()),
+                    None => moved(0, shown.len()),
                 };
-                self.story = stories.get(to).map(|story| story.number);
-                self.looked();
+                self.finding = shown.get(to).map(|it| it.number);
+                self.mark_read();
             }
             _ => {
                 let items = self.items();
-                let Some(at) = self.item(&items) else { return };
+                let Some(at) = self.selected_item(&items) else {
+                    return;
+                };
                 self.select(&items, moved(at, items.len()), by < 0);
             }
         }
     }
 
-    /// Selects the session at or next to an item.
+    /// Selects the session at an item, or the nearest one in a direction.
     fn select(&mut self, items: &[Item], at: usize, upwards: bool) {
         let session = |at: &usize| match items[*at] {
             Item::Session(id) => Some((*at, id)),
-            Item::Head { .. } => None,
+            Item::Group { .. } => None,
         };
         let up = || (0..=at).rev().find_map(|at| session(&at));
         let down = || (at..items.len()).find_map(|at| session(&at));
@@ -162,28 +164,28 @@ impl State {
         }
     }
 
-    /// The line of the screen was pointed at.
-    pub fn point(&mut self, y: u16) {
-        let Some(line) = y.checked_sub(self.drawn.top).map(usize::from) else {
+    /// Handles a click on a row of the screen.
+    pub fn click(&mut self, y: u16) {
+        let Some(line) = y.checked_sub(self.viewport.top).map(usize::from) else {
             return;
         };
-        let at = self.drawn.first + line;
-        if line >= self.drawn.page || self.mode() != Mode::Viewing {
+        let at = self.viewport.first + line;
+        if line >= self.viewport.page || self.mode() != Mode::Viewing {
             return;
         }
         self.changed = true;
-        match self.place {
-            Place::Sessions => {
+        match self.view {
+            View::Sessions => {
                 let items = self.items();
                 if at < items.len() {
                     self.select(&items, at, false);
                 }
             }
-            Place::Findings => {
-                self.story = self.stories().get(at).map(|story| story.number);
-                self.looked();
+            View::Findings => {
+                self.finding = self.shown_findings().get(at).map(|it| it.number);
+                self.mark_read();
             }
-            Place::Session | Place::Host => {}
+            View::Session | View::Host => {}
         }
     }
 
@@ -195,7 +197,7 @@ impl State {
         self.session = self.session();
         if self.session.is_some() {
             self.zoom = None;
-            self.show(Place::Session);
+            self.show(View::Session);
         }
     }
 
@@ -203,17 +205,17 @@ impl State {
         if self.typing {
             self.typing = false;
             self.list.filter.clear();
-        } else if self.above.is_some() {
-            self.above = None;
+        } else if self.popup.is_some() {
+            self.popup = None;
             self.scroll = 0;
-        } else if self.place == Place::Sessions {
+        } else if self.view == View::Sessions {
             self.list.filter.clear();
         } else {
-            self.show(Place::Sessions);
+            self.show(View::Sessions);
         }
     }
 
-    /// What of the session's time is shown.
+    /// The visible part of a session's history: from, to, ns of `CLOCK_BOOTTIME`.
     pub fn span(&self, line: &Timeline) -> (u64, u64) {
         let now = self.clock.now();
         let from = line.began().min(now);
@@ -221,7 +223,7 @@ impl State {
             Some(closed) => closed.time.max(line.last).min(now.max(from)),
             None => now,
         };
-        // A little room, so that what happened at the end is not on the edge.
+        // Some room, so that the last events are not on the edge.
         let whole = (from, end + (end - from) / 40 + 1_000);
         self.zoom.unwrap_or(whole)
     }
@@ -261,9 +263,9 @@ impl State {
             at.checked_sub(1).and_then(|at| self.moments.get(at))
         };
         match to.copied() {
-            Some(to) => self.clock.go(to),
-            None if by > 0 => self.say("nothing has happened since"),
-            None => self.say("nothing is known of what was before"),
+            Some(to) => self.clock.seek(to),
+            None if by > 0 => self.notify("no later event"),
+            None => self.notify("no earlier event"),
         }
     }
 
@@ -274,31 +276,31 @@ impl State {
             false => self.log.before(now),
         };
         let Some((number, began, id)) =
-            found.and_then(|story| Some((story.number, story.began, story.latest()?.session.id)))
+            found.and_then(|it| Some((it.number, it.began, it.latest()?.session.id)))
         else {
-            self.say(if next {
+            self.notify(if next {
                 "no later finding"
             } else {
                 "no earlier finding"
             });
             return;
         };
-        self.clock.go(began);
-        self.story = Some(number);
+        self.clock.seek(began);
+        self.finding = Some(number);
         self.session = Some(id);
         self.zoom = None;
-        self.looked();
+        self.mark_read();
     }
 
-    fn faster(&mut self, by: i8) {
+    fn change_speed(&mut self, by: i8) {
         self.clock.faster(by);
-        self.say(format!("speed {}×", self.clock.speed()));
+        self.notify(format!("speed {}×", self.clock.speed()));
     }
 
     fn explain(&mut self) {
         if self.session().is_some() {
             self.scroll = 0;
-            self.above = Some(Above::Explain);
+            self.popup = Some(Popup::Explain);
         }
     }
 }

@@ -1,0 +1,76 @@
+//! The history of a session over time: a bar for each process, a lane for each stream.
+
+mod cells;
+mod chart;
+mod lanes;
+mod processes;
+mod round;
+mod tree;
+
+use ratatui::text::Line;
+
+use self::{chart::Chart, tree::tree};
+use super::Theme;
+use crate::{model::timeline::Timeline, tui::state::State};
+
+/// How much room there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Cells of a line.
+    pub cells: usize,
+    /// Lanes have all their lines.
+    pub full: bool,
+}
+
+pub fn draw(line: &Timeline, state: &State, size: Size, theme: Theme) -> Vec<Line<'static>> {
+    let (from, to) = state.span(line);
+    let label = match size.cells {
+        0..100 => 22,
+        100..160 => 30,
+        _ => 40,
+    };
+    let mut chart = Chart {
+        from,
+        to: to.max(from + 1),
+        now: state.clock.now(),
+        label,
+        cells: size.cells.saturating_sub(label + 1),
+        marks: Vec::new(),
+        theme,
+    };
+    chart.mark(line);
+    let mut out = vec![chart.axis(line.began())];
+    for (depth, life) in tree(line, chart.now) {
+        out.push(chart.life(line, depth, life));
+    }
+    if line.left_out.processes > 0 {
+        let more = format!(
+            " … and {} processes that were there for a shorter time",
+            line.left_out.processes
+        );
+        out.push(Line::styled(more, theme.faint()));
+    }
+    out.extend(chart.strangers(line));
+    out.push(chart.server(line));
+    for lane in &line.streams {
+        out.extend(chart.lane(line, lane, size.full));
+    }
+    if size.full {
+        out.extend(chart.legend());
+    }
+    out
+}
+
+impl Chart {
+    fn legend(&self) -> Vec<Line<'static>> {
+        let text = "┊ command exited · s S R SIGCHLD sent, delivered, reaped · w r first write, read · \
+                    E end-of-file · C closed by the server · G last writer gone · F connection ends · \
+                    █ holds a stream";
+        let lines = super::text::wrap(text, self.label + self.cells);
+        let faint = self.theme.faint();
+        lines
+            .into_iter()
+            .map(|line| Line::styled(format!(" {line}"), faint))
+            .collect()
+    }
+}
