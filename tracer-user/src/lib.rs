@@ -7,7 +7,7 @@ pub mod cli;
 pub mod daemon;
 pub mod export;
 pub mod model;
+mod pipeline;
 pub mod probe;
-mod road;
 pub mod store;
 pub mod tui;

@@ -56,15 +56,10 @@ impl Road {
         bytes.copy_from_slice(record.as_bytes());
         bytes[..size_of::<Header>()].copy_from_slice(header.as_bytes());
         let record = Record::decode(bytes).expect("a record");
-        self.recorder.record(&record, &self.model);
         let from = self.updates.len();
-        self.model.apply(record, &mut self.updates);
-        for update in &self.updates[from..] {
-            self.recorder.update(update);
-        }
-        if kind == Kind::Tick {
-            self.recorder.tick(&self.model, self.now);
-        }
+        let applied = self.model.apply(record, &mut self.updates);
+        let updates = &self.updates[from..];
+        self.recorder.record(&record, &applied, updates, self.now);
         for update in self.updates.drain(..) {
             self.board.apply(&update);
         }
@@ -151,7 +146,7 @@ fn ten_thousand_open_sessions_are_small_and_soon_listed() {
     road.put(Kind::Tick, |_: &mut Tick| ());
     // What is being written is dropped before the next is.
     for _ in 0..2 {
-        road.recorder.keep(Policy::default());
+        road.recorder.set_policy(Policy::default());
         let written = road.recorder.flush(Duration::from_secs(60));
         assert!(written, "{}", road.recorder.health());
     }

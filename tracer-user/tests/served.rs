@@ -21,13 +21,13 @@ use std::{
 
 use lastbyte::{
     daemon::{
-        News, Past, Server,
+        Past, Server, TracerMessage,
         client::Client,
         config::Config,
         protocol::{Frame, Request},
     },
     model::{Gap, GapReason, Update},
-    store::{Reader, recording},
+    store::{StoreReader, recording},
 };
 use peak_alloc::PeakAlloc;
 use tokio::sync::{mpsc, watch};
@@ -87,7 +87,7 @@ fn keep(trace: &mut Trace, leader: u32, processes: u32, argument: &str) -> usize
 /// Serves what is kept in a directory, until the sender is dropped.
 struct Served {
     socket: PathBuf,
-    end: Option<mpsc::UnboundedSender<News>>,
+    end: Option<mpsc::UnboundedSender<TracerMessage>>,
     thread: Option<thread::JoinHandle<anyhow::Result<()>>>,
 }
 
@@ -96,14 +96,14 @@ impl Served {
         let socket = directory.join("sock");
         // Of one that served there before.
         let _ = std::fs::remove_file(&socket);
-        let (end, news) = mpsc::unbounded_channel();
+        let (end, from_tracer) = mpsc::unbounded_channel();
         let (change, config) = watch::channel(Arc::new(Config::default()));
-        // No tracer: what there is has been handed over.
-        let (asks, _) = std::sync::mpsc::channel();
+        // No tracer: everything was handed over before.
+        let (flushes, _) = std::sync::mpsc::channel();
         let server = Server {
             listener: UnixListener::bind(&socket).expect("a socket"),
-            news,
-            asks,
+            from_tracer,
+            flushes,
             config,
             change,
             file: None,
@@ -123,8 +123,9 @@ impl Served {
 
     /// The tracer reports this.
     fn reports(&self, updates: &[Update]) {
-        let news = self.end.as_ref().expect("it serves");
-        news.send(News::Updates(updates.to_vec()))
+        let tracer = self.end.as_ref().expect("it serves");
+        tracer
+            .send(TracerMessage::Updates(updates.to_vec()))
             .expect("it serves");
     }
 
@@ -198,7 +199,7 @@ fn sessions_of_any_size_are_shown() {
     println!("{small} and {large} B of records; the server took {peak} B");
     assert!(peak < BOUND, "the server took {peak} B");
 
-    let reader = Reader::open(directory.path()).unwrap();
+    let reader = StoreReader::open(directory.path()).unwrap();
     for leader in sessions {
         let kept = reader.session(leader).unwrap().expect("kept");
         let records = reader.records(kept.key).unwrap();

@@ -192,9 +192,9 @@ impl<'a> Follower<'a> {
         for (id, name) in sessions {
             let records = show::records(&self.socket, &name)?.1;
             let (mut model, mut updates) = (Model::new(), Vec::new());
-            records
-                .iter()
-                .for_each(|record| model.apply(record, &mut updates));
+            for record in records.iter() {
+                model.apply(record, &mut updates);
+            }
             let last = self.lost_at;
             updates.retain(|it| {
                 let is_about = it.session().is_some_and(|session| session.id == id);

@@ -4,14 +4,14 @@ use std::{future::Future, io, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tracer_ebpf::{Kind, Record};
+use tracer_ebpf::Kind;
 
 use super::{Print, Trace, printer::Printer};
 use crate::{
     export::{Lines, Zone},
     model::{Model, Update},
+    pipeline::{Pipeline, Subscriber, Taken},
     probe::Tracer,
-    road::{Followed, Subscriber},
     store::recording::Writer,
 };
 
@@ -52,23 +52,14 @@ struct Live {
 }
 
 impl Subscriber for Live {
-    fn before(&mut self, record: &Record<'_>, _: &Model) -> anyhow::Result<()> {
+    fn record(&mut self, taken: &Taken<'_>, updates: &mut Vec<Update>) -> anyhow::Result<()> {
         if let Some(recording) = &mut self.recording {
-            recording.append(record.bytes())?;
+            recording.append(taken.record.bytes())?;
             self.records += 1;
-            if record.header().kind == Kind::Tick as u16 {
+            if taken.record.header().kind == Kind::Tick as u16 {
                 recording.flush()?;
             }
         }
-        Ok(())
-    }
-
-    fn after(
-        &mut self,
-        _: &Record<'_>,
-        _: &Model,
-        updates: &mut Vec<Update>,
-    ) -> anyhow::Result<()> {
         Ok(self.screen.print(updates)?)
     }
 
@@ -104,15 +95,15 @@ pub fn run(
             records: 0,
             until_idle: end.until_idle,
         };
-        let mut road = Followed::new(trace.redactor()?, Model::new(), live);
+        let mut pipeline = Pipeline::new(trace.redactor()?, Model::new(), live);
         let stop = stop(end.after)?;
-        let result = tracer.run(&mut road, stop).await;
-        if let (Some(path), Some(recording)) = (path, road.subscriber.recording) {
+        let result = tracer.run(&mut pipeline, stop).await;
+        if let (Some(path), Some(recording)) = (path, pipeline.subscriber.recording) {
             let bytes = recording.bytes();
             recording.finish()?;
             eprintln!(
                 "{}",
-                written(path, road.subscriber.records, bytes, &road.model)
+                written(path, pipeline.subscriber.records, bytes, &pipeline.model)
             );
         }
         result

@@ -7,8 +7,8 @@ use tracer_ebpf::{Record, role};
 use super::{Trace, live, why::Target};
 use crate::{
     model::{Finding, Model, SessionId, SessionView, Update},
+    pipeline::{Pipeline, Subscriber, Taken},
     probe::{Options, Tracer},
-    road::{Followed, Subscriber},
 };
 
 /// See the module.
@@ -40,10 +40,10 @@ impl Look {
             stall_after: 0,
             ..trace.options(verbose)
         };
-        let mut road = Followed::new(trace.redactor()?, Model::new(), Looking::default());
+        let mut pipeline = Pipeline::new(trace.redactor()?, Model::new(), Looking::default());
         live::runtime()?.block_on(async {
             Tracer::open(&options)?
-                .run(&mut road, live::stop(None)?)
+                .run(&mut pipeline, live::stop(None)?)
                 .await
         })?;
         let Looking {
@@ -51,9 +51,9 @@ impl Look {
             involved,
             servers,
             ..
-        } = road.subscriber;
+        } = pipeline.subscriber;
         Ok(Self {
-            model: road.model,
+            model: pipeline.model,
             updates,
             involved,
             servers,
@@ -123,8 +123,8 @@ impl Look {
 }
 
 impl Subscriber for Looking {
-    fn before(&mut self, record: &Record<'_>, _: &Model) -> anyhow::Result<()> {
-        match record {
+    fn record(&mut self, taken: &Taken<'_>, updates: &mut Vec<Update>) -> anyhow::Result<()> {
+        match &taken.record {
             Record::Process(process) if process.session != 0 => {
                 self.involve(process.session, process.proc.pid);
             }
@@ -136,15 +136,6 @@ impl Subscriber for Looking {
             Record::Tick(_) if self.ready => self.looked = true,
             _ => {}
         }
-        Ok(())
-    }
-
-    fn after(
-        &mut self,
-        _: &Record<'_>,
-        _: &Model,
-        updates: &mut Vec<Update>,
-    ) -> anyhow::Result<()> {
         self.updates.append(updates);
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::{
         Model, SessionView, Update,
         timeline::{Timeline, Timelines},
     },
-    store::{Records, recording::Reader},
+    store::{RecordList, recording::Reader},
 };
 
 /// Sessions of a recording that are looked at.
@@ -72,13 +72,13 @@ impl Show {
 }
 
 /// The records that a daemon keeps of a session, and its id.
-pub fn records(socket: &Path, session: &str) -> anyhow::Result<(String, Records)> {
+pub fn records(socket: &Path, session: &str) -> anyhow::Result<(String, RecordList)> {
     let request = Request::Course {
         session: session.to_owned(),
     };
     let mut client = Client::ask(socket, &request)?;
     let mut name = session.to_owned();
-    let mut records = Records::default();
+    let mut records = RecordList::default();
     while let Some(frame) = client.reply()? {
         match frame {
             Frame::Message(Reply::Listed(listed)) => name = listed.session.id.to_string(),

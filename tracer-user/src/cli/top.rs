@@ -8,15 +8,15 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tracer_ebpf::{Kind, Record};
+use tracer_ebpf::Kind;
 
 use super::{Top, attached::There, live, show};
 use crate::{
     daemon::protocol::Request,
     export::Zone,
     model::{Model, Update, redact::Redactor, timeline::Timelines},
+    pipeline::{Pipeline, Subscriber, Taken},
     probe::{Options, Tracer, boottime},
-    road::{Followed, Subscriber},
     store::recording::Writer,
     tui::{
         self, Begin, Replay, Setup, Source,
@@ -149,7 +149,7 @@ impl Source for Here {
                 shared: Rc::clone(&shared),
                 meter: Meter::default(),
             };
-            let mut road = Followed::new(self.redactor, Model::new(), live);
+            let mut pipeline = Pipeline::new(self.redactor, Model::new(), live);
             let stop = async move {
                 while let Some(id) = requests.next().await {
                     let Shared {
@@ -160,7 +160,7 @@ impl Source for Here {
                     watched.select(id, lines, out);
                 }
             };
-            tracer.run(&mut road, stop).await
+            tracer.run(&mut pipeline, stop).await
         })
     }
 }
@@ -183,7 +183,7 @@ fn tracing(tracer: &Tracer, options: &Options) -> Tracing {
     }
 }
 
-/// What the road and the answers to the UI's questions both need.
+/// What the pipeline and the answers to the UI's questions both need.
 struct Shared {
     lines: Timelines,
     watched: WatchedTimeline,
@@ -196,12 +196,8 @@ struct Live {
 }
 
 impl Subscriber for Live {
-    fn after(
-        &mut self,
-        record: &Record<'_>,
-        _: &Model,
-        updates: &mut Vec<Update>,
-    ) -> anyhow::Result<()> {
+    fn record(&mut self, taken: &Taken<'_>, updates: &mut Vec<Update>) -> anyhow::Result<()> {
+        let record = &taken.record;
         let Shared {
             lines,
             watched,
@@ -219,7 +215,7 @@ impl Subscriber for Live {
         Ok(())
     }
 
-    fn passes(&mut self, _: &mut Redactor) {
+    fn on_idle(&mut self, _: &mut Redactor) {
         // What was held back for being too much goes now.
         let Shared {
             lines,

@@ -1,7 +1,8 @@
-//! The daemon: traces for as long as the machine runs, and tells clients over a unix socket.
+//! The daemon: traces as long as the machine runs, and serves clients over a unix socket.
 //!
-//! Two threads, and the flight recorder's: the tracer's has the road from the kernel to the model and
-//! waits for nobody; the server's has the socket, the clients and what is so now ([`Board`]).
+//! The tracer's thread runs the pipeline from the kernel to the model and waits for nobody. The server's
+//! thread has the socket, the clients and the current state ([`Board`]). The flight recorder's thread
+//! writes the database.
 
 mod access;
 mod board;
@@ -18,7 +19,7 @@ pub mod protocol;
 mod restart;
 mod server;
 mod socket;
-mod told;
+mod subscriber;
 
 use std::{
     fs::DirBuilder,
@@ -38,9 +39,9 @@ pub use self::{
     access::{Rules, Sees},
     board::Board,
     past::Past,
-    server::{News, Server},
+    server::{Server, TracerMessage},
 };
-use self::{config::Config, restart::Restarted, socket::Socket, told::Told};
+use self::{config::Config, restart::Restarted, socket::Socket, subscriber::DaemonSubscriber};
 use crate::{
     probe::{Host, Tracer},
     store::{self, Policy, Recorder},
@@ -49,18 +50,18 @@ use crate::{
 /// What a daemon is started with.
 #[derive(Debug)]
 pub struct Setup {
-    /// What it is to do.
+    /// The configuration.
     pub config: Config,
-    /// Where that came from, to be read again; the default place if none.
+    /// The configuration's file, which SIGHUP reads again; `None` for the default one.
     pub file: Option<PathBuf>,
-    /// The kernel side's own messages are wanted.
+    /// Log the eBPF programs' own messages.
     pub verbose: bool,
 }
 
-/// Traces and serves until `stop` is.
+/// Traces and serves until `stop` completes.
 ///
 /// # Errors
-/// When the socket or the probes cannot be had, and when tracing fails.
+/// If the socket cannot be opened, the probes cannot be loaded, or tracing fails.
 pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let Setup {
         config,
@@ -74,27 +75,36 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
         &config.socket.group,
         config.socket.allow_own,
     )?;
-    // Before anything is attached that would stay so.
+    // Before programs are pinned, which would stay attached if this fails.
     let user = privileges::user(&config.user)?;
     let mut tracer = Tracer::open(&config.options(verbose))?;
     state_directory(&config.store.dir, &user)?;
     privileges::drop_to(&user)?;
     let boot = Host::read().boot;
-    let (recorder, left) = Recorder::open(store::Options {
+    let (recorder, unfinished) = Recorder::open(store::Options {
         directory: config.store.dir.clone(),
         policy: policy(&config),
         boot: boot.clone(),
     });
     let past = Past::new(config.store.dir.clone(), boot, recorder.flusher());
-    let restarted = Restarted::new(recorder, left);
-    let (tell, news) = mpsc::unbounded_channel();
-    let (ask, asks) = std::sync::mpsc::channel();
+    let restarted = Restarted::new(recorder, unfinished);
+    let (to_server, from_tracer) = mpsc::unbounded_channel();
+    let (request_flush, flushes) = std::sync::mpsc::channel();
     let (change, config) = watch::channel(Arc::new(config));
-    let mut road = Told::by_road(&tracer.probes, restarted, tell, asks, config.clone())?;
+    let mut pipeline = DaemonSubscriber::pipeline(
+        &tracer.probes,
+        restarted,
+        to_server,
+        flushes,
+        config.clone(),
+    )?;
     let server = Server {
-        listener: socket.listener.try_clone().context("the socket")?,
-        news,
-        asks: ask,
+        listener: socket
+            .listener
+            .try_clone()
+            .context("cannot duplicate the socket")?,
+        from_tracer,
+        flushes: request_flush,
         config,
         change,
         file,
@@ -104,39 +114,39 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
     let server = thread::Builder::new()
         .name("lastbyte-socket".to_owned())
         .spawn(move || server.serve())
-        .context("starting the server's thread")?;
-    let result = tracer.run(&mut road, stop).await;
+        .context("cannot start the server's thread")?;
+    let result = tracer.run(&mut pipeline, stop).await;
     log::info!(
-        "the daemon ends: {} sessions closed, {} open",
-        road.model.closed(),
-        road.model.open()
+        "stopping: {} sessions closed, {} open",
+        pipeline.model.closed(),
+        pipeline.model.open()
     );
-    road.subscriber.finish();
-    // The server ends when it has told everybody what is queued.
+    pipeline.subscriber.finish();
+    // The server ends when every client has got what is queued for it.
     match server.join() {
         Ok(served) => result.and(served),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
-/// Makes the state directory where systemd has not (`StateDirectory=`, systemd.exec(5)).
+/// Creates the state directory if systemd has not (`StateDirectory=`, systemd.exec(5)).
 fn state_directory(path: &Path, owner: &User) -> anyhow::Result<()> {
     if path.exists() {
         return Ok(());
     }
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.and_then(|()| chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw())))
-        .with_context(|| format!("making the state directory {}", path.display()))
+        .with_context(|| format!("cannot create the state directory {}", path.display()))
 }
 
-/// A hook that cannot work is better known before it is needed.
+/// Warns of hooks whose programs cannot run, before they are needed.
 fn warn_of_programs(config: &Config) {
     for problem in config.programs_missing() {
         log::warn!("{problem}");
     }
 }
 
-/// How much is logged.
+/// The level to log with.
 fn log_level(config: &Config, verbose: bool) -> LevelFilter {
     match verbose {
         true => config.log.max(LevelFilter::Debug),
@@ -144,7 +154,7 @@ fn log_level(config: &Config, verbose: bool) -> LevelFilter {
     }
 }
 
-/// How much the flight recorder keeps.
+/// How much the flight recorder keeps, as configured.
 fn policy(config: &Config) -> Policy {
     let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     Policy {

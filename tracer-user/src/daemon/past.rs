@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{End, Filter, GapReason, History, Listed, Told, Verdict},
-    store::{self, Flusher, Kept, Outcome, Reader},
+    store::{Flusher, Kept, Outcome, StoreQuery, StoreReader},
 };
 
 /// How long a reader waits for what is being written.
@@ -111,10 +111,10 @@ impl Past {
     }
 
     /// Reads everything that was handed to the flight recorder so far.
-    pub(super) fn reader(&self) -> anyhow::Result<Reader> {
+    pub(super) fn reader(&self) -> anyhow::Result<StoreReader> {
         // What cannot be written is missing, and the flight recorder says so.
         let _ = self.writing.flush(WRITES_WITHIN);
-        Reader::open(&self.directory)
+        StoreReader::open(&self.directory)
             .with_context(|| format!("the flight recorder in {}", self.directory.display()))
     }
 
@@ -131,7 +131,7 @@ impl Past {
         }
     }
 
-    fn listed(&self, reader: &Reader, kept: &Kept) -> anyhow::Result<Listed> {
+    fn listed(&self, reader: &StoreReader, kept: &Kept) -> anyhow::Result<Listed> {
         let findings = match kept.findings {
             0 => Vec::new(),
             _ => reader.findings_of(kept.key)?,
@@ -184,7 +184,7 @@ impl Past {
 }
 
 /// What to ask for; `None` when nothing that is over can be wanted.
-fn query(filter: &Filter, sees: Sees) -> Option<store::Filter> {
+fn query(filter: &Filter, sees: Sees) -> Option<StoreQuery> {
     let wall = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
     let is_verdict = |word: &String| Verdict::WORDS.contains(&word.as_str());
     if filter.open == Some(true) || !filter.state.as_ref().is_none_or(is_verdict) {
@@ -196,12 +196,12 @@ fn query(filter: &Filter, sees: Sees) -> Option<store::Filter> {
         (Sees::Own(own), _) => Some(own),
         (Sees::Everything, by_id) => by_id,
     };
-    Some(store::Filter {
+    Some(StoreQuery {
         user: filter.user.clone().filter(|_| by_id.is_none()),
         uid,
         peer: filter.peer.clone(),
         verdict: filter.state.clone(),
-        over: Some(true),
+        ended: Some(true),
         since: filter.since.map(wall),
         until: filter.until.map(wall),
         at: filter.at.map(wall),
@@ -211,7 +211,7 @@ fn query(filter: &Filter, sees: Sees) -> Option<store::Filter> {
             .limit
             .filter(|_| filter.had.is_none())
             .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
-        ..store::Filter::default()
+        ..StoreQuery::default()
     })
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     model::{FindingFilter, Found, Kind},
-    store::{self, Kept, Outcome, Reader},
+    store::{Kept, Outcome, StoreQuery, StoreReader},
 };
 
 impl Past {
@@ -43,7 +43,7 @@ impl Past {
         .await
     }
 
-    fn found(&self, reader: &Reader, kept: &Kept) -> anyhow::Result<Vec<Found>> {
+    fn found(&self, reader: &StoreReader, kept: &Kept) -> anyhow::Result<Vec<Found>> {
         let told = reader.findings_of(kept.key)?;
         let closed = match &kept.outcome {
             Outcome::Open(_) => None,
@@ -64,7 +64,7 @@ impl Past {
 
 /// Rows of which each wanted finding has one at least. What an orphan's beginning is, and what was open
 /// then, is decided on the findings themselves.
-fn query(filter: &FindingFilter, sees: Sees) -> Option<store::Filter> {
+fn query(filter: &FindingFilter, sees: Sees) -> Option<StoreQuery> {
     let wall = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
     let by_id = filter.user.as_ref().and_then(|user| user.parse().ok());
     let uid = match (sees, by_id) {
@@ -73,11 +73,11 @@ fn query(filter: &FindingFilter, sees: Sees) -> Option<store::Filter> {
         (Sees::Everything, by_id) => by_id,
     };
     let near_misses = filter.kind.as_deref() == Some(Kind::NearMiss.name());
-    let news_only = !filter.all && !near_misses;
+    let notable_only = !filter.all && !near_misses;
     // Where each row is a finding that is wanted, as many rows as findings are enough.
-    let is_exact = news_only && filter.until.is_none() && filter.at.is_none();
+    let is_exact = notable_only && filter.until.is_none() && filter.at.is_none();
     let limit = filter.limit.filter(|_| is_exact);
-    Some(store::Filter {
+    Some(StoreQuery {
         user: filter.user.clone().filter(|_| by_id.is_none()),
         uid,
         peer: filter.peer.clone(),
@@ -85,8 +85,8 @@ fn query(filter: &FindingFilter, sees: Sees) -> Option<store::Filter> {
         kind: filter.kind.clone(),
         // It begins before it is reported, so the beginning says nothing of `until`.
         since: filter.since.map(wall),
-        news_only,
+        notable_only,
         limit: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
-        ..store::Filter::default()
+        ..StoreQuery::default()
     })
 }

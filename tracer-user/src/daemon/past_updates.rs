@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::{Closed, GapReason, History, Opened, SessionView, Update, Verdict},
-    store::{self, Kept, Outcome, Reader},
+    store::{Kept, Outcome, StoreQuery, StoreReader},
 };
 
 /// Most sessions that a client may ask for, and most findings.
@@ -21,19 +21,19 @@ impl Past {
         let this = self.clone();
         apart(move || {
             let limit = u32::try_from(limit.min(MOST)).unwrap_or(u32::MAX);
-            let latest = store::Filter {
+            let latest = StoreQuery {
                 uid: match sees {
                     Sees::Own(own) => Some(own),
                     Sees::Everything => None,
                 },
                 limit: Some(limit),
-                ..store::Filter::default()
+                ..StoreQuery::default()
             };
             let reader = this.reader()?;
             let mut sessions = reader.sessions(&latest)?;
             let mut known: HashSet<i64> = sessions.iter().map(|it| it.key).collect();
-            let news = store::Filter {
-                news_only: true,
+            let news = StoreQuery {
+                notable_only: true,
                 ..latest
             };
             for found in reader.findings(&news)? {
@@ -60,7 +60,7 @@ impl Past {
 }
 
 /// What was reported of a session.
-fn updates(reader: &Reader, kept: &Kept) -> anyhow::Result<Vec<Update>> {
+fn updates(reader: &StoreReader, kept: &Kept) -> anyhow::Result<Vec<Update>> {
     let findings = match kept.findings {
         0 => Vec::new(),
         _ => reader.findings_of(kept.key)?,

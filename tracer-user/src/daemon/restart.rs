@@ -1,52 +1,52 @@
-//! What an earlier daemon left: its open sessions, put on the road again before tracing goes on.
+//! Continues the sessions that were open when the last daemon ended, before tracing goes on.
 
 use tracer_ebpf::{Record, STREAMS, SessionStart};
 
 use crate::{
     model::{Model, Update},
     probe::{KnownSession, ResumeState},
-    store::{Left, Recorder},
+    store::{Recorder, UnfinishedSessions},
 };
 
-/// A model and a recorder that go on, or begin.
+/// A model and a recorder that know the sessions of an earlier daemon, if there are any.
 pub struct Restarted {
-    /// It knows the sessions that were open.
+    /// The model.
     pub model: Model,
-    /// It goes on with them.
+    /// The recorder.
     pub recorder: Recorder,
-    /// What has been told of them, and is to be known by whoever shows what is so now.
-    pub told: Vec<Update>,
-    /// What the tracer is to know; `None` when there is nothing to go on with.
-    pub earlier: Option<ResumeState>,
+    /// What the earlier daemon reported about these sessions, for whoever shows the current state.
+    pub updates: Vec<Update>,
+    /// What the tracer needs to know; `None` if there was no earlier daemon since the machine started.
+    pub resume: Option<ResumeState>,
 }
 
 impl Restarted {
-    /// Takes up what is left.
-    pub fn new(mut recorder: Recorder, left: Left) -> Self {
+    /// Takes in the records of unfinished sessions.
+    pub fn new(mut recorder: Recorder, unfinished: UnfinishedSessions) -> Self {
         let mut model = Model::new();
-        let mut told = Vec::new();
-        let mut earlier = ResumeState {
-            drain: left.progress,
+        let mut updates = Vec::new();
+        let mut resume = ResumeState {
+            drain: unfinished.progress,
             ..ResumeState::default()
         };
-        for session in &left.sessions {
+        for session in &unfinished.sessions {
             recorder.resume(session);
             for record in session.records.iter() {
-                earlier.since = earlier.since.max(record.header().time);
+                resume.since = resume.since.max(record.header().time);
                 if let Record::SessionStart(start) = record {
-                    earlier.sessions.push(known(start));
+                    resume.sessions.push(known(start));
                 }
-                model.apply(record, &mut told);
+                model.apply(record, &mut updates);
             }
         }
-        // That tracing began, or missed something, has been said then.
-        told.retain(|update| !matches!(update, Update::Started(_) | Update::Gap(_)));
-        let any = left.progress.is_some() || !left.sessions.is_empty();
+        // These were about the earlier daemon.
+        updates.retain(|update| !matches!(update, Update::Started(_) | Update::Gap(_)));
+        let any = unfinished.progress.is_some() || !unfinished.sessions.is_empty();
         Self {
             model,
             recorder,
-            told,
-            earlier: any.then_some(earlier),
+            updates,
+            resume: any.then_some(resume),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The socket: lets clients in and tells them what they ask for, on a thread of its own, so that the
-//! tracer never waits for any of them.
+//! The socket's server: accepts clients and answers their requests, on a thread of its own, so that the
+//! tracer never waits for a client.
 
 use std::{
     cell::RefCell,
@@ -35,77 +35,78 @@ use super::{
     log_level,
     past::{Parts, Past},
     protocol::{self, Frame, Hello, Reply, Request, Status, Welcome},
-    told::Ask,
+    subscriber::FlushRequest,
     warn_of_programs,
 };
 use crate::model::{Filter, FindingFilter, Update};
 
-/// How long a client may take to say what it wants.
+/// How long a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long clients may take for what is queued when the daemon ends.
+/// How long clients may take to read what is queued when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// What the tracer's thread tells this one.
+/// A message of the tracer's thread.
 #[derive(Debug)]
-pub enum News {
-    /// What became known at one tick.
+pub enum TracerMessage {
+    /// The updates of one tick.
     Updates(Vec<Update>),
-    /// How the tracer is.
-    Tracer(Box<Status>),
+    /// The tracer's own part of the status.
+    Status(Box<Status>),
 }
 
 /// See the module.
 pub struct Server {
-    /// The end that clients connect to.
+    /// The socket that clients connect to.
     pub listener: StdListener,
-    /// What the tracer tells.
-    pub news: mpsc::UnboundedReceiver<News>,
-    /// The way to ask it.
-    pub asks: Sender<Ask>,
-    /// What is configured.
+    /// Messages of the tracer's thread.
+    pub from_tracer: mpsc::UnboundedReceiver<TracerMessage>,
+    /// Requests to the tracer's thread to hand everything to the flight recorder.
+    pub flushes: Sender<FlushRequest>,
+    /// The configuration.
     pub config: watch::Receiver<Arc<Config>>,
-    /// The way to change that.
+    /// Where a new configuration goes.
     pub change: watch::Sender<Arc<Config>>,
-    /// Where it came from.
+    /// The configuration's file; `None` for the default one.
     pub file: Option<PathBuf>,
-    /// More is logged than is configured.
+    /// Log more than configured.
     pub verbose: bool,
-    /// What has been.
+    /// Past sessions.
     pub past: Past,
 }
 
-/// All that clients share.
-struct House {
-    room: RefCell<Room>,
-    asks: Sender<Ask>,
+/// What all client tasks share.
+struct Shared {
+    state: RefCell<State>,
+    flushes: Sender<FlushRequest>,
     config: watch::Receiver<Arc<Config>>,
     past: Past,
     own_uid: u32,
 }
 
-/// Who listens, and to what.
-struct Room {
+/// What changes while the server runs.
+struct State {
     hub: Hub,
+    /// The tracer's own part of the status.
     tracer: Status,
-    guests: Vec<Guest>,
+    clients: Vec<Client>,
     began: Instant,
 }
 
-/// A client that is connected.
-struct Guest {
+/// A connected client.
+struct Client {
     task: AbortHandle,
-    place: Rc<Place>,
+    state: Rc<ClientState>,
 }
 
-/// What the room knows of a client.
+/// What a client's task shows of itself.
 #[derive(Default)]
-struct Place {
-    /// Once it listens: how much it was not sent.
+struct ClientState {
+    /// Once it is subscribed: how many updates were not sent to it.
     missed: RefCell<Option<Arc<AtomicU64>>>,
 }
 
-impl Place {
-    /// It was cut off and takes nothing off its socket.
+impl ClientState {
+    /// Whether it was cut off and does not read from its socket.
     fn is_stuck(&self) -> bool {
         let missed = self.missed.borrow();
         missed
@@ -115,108 +116,118 @@ impl Place {
 }
 
 impl Server {
-    /// Serves until the tracer's side of `news` is dropped and every client has been told.
+    /// Serves until the tracer's end of `from_tracer` is dropped and every client has got what is queued.
     ///
     /// # Errors
-    /// When the socket cannot be listened on.
+    /// If the socket cannot be used.
     pub fn serve(self) -> anyhow::Result<()> {
-        self.listener.set_nonblocking(true).context("the socket")?;
+        self.listener
+            .set_nonblocking(true)
+            .context("cannot use the socket")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .context("starting the event loop of the socket")?;
+            .context("cannot start the server's event loop")?;
         runtime.block_on(LocalSet::new().run_until(self.run()))
     }
 
     async fn run(self) -> anyhow::Result<()> {
         let Self {
             listener,
-            mut news,
-            asks,
+            mut from_tracer,
+            flushes,
             config,
             change,
             file,
             verbose,
             past,
         } = self;
-        let listener = UnixListener::from_std(listener).context("the socket")?;
-        let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
-        let house = Rc::new(House {
-            room: RefCell::new(Room {
+        let listener = UnixListener::from_std(listener).context("cannot use the socket")?;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
+        let shared = Rc::new(Shared {
+            state: RefCell::new(State {
                 hub: Hub::default(),
                 tracer: Status::default(),
-                guests: Vec::new(),
+                clients: Vec::new(),
                 began: Instant::now(),
             }),
-            asks,
+            flushes,
             config,
             past,
             own_uid: rustix::process::geteuid().as_raw(),
         });
-        let mut clients = JoinSet::new();
+        let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
-                told = news.recv() => match told {
-                    Some(News::Updates(updates)) => house.room.borrow_mut().hub.publish(&updates),
-                    Some(News::Tracer(status)) => house.room.borrow_mut().tracer = *status,
+                message = from_tracer.recv() => match message {
+                    Some(TracerMessage::Updates(updates)) => {
+                        shared.state.borrow_mut().hub.publish(&updates);
+                    }
+                    Some(TracerMessage::Status(status)) => {
+                        shared.state.borrow_mut().tracer = *status;
+                    }
                     None => break,
                 },
                 _ = hangup.recv() => reload(file.as_deref(), verbose, &change),
-                Some(_) = clients.join_next() => {}
+                Some(_) = tasks.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => house.let_in(stream, &mut clients),
+                    Ok((stream, _)) => shared.accept(stream, &mut tasks),
                     Err(error) => {
-                        // Out of descriptors, or a client that left at once.
-                        log::warn!("a client could not be let in: {error}");
+                        // Too many open files, or the client disconnected at once.
+                        log::warn!("cannot accept a client: {error}");
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
             }
         }
-        house.room.borrow_mut().hub.end();
-        // Each gets what was queued for it, but a stuck one keeps nobody.
-        let told = async { while clients.join_next().await.is_some() {} };
-        if timeout(FAREWELL, told).await.is_err() {
-            log::debug!("some clients were not told everything");
+        shared.state.borrow_mut().hub.end();
+        // Each gets what is queued for it, but one that does not read delays nobody.
+        let served = async { while tasks.join_next().await.is_some() {} };
+        if timeout(FAREWELL, served).await.is_err() {
+            log::debug!("some clients did not read everything");
         }
         Ok(())
     }
 }
 
-/// Reads the configuration again; one that is wrong changes nothing.
+/// Reads the configuration again. If it has mistakes, nothing changes.
 fn reload(file: Option<&Path>, verbose: bool, change: &watch::Sender<Arc<Config>>) {
     match Config::load(file) {
         Ok(new) => {
             let late = change.borrow().changed_only_by_restart(&new);
             if !late.is_empty() {
-                log::warn!("changed by a restart only: {}", late.join(", "));
+                log::warn!(
+                    "these settings change only with a restart: {}",
+                    late.join(", ")
+                );
             }
             log::set_max_level(log_level(&new, verbose));
             warn_of_programs(&new);
             change.send_replace(Arc::new(new));
-            log::info!("the configuration was read again");
+            log::info!("configuration reloaded");
         }
-        Err(error) => log::error!("the configuration stays as it was: {error}"),
+        Err(error) => log::error!("configuration not reloaded: {error}"),
     }
 }
 
 type Connection = Framed<UnixStream, ServerCodec>;
 
-impl House {
-    fn let_in(self: &Rc<Self>, stream: UnixStream, clients: &mut JoinSet<()>) {
-        let (house, place) = (Rc::clone(self), Rc::new(Place::default()));
-        let own = Rc::clone(&place);
-        let task = clients.spawn_local(async move {
+impl Shared {
+    fn accept(self: &Rc<Self>, stream: UnixStream, tasks: &mut JoinSet<()>) {
+        let (shared, state) = (Rc::clone(self), Rc::new(ClientState::default()));
+        let own = Rc::clone(&state);
+        let task = tasks.spawn_local(async move {
             let mut connection = Framed::new(stream, ServerCodec::default());
-            if let Err(error) = house.converse(&mut connection, &own).await {
-                log::debug!("a client: {error:#}");
+            if let Err(error) = shared.serve(&mut connection, &own).await {
+                log::debug!("client disconnected: {error:#}");
             }
         });
-        self.room.borrow_mut().guests.push(Guest { task, place });
+        self.state.borrow_mut().clients.push(Client { task, state });
     }
 
-    async fn converse(&self, connection: &mut Connection, place: &Place) -> anyhow::Result<()> {
+    /// Answers a client's one request.
+    async fn serve(&self, connection: &mut Connection, client: &ClientState) -> anyhow::Result<()> {
         let sees = match self.admitted(connection)? {
             Ok(sees) => sees,
             Err(reason) => {
@@ -227,11 +238,11 @@ impl House {
         let hello: Hello = match receive(connection).await {
             Ok(hello) => hello,
             Err(error) => {
-                let reason = format!("this is not lastbyte's protocol: {error:#}");
+                let reason = format!("not lastbyte's protocol: {error:#}");
                 return send(connection, protocol::json(&Welcome::Refused { reason })).await;
             }
         };
-        log::debug!("{} with protocol {}", hello.client, hello.protocol);
+        log::debug!("client {} (protocol {})", hello.client, hello.protocol);
         let welcome = match hello.protocol {
             protocol::VERSION => Welcome::Welcome {
                 protocol: protocol::VERSION,
@@ -240,7 +251,7 @@ impl House {
             },
             other => Welcome::Refused {
                 reason: format!(
-                    "the daemon speaks protocol {}, this client {other}: use the lastbyte that the daemon runs, or restart the daemon",
+                    "the daemon uses protocol {}, this client {other}: use the same version of lastbyte as the daemon, or restart the daemon",
                     protocol::VERSION
                 ),
             },
@@ -251,23 +262,23 @@ impl House {
         }
         let answered = match receive(connection).await {
             Ok(Request::Watch { all }) => {
-                let subscription = self.room.borrow_mut().hub.subscribe(sees, all);
-                *place.missed.borrow_mut() = Some(Arc::clone(&subscription.missed));
+                let subscription = self.state.borrow_mut().hub.subscribe(sees, all);
+                *client.missed.borrow_mut() = Some(Arc::clone(&subscription.missed));
                 return listen(connection, subscription).await;
             }
             Ok(Request::Course { session }) => {
-                self.hand_over().await;
+                self.flush().await;
                 return send_course(connection, self.past.course(session, sees)).await;
             }
-            Ok(Request::Now) => Ok(self.room.borrow().hub.state(sees)),
+            Ok(Request::Now) => Ok(self.state.borrow().hub.state(sees)),
             Ok(Request::Status) => {
-                let status = Reply::Status(Box::new(self.room.borrow().status()));
+                let status = Reply::Status(Box::new(self.state.borrow().status()));
                 Ok(vec![protocol::json(&status)])
             }
             Ok(Request::List(filter)) => self.list(&filter, sees).await,
             Ok(Request::Findings(filter)) => self.findings(&filter, sees).await,
             Ok(Request::Past { limit }) => self.past(limit, sees).await,
-            Err(error) => Err(error.context("the request was not understood")),
+            Err(error) => Err(error.context("unknown request")),
         };
         let last = match &answered {
             Ok(_) => Reply::Done,
@@ -278,8 +289,8 @@ impl House {
     }
 
     async fn list(&self, filter: &Filter, sees: Sees) -> anyhow::Result<Vec<Bytes>> {
-        // What closes meanwhile may be in neither: the past is looked at last.
-        let mut open = self.room.borrow().hub.board.list(sees);
+        // A session that closes meanwhile is in both rather than in none.
+        let mut open = self.state.borrow().hub.board.list(sees);
         open.retain(|session| filter.wants(session));
         let past = match filter.open {
             Some(true) => Ok(Vec::new()),
@@ -288,7 +299,7 @@ impl House {
         let mut frames = Vec::new();
         let mut sessions = match past {
             Ok(sessions) => sessions,
-            // What is open is worth having all the same.
+            // Open sessions are known without the database.
             Err(error) if filter.open.is_none() => {
                 let reason = format!("{error:#}");
                 frames.push(protocol::json(&Reply::Incomplete { reason }));
@@ -309,37 +320,40 @@ impl House {
     }
 
     async fn findings(&self, filter: &FindingFilter, sees: Sees) -> anyhow::Result<Vec<Bytes>> {
-        self.hand_over().await;
+        self.flush().await;
         let found = self.past.findings(filter, sees).await?.into_iter();
         let replies = found.map(|found| Reply::Found(Box::new(found)));
         Ok(replies.map(|reply| protocol::json(&reply)).collect())
     }
 
     async fn past(&self, limit: u64, sees: Sees) -> anyhow::Result<Vec<Bytes>> {
-        self.hand_over().await;
+        self.flush().await;
         let updates = self.past.updates(limit, sees).await?.into_iter();
         Ok(updates
             .map(|update| protocol::json(&Reply::State(update)))
             .collect())
     }
 
-    /// Waits until everything that is known has been handed to the flight recorder.
-    async fn hand_over(&self) {
-        let (ask, answer) = oneshot::channel();
-        if self.asks.send(ask).is_ok() {
-            // A tracer that is too busy, or gone, hands nothing over: then there is what there was.
-            let _ = timeout(PATIENCE, answer).await;
+    /// Waits until everything that is known was handed to the flight recorder.
+    async fn flush(&self) {
+        let (request, done) = oneshot::channel();
+        if self.flushes.send(request).is_ok() {
+            // If the tracer is too busy, or has ended, the answer is what was handed over before.
+            let _ = timeout(PATIENCE, done).await;
         }
     }
 
-    /// Whether a client is let in; else why not.
+    /// What a client may see, or why it is refused.
     fn admitted(&self, connection: &Connection) -> anyhow::Result<Result<Sees, String>> {
-        let peer = connection.get_ref().peer_cred().context("who it is")?;
+        let peer = connection
+            .get_ref()
+            .peer_cred()
+            .context("cannot find out its user")?;
         let config = self.config.borrow();
         let max = config.socket.max_clients;
-        if !self.room.borrow_mut().has_room(max) {
+        if !self.state.borrow_mut().has_room(max) {
             return Ok(Err(format!(
-                "there are {max} clients already: end some of them, or raise max_clients"
+                "{max} clients are connected already: close some of them, or raise socket.max_clients"
             )));
         }
         let rules = Rules {
@@ -349,7 +363,7 @@ impl House {
         };
         Ok(rules.sees(peer.uid(), peer.gid()).ok_or_else(|| {
             format!(
-                "user id {} may not see this: become a member of the group {}, or ask root for allow_own = true",
+                "permission denied for user id {}: join the group {}, or set socket.allow_own = true",
                 peer.uid(),
                 rules.group
             )
@@ -357,22 +371,22 @@ impl House {
     }
 }
 
-/// Sends a session and its records as they are read, at most a few frames ahead of the client.
+/// Sends a session's history as it is read from the database.
 async fn send_course(connection: &mut Connection, mut course: Parts) -> anyhow::Result<()> {
     let mut last = Reply::Done;
     while let Some(frame) = course.recv().await {
         match frame {
-            // Reading keeps the database from tidying up its log, so a client may not keep it waiting.
+            // SQLite cannot shorten its write-ahead log meanwhile, so the client must not be slow.
             Ok(frame) => timeout(PATIENCE, send(connection, frame))
                 .await
-                .context("it takes nothing off its socket")??,
+                .context("it does not read from its socket")??,
             Err(error) => last = Reply::failed(&error),
         }
     }
     send(connection, protocol::json(&last)).await
 }
 
-/// Sends what is so, then what follows, until the listener leaves, is cut off or the daemon ends.
+/// Sends the current state, then updates, until the client disconnects, is cut off or the daemon ends.
 async fn listen(connection: &mut Connection, mut subscription: Subscription) -> anyhow::Result<()> {
     let state = std::mem::take(&mut subscription.state);
     send_all(connection, state).await?;
@@ -380,10 +394,10 @@ async fn listen(connection: &mut Connection, mut subscription: Subscription) -> 
     loop {
         let count = tokio::select! {
             count = subscription.news.recv_many(&mut frames, 256) => count,
-            // It has nothing more to say: this is its end, or a mistake.
-            said = connection.next() => match said {
+            // A client sends only one request: this is its end, or a mistake.
+            sent = connection.next() => match sent {
                 None => return Ok(()),
-                Some(_) => anyhow::bail!("it went on talking"),
+                Some(_) => anyhow::bail!("it sent a second request"),
             },
         };
         if count == 0 {
@@ -401,11 +415,11 @@ async fn listen(connection: &mut Connection, mut subscription: Subscription) -> 
 async fn receive<T: serde::de::DeserializeOwned>(connection: &mut Connection) -> anyhow::Result<T> {
     let frame = timeout(PATIENCE, connection.next())
         .await
-        .context("it said nothing")?
-        .context("it left")??;
+        .context("it sent no request in time")?
+        .context("it closed the connection")??;
     match protocol::read(frame.freeze())? {
         Frame::Message(message) => Ok(message),
-        Frame::Records(_) => anyhow::bail!("records instead of a request"),
+        Frame::Records(_) => anyhow::bail!("it sent records instead of a request"),
     }
 }
 
@@ -421,21 +435,26 @@ async fn send_all(
     for frame in frames {
         connection.feed(frame).await?;
     }
-    // However long that takes: only its own place waits, and that is given away when it is needed.
+    // This may take as long as the client likes: only its own task waits, which is ended when there are
+    // too many clients.
     SinkExt::<Bytes>::flush(connection).await?;
     Ok(())
 }
 
-impl Room {
-    /// Whether there is room for one more, who is here already. One that was cut off and is stuck
-    /// makes room.
+impl State {
+    /// Whether there are at most `max` clients, the newest included. Drops clients that were cut off and do
+    /// not read, if there are more.
     fn has_room(&mut self, max: usize) -> bool {
-        self.guests.retain(|guest| !guest.task.is_finished());
-        while self.guests.len() > max {
-            let Some(stuck) = self.guests.iter().position(|guest| guest.place.is_stuck()) else {
+        self.clients.retain(|client| !client.task.is_finished());
+        while self.clients.len() > max {
+            let Some(stuck) = self
+                .clients
+                .iter()
+                .position(|client| client.state.is_stuck())
+            else {
                 return false;
             };
-            self.guests.remove(stuck).task.abort();
+            self.clients.remove(stuck).task.abort();
         }
         true
     }
@@ -449,9 +468,9 @@ impl Room {
             updates: board.updates,
             gaps: board.gaps,
             clients: self
-                .guests
+                .clients
                 .iter()
-                .filter(|guest| !guest.task.is_finished())
+                .filter(|client| !client.task.is_finished())
                 .count() as u64,
             cut_off: self.hub.cut_off,
             ..self.tracer.clone()

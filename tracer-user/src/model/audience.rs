@@ -1,14 +1,15 @@
 //! Which sessions a record is about: the one place where that is decided, for the model itself and for
 //! whoever keeps the records of each session apart.
 
-use tracer_ebpf::{COMM_LEN, Exec, Exit, Proc, Record, Socket, edge, role};
+use tracer_ebpf::{Exec, Exit, Record, edge, role};
 
-use super::{Model, SessionId, waiting};
+use super::{Model, SessionId};
 
 /// The sessions that a record is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Audience {
     /// None.
+    #[default]
     Nobody,
     /// This.
     One(SessionId),
@@ -33,6 +34,13 @@ impl Audience {
             Self::Nobody | Self::Everyone => &[],
         }
     }
+
+    /// Leaves out sessions that are not known, of those that are known by id.
+    pub(super) fn retain(&mut self, is_known: impl Fn(u64) -> bool) {
+        if !self.iter().all(&is_known) {
+            *self = self.iter().filter(|id| is_known(*id)).collect();
+        }
+    }
 }
 
 impl FromIterator<u64> for Audience {
@@ -49,16 +57,16 @@ impl FromIterator<u64> for Audience {
 }
 
 impl Model {
-    /// The sessions that a record is about, the next to be applied. A tick is about those that it
-    /// settles. What a scan tells of processes is about the sessions that they were found to hold: ask
-    /// before the scan's end is applied.
-    #[must_use]
-    pub fn audience(&self, record: &Record<'_>) -> Audience {
+    /// The sessions that a record is about, the next to be applied. Ticks and scans are about those that
+    /// turn out to be settled and shown something: see [`super::Applied`].
+    pub(super) fn audience(&self, record: &Record<'_>) -> Audience {
         match record {
             Record::Start(_) | Record::Ready(_) | Record::Resume(_) | Record::Loss(_) => {
                 Audience::Everyone
             }
-            Record::Tick(it) => self.due(it.header.time).into_iter().collect(),
+            Record::Tick(_) | Record::ScanBegin(_) | Record::Cgroup(_) | Record::ScanEnd(_) => {
+                Audience::Nobody
+            }
             Record::User(it) => {
                 let nameless = |id: &u64| self.sessions[id].is_nameless(it.uid);
                 self.sessions.keys().copied().filter(nameless).collect()
@@ -66,7 +74,7 @@ impl Model {
             Record::Fork(it) => self.tagged(it.session),
             Record::Exec(it) => self.tagged(it.session),
             Record::Process(it) => match &self.scan {
-                Some(scan) => scan.held_by(it.proc).collect(),
+                Some(_) => Audience::Nobody,
                 None => self.early(it),
             },
             Record::Exit(it) => self.exiting(it),
@@ -82,55 +90,15 @@ impl Model {
             Record::Passed(it) => self.tagged(it.session),
             Record::ConnectionSiblings(it) => self.tagged(it.session),
             Record::SessionVanished(it) => self.tagged(it.session),
-            Record::ScanBegin(it) => self.joining(it.header.time).collect(),
             Record::Holder(it) => match &self.scan {
                 Some(scan) if scan.is_for(it.session) => Audience::One(SessionId(it.session)),
                 _ => Audience::Nobody,
             },
-            Record::Cgroup(it) => {
-                let scan = self.scan.iter();
-                scan.flat_map(|scan| scan.held_by(it.proc)).collect()
-            }
-            Record::Socket(it) => self.connected(it),
-            Record::ScanEnd(_) => {
-                let scan = self.scan.iter();
-                scan.flat_map(|scan| scan.sessions()).collect()
+            Record::Socket(it) => {
+                let sessions = self.conns.sessions(it.conn.sock);
+                sessions.iter().copied().collect()
             }
         }
-    }
-
-    /// Whether a session is open, be it told of yet or not.
-    #[must_use]
-    pub fn is_open(&self, session: SessionId) -> bool {
-        self.sessions.contains_key(&session.0)
-    }
-
-    /// When a session wants to be seen to though nothing may happen to it by then, ns of
-    /// `CLOCK_BOOTTIME`; `None` also when that is only to ask for a look at its holders.
-    #[must_use]
-    pub fn due_of(&self, session: SessionId) -> Option<u64> {
-        let session = self.sessions.get(&session.0)?;
-        session
-            .timer
-            .filter(|timer| session.watch.due != Some(*timer))
-    }
-
-    /// How many other sessions the connection of a session carries.
-    #[must_use]
-    pub fn company(&self, session: SessionId) -> u32 {
-        let Some(session) = self.sessions.get(&session.0) else {
-            return 0;
-        };
-        let id = session.view.id.0;
-        let here = self.conns.sessions(session.conn.sock);
-        let others = here.iter().filter(|other| **other != id).count();
-        session.company.saturating_add(others as u32)
-    }
-
-    /// The name that a process had when it became a server; `None` when it is none.
-    #[must_use]
-    pub fn server_name(&self, proc: Proc) -> Option<[u8; COMM_LEN]> {
-        self.servers.name(proc)
     }
 
     /// Sessions to be seen to at a tick.
@@ -188,16 +156,5 @@ impl Model {
             [] => own,
             served => served.iter().copied().chain(own.iter()).collect(),
         }
-    }
-
-    fn connected(&self, record: &Socket) -> Audience {
-        let carried = self.conns.sessions(record.conn.sock).iter().copied();
-        let looking = self.scan.iter().flat_map(|scan| {
-            scan.sessions().filter(|id| {
-                let session = self.sessions.get(id);
-                session.is_some_and(|session| waiting::concerns(session, record, scan))
-            })
-        });
-        carried.chain(looking).collect()
     }
 }

@@ -4,6 +4,7 @@
 //! What happened is noted as it arrives; conclusions are drawn at a [`Record::Tick`], when
 //! everything that happened before is known.
 
+mod applied;
 mod audience;
 mod container;
 mod delivery;
@@ -31,7 +32,14 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use tracer_ebpf::{Exec, Record, Start, backend};
 
-pub use self::{audience::Audience, container::Container, escape::Visible, size::Size, view::*};
+pub use self::{
+    applied::{Applied, SessionScan, Settled},
+    audience::Audience,
+    container::Container,
+    escape::Visible,
+    size::Size,
+    view::*,
+};
 use self::{
     orphan::Scan,
     peers::{Conns, Servers},
@@ -104,11 +112,19 @@ impl Model {
         Self::default()
     }
 
-    /// Takes in the next record and appends what became known by it.
-    pub fn apply(&mut self, record: Record<'_>, out: &mut Vec<Update>) {
+    /// Takes in the next record and appends what became known by it. Who keeps records apart by their
+    /// sessions wants the result as well; everybody else drops it.
+    pub fn apply(&mut self, record: Record<'_>, out: &mut Vec<Update>) -> Applied {
         let before = out.len();
-        self.take_in(record, out);
+        let mut applied = Applied {
+            about: self.audience(&record),
+            ..Applied::default()
+        };
+        self.take_in(record, &mut applied, out);
         self.remember(&mut out[before..]);
+        let is_known = |id| self.sessions.contains_key(&id) || self.early.contains_key(&id);
+        applied.about.retain(is_known);
+        applied
     }
 
     /// Keeps what sessions go through until their last word, which says it.
@@ -132,33 +148,38 @@ impl Model {
         }
     }
 
-    fn take_in(&mut self, record: Record<'_>, out: &mut Vec<Update>) {
+    fn take_in(&mut self, record: Record<'_>, applied: &mut Applied, out: &mut Vec<Update>) {
         match record {
             Record::Start(it) => self.started(it),
-            Record::Ready(it) => self.is_ready(it.header.time, out),
-            Record::Tick(it) => self.tick(it.header.time, out),
+            Record::Ready(it) => self.is_ready(it.header.time, applied, out),
+            Record::Tick(it) => applied.settled = self.tick(it.header.time, out),
             Record::Loss(it) => self.loss(it, out),
             Record::User(it) => self.user(it.uid, Visible::field(&it.name)),
             Record::Process(it) => self.process(it),
             Record::Fork(it) => self.fork(it),
             Record::Exec(it) => self.exec(it, out),
             Record::Exit(it) => self.exit(it, out),
-            Record::SessionStart(it) => self.session_start(it, out),
-            Record::Chld(it) => self.each(&record, |session| session.chld(it)),
-            Record::Signal(it) => self.each(&record, |session| session.server_signal(it)),
-            Record::Stream(it) => self.stream(it, out),
-            Record::Conn(it) => self.each(&record, |session| session.conn(it)),
-            Record::Passed(it) => self.each(&record, |session| session.handovers.add(it)),
+            Record::SessionStart(it) => {
+                applied.forked_as = self.servers.name(it.leader);
+                self.session_start(it, out);
+            }
+            Record::Chld(it) => self.each(&applied.about, |session| session.chld(it)),
+            Record::Signal(it) => self.each(&applied.about, |session| session.server_signal(it)),
+            Record::Stream(it) => applied.is_evidence = self.stream(it, out),
+            Record::Conn(it) => self.each(&applied.about, |session| session.conn(it)),
+            Record::Passed(it) => self.each(&applied.about, |session| session.handovers.add(it)),
             Record::ConnectionSiblings(it) => {
-                self.each(&record, |session| session.company = it.others)
+                self.each(&applied.about, |session| session.company = it.others);
             }
             Record::ScanBegin(it) => self.scan_begin(it.header.time),
             Record::Holder(it) => self.holder(it),
-            Record::Socket(it) => self.socket(it),
+            Record::Socket(it) => applied.is_evidence = self.socket(it, &applied.about),
             Record::Cgroup(it) => self.cgroup(it),
             Record::Resume(it) => self.resume(it, out),
             Record::SessionVanished(it) => self.on(it.session, |session| session.gone = true),
-            Record::ScanEnd(it) => self.scan_end(it.header.time, it.partial != 0, out),
+            Record::ScanEnd(it) => {
+                applied.scans = self.scan_end(it.header.time, it.partial != 0, out);
+            }
         }
     }
 
@@ -267,12 +288,12 @@ impl Model {
         });
     }
 
-    fn is_ready(&mut self, time: u64, out: &mut Vec<Update>) {
+    fn is_ready(&mut self, time: u64, applied: &mut Applied, out: &mut Vec<Update>) {
         if self.ready {
             return;
         }
         self.ready = true;
-        self.early = HashMap::new();
+        let early = std::mem::take(&mut self.early).into_keys();
         if let Some(start) = self.start.clone() {
             out.push(Update::Started(Started { time, ..start }));
         }
@@ -299,6 +320,8 @@ impl Model {
         }
         self.touched.extend(self.sessions.keys());
         // Whoever waits for a hang to be explained need not wait for the first tick.
-        self.tick(time, out);
+        applied.settled = self.tick(time, out);
+        // They turned out to belong to no session.
+        applied.settled.extend(early.map(Settled::dropped));
     }
 }

@@ -43,7 +43,8 @@ const WRITE: u32 = 2;
 pub(super) struct Watch {
     /// When the next look is due.
     pub due: Option<u64>,
-    looked: bool,
+    /// When the last look was complete.
+    pub looked: Option<u64>,
     hung: bool,
     told: Vec<HolderView>,
     /// Those of them that descend from no other, when a line was last worth reading.
@@ -84,7 +85,7 @@ impl Watch {
 
     /// Whether a look that happens now serves this session. One that will be due soon joins in.
     pub fn joins(&self, now: u64) -> bool {
-        let slack = if self.looked { RESCAN } else { 0 };
+        let slack = if self.looked.is_some() { RESCAN } else { 0 };
         self.due.is_some_and(|due| due <= now.saturating_add(slack))
     }
 }
@@ -150,8 +151,6 @@ struct Copies {
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     copies: BTreeMap<u64, Copies>,
-    /// Whose ends a process has.
-    by_proc: HashMap<Proc, BTreeSet<u64>>,
     /// How many there are of all sessions.
     all_copies: usize,
     /// Arguments of processes that are no members, told during the scan.
@@ -167,7 +166,6 @@ impl Scan {
     pub fn of(sessions: impl Iterator<Item = u64>) -> Self {
         Self {
             copies: sessions.map(|id| (id, Copies::default())).collect(),
-            by_proc: HashMap::new(),
             all_copies: 0,
             strangers: BTreeMap::new(),
             containers: BTreeMap::new(),
@@ -183,8 +181,6 @@ impl Scan {
             if copies.found.len() < MAX_COPIES && self.all_copies < MAX_ALL_COPIES {
                 self.all_copies += 1;
                 copies.found.push(copy);
-                let sessions = self.by_proc.entry(record.proc).or_default();
-                sessions.insert(record.session);
             } else {
                 copies.cut = true;
             }
@@ -206,9 +202,14 @@ impl Scan {
         self.parents.get(&pid).copied()
     }
 
-    /// Sessions whose ends a process was found to have.
-    pub fn held_by(&self, proc: Proc) -> impl Iterator<Item = u64> {
-        self.by_proc.get(&proc).into_iter().flatten().copied()
+    /// Processes that were found to have ends of a session's streams, each once.
+    pub fn holders_of(&self, session: u64) -> impl Iterator<Item = Proc> {
+        let copies = self.copies.get(&session);
+        let procs = copies.into_iter().flat_map(|copies| &copies.found);
+        procs
+            .map(|copy| copy.proc)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
     }
 
     pub fn socket(&mut self, record: &Socket) {
@@ -264,7 +265,7 @@ pub(super) fn looked(session: &mut Session, look: &Look<'_>, out: &mut Vec<Updat
         env,
         ..
     } = *look;
-    session.watch.looked = true;
+    session.watch.looked = Some(now);
     let server = session.server.pid;
     let is_server = |copy: &Copy| copy.proc.pid == server || servers.is_server(copy.proc);
     if !partial {

@@ -2,10 +2,11 @@
 
 use std::collections::hash_map::Entry;
 
-use tracer_ebpf::{Exec, Exit, Fork, Loss, Record, Resume, SessionStart, edge, loss, role};
+use tracer_ebpf::{Exec, Exit, Fork, Loss, Resume, SessionStart, edge, loss, role};
 
 use super::{
-    ExitStatus, Gap, GapReason, Model, Process, SessionId, Slot, StreamNews, Update, Visible,
+    Audience, ExitStatus, Gap, GapReason, Model, Process, SessionId, Slot, StreamNews, Update,
+    Visible,
     lineage::{Argv, Tree},
     message,
     session::Session,
@@ -239,19 +240,22 @@ impl Model {
         self.touched.insert(id);
     }
 
-    pub(super) fn stream(&mut self, record: &tracer_ebpf::Stream, out: &mut Vec<Update>) {
+    /// Takes in an edge or a sample of a stream. True for a sample that is evidence.
+    pub(super) fn stream(&mut self, record: &tracer_ebpf::Stream, out: &mut Vec<Update>) -> bool {
         let time = record.header.time;
         if record.edge != edge::SAMPLE {
             self.stub(record.session, time, out);
         }
-        let mut news = None;
+        let slot = Slot::of(record.slot);
+        let (mut news, mut is_evidence) = (None, false);
         self.on(record.session, |session| {
+            let before = session.timed_state(slot);
             session.stream(record);
+            is_evidence = session.is_stream_evidence(before, session.timed_state(slot));
             news = Some(session.view.clone());
         });
-        let (Some(session), Some(slot)) = (news.filter(|_| self.ready), Slot::of(record.slot))
-        else {
-            return;
+        let (Some(session), Some(slot)) = (news.filter(|_| self.ready), slot) else {
+            return is_evidence;
         };
         let news = StreamNews {
             time,
@@ -266,6 +270,7 @@ impl Model {
             edge::SAMPLE => out.push(Update::Sample(news)),
             _ => {}
         }
+        is_evidence
     }
 
     /// Keeps scraps of a session whose start is missing, until it is clear whether it was lost.
@@ -295,8 +300,8 @@ impl Model {
     }
 
     /// Does something to each session that a record is about.
-    pub(super) fn each(&mut self, record: &Record<'_>, action: impl Fn(&mut Session)) {
-        for id in self.audience(record).iter() {
+    pub(super) fn each(&mut self, about: &Audience, action: impl Fn(&mut Session)) {
+        for id in about.iter() {
             self.on(id, &action);
         }
     }

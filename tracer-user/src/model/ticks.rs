@@ -3,7 +3,8 @@
 use tracer_ebpf::{Cgroup, Holder, Socket};
 
 use super::{
-    Model, Update,
+    Audience, Model, Update,
+    applied::{SessionScan, Settled},
     orphan::{self, Look, Scan},
     settle::Next,
 };
@@ -12,38 +13,50 @@ use super::{
 pub(super) const MAX_OVER: usize = 8192;
 
 impl Model {
-    pub(super) fn tick(&mut self, now: u64, out: &mut Vec<Update>) {
+    pub(super) fn tick(&mut self, now: u64, out: &mut Vec<Update>) -> Vec<Settled> {
         if !self.ready {
-            return;
+            return Vec::new();
         }
         let due = self.due(now);
         self.touched.clear();
-        for id in due {
-            self.settle(id, now, out);
-        }
+        due.into_iter()
+            .filter_map(|id| self.settle(id, now, out))
+            .collect()
     }
 
-    pub(super) fn settle(&mut self, id: u64, now: u64, out: &mut Vec<Update>) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        if let Some(timer) = session.timer.take() {
+    fn settle(&mut self, id: u64, now: u64, out: &mut Vec<Update>) -> Option<Settled> {
+        let session = self.sessions.get_mut(&id)?;
+        let timer = session.timer.take();
+        if let Some(timer) = timer {
             self.timers.remove(&(timer, id));
         }
+        let watch = &session.watch;
+        let is_due = timer.is_some_and(|timer| {
+            timer <= now && watch.due != Some(timer) && watch.looked != Some(timer)
+        });
         let start = session.view.id.start_ms().saturating_mul(1_000_000);
         if session.stub && self.lost_at.is_none_or(|lost| lost < start) {
             // Nothing was lost that could have been its start: whatever it is, it is no session.
             self.processes -= session.tree.len();
             self.sessions.remove(&id);
             self.wanted.remove(&id);
-            return;
+            return Some(Settled::dropped(id));
         }
         let mut next = Next::default();
         let over = session.settle(now, &self.env, &mut next, out);
-        let alone = session.company == 0 && self.conns.sessions(session.conn.sock) == [id];
+        // One whose connection is not known is alone, but nothing is concluded from that.
+        let carried = self.conns.sessions(session.conn.sock);
+        let mut settled = Settled {
+            session: session.view.id,
+            is_alone: session.company == 0 && carried.iter().all(|other| *other == id),
+            is_due,
+            is_dropped: false,
+        };
+        let alone = settled.is_alone && !carried.is_empty();
         if over && !session.lingers(alone, now, &self.env, &mut next) {
             self.end(id, now, out);
-            return;
+            settled.is_dropped = true;
+            return Some(settled);
         }
         if session.watch.is_due(now) {
             self.wanted.insert(id);
@@ -51,6 +64,7 @@ impl Model {
         if let Some(time) = next.0 {
             self.set_timer(id, time);
         }
+        Some(settled)
     }
 
     pub(super) fn set_timer(&mut self, id: u64, time: u64) {
@@ -94,13 +108,20 @@ impl Model {
         }
     }
 
-    pub(super) fn socket(&mut self, record: &Socket) {
-        for id in self.conns.sessions(record.conn.sock).to_vec() {
-            self.on(id, |session| session.progressed(record.progress));
+    /// Takes in a look at the connection of these sessions. True when it is evidence for one of them.
+    pub(super) fn socket(&mut self, record: &Socket, carried: &Audience) -> bool {
+        let mut is_evidence = false;
+        for id in carried.iter() {
+            self.on(id, |session| {
+                let before = session.timed_state(None);
+                session.progressed(record.progress);
+                is_evidence |= session.is_connection_evidence(before, session.timed_state(None));
+            });
         }
         if let Some(scan) = &mut self.scan {
             scan.socket(record);
         }
+        is_evidence
     }
 
     pub(super) fn cgroup(&mut self, record: &Cgroup) {
@@ -109,8 +130,16 @@ impl Model {
         }
     }
 
-    pub(super) fn scan_end(&mut self, now: u64, partial: bool, out: &mut Vec<Update>) {
-        let Some(scan) = self.scan.take() else { return };
+    pub(super) fn scan_end(
+        &mut self,
+        now: u64,
+        partial: bool,
+        out: &mut Vec<Update>,
+    ) -> Vec<SessionScan> {
+        let Some(scan) = self.scan.take() else {
+            return Vec::new();
+        };
+        let scans = self.scanned_for(&scan);
         for (id, copies, cut) in scan.copies() {
             if let Some(session) = self.sessions.get_mut(&id) {
                 let look = Look {
@@ -126,5 +155,6 @@ impl Model {
                 self.set_timer(id, now);
             }
         }
+        scans
     }
 }

@@ -1,12 +1,13 @@
-//! What the records of every session begin with: what was told before it.
+//! What the kept records of every session begin with: the start of the tracing, losses before the session,
+//! and who its user is.
 
 use std::collections::HashMap;
 
-use tracer_ebpf::{Proc, Record, SessionStart};
+use tracer_ebpf::{COMM_LEN, Record, SessionStart};
 use zerocopy::IntoBytes as _;
 
-use super::{log::fork_of_server, records};
-use crate::model::{Model, SessionId};
+use super::{journal::fork_of_server, record_list};
+use crate::model::SessionId;
 
 /// Most users whose names are kept.
 const MAX_USERS: usize = 65_536;
@@ -16,13 +17,13 @@ const MAX_USERS: usize = 65_536;
 pub(super) struct Context {
     start: Vec<u8>,
     ready: Vec<u8>,
-    /// When records were lost last, and when no tracer ran, with the record that tells so.
+    /// The last loss of records and the last time without a tracer: when, and the record that says so.
     losses: [(u64, Vec<u8>); 2],
     users: HashMap<u32, Box<[u8]>>,
 }
 
 impl Context {
-    /// Takes in what may be told before a session.
+    /// Notes a record that is about sessions to come as well.
     pub fn note(&mut self, record: &Record<'_>) {
         match record {
             Record::Start(_) => {
@@ -41,22 +42,26 @@ impl Context {
         }
     }
 
-    /// What the records of a session begin with.
+    /// The records that those of a session begin with.
     pub fn of(&self, id: SessionId) -> impl Iterator<Item = &[u8]> {
-        // What was lost before its leader was there cannot have been about it.
-        let leader_ms = id.0 >> 22;
+        // What was lost before its leader started was not about it.
+        let leader_ms = id.start_ms();
         let losses = self.losses.iter();
         let losses = losses.filter(move |(time, _)| time / 1_000_000 >= leader_ms);
         [&self.start, &self.ready]
             .into_iter()
             .chain(losses.map(|(_, loss)| loss))
-            .flat_map(|records| records::split(records))
+            .flat_map(|records| record_list::split(records))
     }
 
-    /// What comes before the record that a session starts with.
-    pub fn of_start(&self, start: &SessionStart, model: &Model) -> Vec<Vec<u8>> {
-        let name = |leader: Proc| model.server_name(leader);
-        let fork = name(start.leader).filter(|_| start.leader.pid != 0);
+    /// The records that come right before a session's start. `forked_as` is the leader's name, if a server
+    /// was seen to fork it.
+    pub fn of_start(
+        &self,
+        start: &SessionStart,
+        forked_as: Option<[u8; COMM_LEN]>,
+    ) -> Vec<Vec<u8>> {
+        let fork = forked_as.filter(|_| start.leader.pid != 0);
         let fork = fork.map(|comm| {
             fork_of_server(start.leader, comm, start.header.time)
                 .as_bytes()

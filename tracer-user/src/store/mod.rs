@@ -1,77 +1,84 @@
-//! What is kept on disk: recordings of the whole road, and the flight recorder.
+//! What is kept on disk: recordings, and the flight recorder's database.
 //!
-//! The flight recorder keeps every session, its findings, and the records that it was made of in an
-//! SQLite database, `lastbyte.db` in the state directory. [`Recorder`] writes it, on the road; a
-//! [`Reader`] answers from it, for as many as want to ask. What is kept of one session is a road of its
-//! own: a model that walks it comes to the same findings and the same verdict, word by word.
+//! A [`recording`] is a file with all records of one trace. The flight recorder keeps every session, its
+//! findings and its records in an SQLite database, `lastbyte.db` in the state directory: the daemon's
+//! [`Recorder`] writes it, each [`StoreReader`] queries it.
+//!
+//! Invariants:
+//! - The records of one session, taken in by a new model, lead to the same findings and the same verdict,
+//!   word for word. Tests hold that for every story that the model is tested with.
+//! - The tracer's thread never waits for the disk. What has no room is dropped and counted.
+//! - An open session is never deleted.
 
+mod chunks;
 mod context;
 mod database;
-mod left;
-mod log;
+mod journal;
 mod pending;
 mod reader;
+mod record_list;
 mod recorder;
 pub mod recording;
-mod records;
 mod retention;
+mod rows;
+mod unfinished;
 mod writer;
 
 use std::fmt;
 
 pub use self::{
     database::Error,
-    left::{Left, LeftSession},
-    reader::{Filter, Kept, KeptFinding, Outcome, Reader},
+    reader::{Kept, KeptFinding, Outcome, StoreQuery, StoreReader},
+    record_list::RecordList,
     recorder::{Flusher, Options, Recorder},
-    records::Records,
     retention::Policy,
+    unfinished::{UnfinishedSession, UnfinishedSessions},
 };
 
-/// Whether everything is being kept.
+/// Whether the flight recorder keeps everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Health {
-    /// It is.
+pub enum StoreHealth {
+    /// It does.
     #[default]
     Good,
-    /// The last attempt to write failed. What has room waits for the next.
+    /// The last attempt to write failed. Changes wait for the next one, as far as there is room.
     Failing {
-        /// Why.
+        /// The error.
         what: String,
     },
-    /// The bytes allowed are used up by what may not be deleted: records are not kept.
+    /// Open sessions and findings, which may not be deleted, use up the allowed bytes: records are not kept.
     Full,
-    /// There is no database: sessions and findings are held in memory until there is room for no more.
+    /// The database cannot be opened. Sessions and findings wait in memory, as far as there is room.
     Unopened {
         /// Why, and what to do.
         what: String,
     },
 }
 
-impl Health {
-    /// Whether everything is being kept.
+impl StoreHealth {
+    /// Whether everything is kept.
     #[must_use]
     pub const fn is_good(&self) -> bool {
         matches!(self, Self::Good)
     }
 }
 
-impl fmt::Display for Health {
+impl fmt::Display for StoreHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Good => f.write_str("the flight recorder keeps everything"),
+            Self::Good => f.write_str("store: ok"),
             Self::Failing { what } => write!(
                 f,
-                "the flight recorder cannot write: {what}; tracing goes on, findings wait until it can"
+                "store: cannot write: {what}; tracing goes on, and findings wait in memory"
             ),
             Self::Full => f.write_str(
-                "the flight recorder may use no more room, all of which open sessions and findings take: \
-                 their records are not kept; allow it more",
+                "store: full: open sessions and findings use all of store.max_bytes, so records are not kept; raise \
+                 store.max_bytes",
             ),
             Self::Unopened { what } => write!(
                 f,
-                "the flight recorder keeps nothing: {what}; tracing goes on"
+                "store: nothing is kept: {what}; tracing goes on"
             ),
         }
     }

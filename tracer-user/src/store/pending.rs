@@ -1,5 +1,5 @@
-//! What waits to be written, between the tracer's thread and the writer's. The tracer never waits for
-//! the disk: it puts down what there is, and the writer takes all of it at once.
+//! The queue between the tracer's thread and the writer's. The tracer never waits for the disk: it adds
+//! changes to the queue, and the writer takes all of them at once.
 
 use std::{
     collections::BTreeMap,
@@ -7,47 +7,50 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Health, Policy};
+use super::{Policy, StoreHealth};
 use crate::model::{Closed, Finding, SessionView, Started};
 
-/// Findings and ends of sessions that wait at most: for as long as the disk is full.
-const MAX_NEWS: usize = 200_000;
-/// From one commit to the next, unless something is urgent.
+/// Most findings and ends of sessions that may wait, as while the disk is full.
+const MAX_EVENTS: usize = 200_000;
+/// Time from one commit to the next, unless something is urgent.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Names a session in the database.
+/// Identifies a session in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Key {
-    /// It is there.
+    /// The key of its row.
     Kept(i64),
-    /// The so-manieth that this recorder found; what its key is, is known when the database is open.
+    /// Its number among the sessions that this recorder began, from 1. Its key follows from that once the
+    /// database is open.
     New(i64),
 }
 
-/// A start of the tracer.
+/// A run of the tracer.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub boot: String,
     pub start: Started,
 }
 
-/// What became of one session.
+/// What changed in one session.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     pub view: Arc<SessionView>,
-    /// Wall clock, ns. So are the next two.
+    /// When it opened, wall clock, ns.
     pub opened: i64,
+    /// New findings, and when each was made, wall clock, ns.
     pub findings: Vec<(i64, Finding)>,
+    /// Its end, and when that was, wall clock, ns.
     pub closed: Option<(i64, Closed)>,
-    /// `view` is news.
+    /// `view` has changed, or is not written yet.
     pub changed: bool,
     pub records: Vec<u8>,
-    /// Records that are missing.
+    /// How many records were dropped.
     pub lost: u64,
 }
 
 impl Change {
-    fn news(&self) -> usize {
+    fn events(&self) -> usize {
         self.findings.len() + usize::from(self.closed.is_some())
     }
 
@@ -65,18 +68,18 @@ impl Change {
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub run: Option<Run>,
-    /// Open sessions that nobody goes on with.
+    /// Keys of open sessions that will not be resumed.
     pub interrupted: Vec<i64>,
     pub changes: BTreeMap<Key, Change>,
-    /// How far the caller had come, if that is news.
+    /// The caller's progress, if it has changed.
     pub progress: Option<u64>,
-    /// How much is to be kept from here on, if that is news.
+    /// How much is kept from here on, if that has changed.
     pub policy: Option<Policy>,
-    /// Findings and ends that had no room.
+    /// How many findings and ends of sessions had no room.
     pub dropped: u64,
     bytes: usize,
-    news: usize,
-    /// How often something was put down until it was taken.
+    events: usize,
+    /// The number of the last addition in it.
     upto: u64,
 }
 
@@ -89,20 +92,20 @@ impl Work {
             && self.policy.is_none()
     }
 
-    /// Whether so many bytes of records more are within `room`.
+    /// Whether `bytes` more bytes of records fit into `room`.
     pub fn is_within(&self, room: usize, bytes: usize) -> bool {
         self.bytes + bytes <= room
     }
 
-    /// Adds what became of a session.
+    /// Adds what changed in a session.
     pub fn add(&mut self, key: Key, mut change: Change) {
-        if self.news + change.news() > MAX_NEWS {
+        if self.events + change.events() > MAX_EVENTS {
             if self.dropped == 0 {
                 log::error!(
-                    "the flight recorder holds {MAX_NEWS} findings and ends of sessions: there is room for no more"
+                    "store: {MAX_EVENTS} findings and session ends wait to be written; further ones are dropped"
                 );
             }
-            self.dropped += change.news().max(1) as u64;
+            self.dropped += change.events().max(1) as u64;
             change.findings.clear();
             change.closed = None;
             if !self.changes.contains_key(&key) {
@@ -110,7 +113,7 @@ impl Work {
             }
         }
         self.bytes += change.records.len();
-        self.news += change.news();
+        self.events += change.events();
         match self.changes.get_mut(&key) {
             Some(before) => before.add(change),
             None => {
@@ -119,7 +122,7 @@ impl Work {
         }
     }
 
-    /// Puts what came later behind it.
+    /// Appends later work.
     fn append(&mut self, later: Self) {
         self.run = later.run.or(self.run.take());
         self.interrupted.extend(later.interrupted);
@@ -134,39 +137,39 @@ impl Work {
 #[derive(Debug)]
 struct Inner {
     work: Work,
-    /// Since when something waits.
+    /// When the oldest waiting change was added.
     since: Option<Instant>,
     urgent: bool,
     stop: bool,
-    put: u64,
-    /// So much of it is being written, or has been.
+    /// Number of the last addition, of the last that the writer took, and of the last that it committed.
+    added: u64,
     taken: u64,
     committed: u64,
     failures: u64,
-    /// Somebody waits for the next attempt.
+    /// Somebody waits for the next attempt to write.
     flushing: bool,
-    health: Health,
+    health: StoreHealth,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pending {
     inner: Mutex<Inner>,
-    /// There is something to do.
+    /// The writer has something to do.
     wake: Condvar,
-    /// Something was done, or failed.
+    /// Something was written, or could not be.
     done: Condvar,
 }
 
 impl Pending {
-    pub fn new(health: Health) -> Self {
+    pub fn new(health: StoreHealth) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 work: Work::default(),
                 since: None,
                 urgent: false,
                 stop: false,
-                put: 0,
+                added: 0,
                 taken: 0,
                 committed: 0,
                 failures: 0,
@@ -178,17 +181,17 @@ impl Pending {
         }
     }
 
-    /// A panic while it was held leaves nothing half done: every change to it is one assignment.
+    /// After a panic of the other thread the state is still consistent: every change is one assignment.
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts something down.
-    pub fn put(&self, urgent: bool, what: impl FnOnce(&mut Work)) {
+    /// Adds something to the queue; an urgent addition is written at once.
+    pub fn put(&self, urgent: bool, add: impl FnOnce(&mut Work)) {
         let mut inner = self.inner();
         let inner = &mut *inner;
-        what(&mut inner.work);
-        inner.put += 1;
+        add(&mut inner.work);
+        inner.added += 1;
         if inner.since.is_none() && !inner.work.is_empty() {
             inner.since = Some(Instant::now());
             self.wake.notify_one();
@@ -199,8 +202,8 @@ impl Pending {
         }
     }
 
-    /// Waits for what is to be written; `None` when there will be nothing more. Comes back with nothing
-    /// after `idle`, so that other things can be seen to.
+    /// Waits for work; `None` when there will be no more. Returns empty work after `idle`, so that the
+    /// writer can delete old sessions meanwhile.
     pub fn take(&self, idle: Duration) -> Option<Work> {
         let mut inner = self.inner();
         let begun = Instant::now();
@@ -217,8 +220,8 @@ impl Pending {
                 inner.urgent = false;
                 inner.flushing = false;
                 let mut work = std::mem::take(&mut inner.work);
-                work.upto = inner.put;
-                inner.taken = inner.put;
+                work.upto = inner.added;
+                inner.taken = inner.added;
                 return Some(work);
             }
             (inner, _) = self
@@ -228,14 +231,14 @@ impl Pending {
         }
     }
 
-    /// The work is done, and there is room again for more.
+    /// The work was committed.
     pub fn committed(&self, work: &Work) {
         self.inner().committed = work.upto;
         self.done.notify_all();
     }
 
-    /// The work could not be done: it waits on, before what came meanwhile. Gives false when there is no
-    /// use in waiting, as the recorder is going.
+    /// The work could not be written: puts it back in front of what was added meanwhile, and waits for
+    /// `pause`. Returns false if the recorder is being dropped, so that there is no next attempt.
     pub fn failed(&self, mut work: Work, pause: Duration) -> bool {
         let mut inner = self.inner();
         let later = std::mem::take(&mut inner.work);
@@ -259,14 +262,14 @@ impl Pending {
         !inner.stop
     }
 
-    /// Waits until everything that was put down is committed and has been made room for; false when it cannot be, or not in time.
+    /// Waits until everything that was added is committed, and old sessions were deleted for it; false if
+    /// that fails or takes longer than `timeout`.
     pub fn flush(&self, timeout: Duration) -> bool {
         let mut inner = self.inner();
-        let all = inner.put;
+        let all = inner.added;
         let end = Instant::now() + timeout;
         let failures = inner.failures;
-        // What is being written already needs no turn of its own: with nothing to do it would be taken
-        // for an idle one.
+        // If everything is being written already, another turn would be taken for an idle one.
         if inner.taken < all {
             (inner.urgent, inner.flushing) = (true, true);
             inner.since.get_or_insert_with(Instant::now);
@@ -287,25 +290,26 @@ impl Pending {
         }
     }
 
+    /// No more will be added.
     pub fn stop(&self) {
         self.inner().stop = true;
         self.wake.notify_one();
         self.done.notify_all();
     }
 
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> StoreHealth {
         self.inner().health.clone()
     }
 
-    /// Says so when it changes.
-    pub fn set_health(&self, health: Health) {
+    /// Logs the state of the store when it changes.
+    pub fn set_health(&self, health: StoreHealth) {
         let mut inner = self.inner();
         if inner.health == health {
             return;
         }
         match (&health, inner.health.is_good()) {
-            (Health::Good, false) => log::warn!("{health}"),
-            (Health::Good, true) => {}
+            (StoreHealth::Good, false) => log::warn!("{health}"),
+            (StoreHealth::Good, true) => {}
             _ => log::error!("{health}"),
         }
         inner.health = health;

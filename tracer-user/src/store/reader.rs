@@ -1,63 +1,61 @@
-//! Answers from what is kept.
+//! Queries of the database: sessions, findings, and the records of a session.
 
 use std::{ops::ControlFlow, path::Path};
 
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
 use tracer_ebpf::ABI_VERSION;
 
-use super::{Error, Records, database, left};
-use crate::model::{
-    Cause, Closed, Finding, GapReason, Kind, SessionId, SessionView, State, Verdict,
-};
+use super::{Error, RecordList, database, unfinished};
+use crate::model::{Closed, Finding, GapReason, SessionId, SessionView, State, Verdict};
 
-/// Reads what is kept, beside whoever writes it. For one thread: let each open its own.
+/// Reads the database, also while a daemon writes it. For one thread: let each open its own.
 #[derive(Debug)]
-pub struct Reader {
+pub struct StoreReader {
     connection: Connection,
 }
 
-/// Which sessions or findings; what is `None` does not matter. Times are ns of the wall clock.
+/// Which sessions or findings; `None` accepts everything. Times are ns of the wall clock.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct StoreQuery {
     /// Login name.
     pub user: Option<String>,
     /// The client's address, without the port.
     pub peer: Option<String>,
     /// The word for a verdict, as [`crate::model::Verdict::name`] gives it.
     pub verdict: Option<String>,
-    /// Not before: sessions by their opening, findings by when they were told.
+    /// Not before this time: sessions by when they opened, findings by when they were made.
     pub since: Option<i64>,
-    /// Before.
+    /// Before this time, in the same way.
     pub until: Option<i64>,
-    /// Sessions that were open then, findings that were not resolved.
+    /// Only sessions that were open at this time.
     pub at: Option<i64>,
     /// A part of the command.
     pub command: Option<String>,
     /// User id.
     pub uid: Option<u32>,
-    /// Only sessions that are over, or only those that are not.
-    pub over: Option<bool>,
+    /// Only sessions that have ended (true), or only open ones (false).
+    pub ended: Option<bool>,
     /// The kind of a finding, as [`crate::model::Kind::name`] gives it.
     pub kind: Option<String>,
-    /// Of findings only the beginnings, and not what clients and commands do all day.
-    pub news_only: bool,
-    /// Only the last so many.
+    /// Only findings that began something and are not routine ([`Finding::is_routine`]).
+    pub notable_only: bool,
+    /// Only the newest N.
     pub limit: Option<u32>,
 }
 
-/// How far a session has come.
+/// How a session ended, if it has.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// It is open, as far as known.
+    /// It is open.
     Open(SessionView),
-    /// It is over.
+    /// It ended.
     Closed(Closed),
     /// Tracing ended while it was open.
     Interrupted(SessionView),
 }
 
 impl Outcome {
-    /// Who the session is.
+    /// The session.
     #[must_use]
     pub fn view(&self) -> &SessionView {
         match self {
@@ -70,7 +68,7 @@ impl Outcome {
 /// A session that is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {
-    /// Names it here, for good.
+    /// Its key in the database; never reused.
     pub key: i64,
     /// The boot that its id is of (/proc/sys/kernel/random/boot_id).
     pub boot: String,
@@ -78,23 +76,23 @@ pub struct Kept {
     pub host: String,
     /// Wall clock minus `CLOCK_BOOTTIME` when tracing began, ns.
     pub wall_offset: u64,
-    /// When it opened, ns of the wall clock.
+    /// When it opened, wall clock, ns.
     pub opened: i64,
-    /// When it ended, or was last kept; `None` while it is open.
+    /// When it ended, or was last written if its end was not seen; `None` while it is open. Wall clock, ns.
     pub closed: Option<i64>,
-    /// How far it has come, and who it is.
+    /// The session, and how it ended.
     pub outcome: Outcome,
-    /// Records that are missing: what comes of a replay is not the whole story.
+    /// How many records are missing: a replay is incomplete.
     pub lost: u64,
-    /// Findings, near misses apart.
+    /// How many findings, without near misses.
     pub findings: u64,
-    /// Bytes that its records take; 0 when they are not kept any more.
+    /// Bytes of its compressed records; 0 if they were deleted.
     pub bytes: u64,
 }
 
 impl Kept {
     /// Its id, unique across boots: `4711-1k2j3@9f3c2a10`. What follows the `@` is the beginning of the
-    /// boot's id. [`Reader::session`] finds it.
+    /// boot's id. [`StoreReader::session`] finds it.
     #[must_use]
     pub fn name(&self) -> String {
         let boot = self.boot.get(..8).unwrap_or(&self.boot);
@@ -127,16 +125,16 @@ impl Kept {
 pub struct KeptFinding {
     /// The session's [`Kept::key`].
     pub session: i64,
-    /// When it was told, ns of the wall clock.
+    /// When it was made, wall clock, ns.
     pub time: i64,
-    /// What was told.
+    /// The finding.
     pub finding: Finding,
 }
 
 const SESSIONS: &str = "SELECT session.key, boot, host, wall_offset, opened, closed, state, view, told, lost, findings,
     bytes FROM session LEFT JOIN run ON run.key = session.run";
 
-impl Reader {
+impl StoreReader {
     /// Opens the database in the state directory.
     ///
     /// # Errors
@@ -150,8 +148,8 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Sqlite`], [`Error::Damaged`].
-    pub fn sessions(&self, filter: &Filter) -> Result<Vec<Kept>, Error> {
-        let mut query = Query::new(SESSIONS, "opened", filter);
+    pub fn sessions(&self, filter: &StoreQuery) -> Result<Vec<Kept>, Error> {
+        let mut query = Sql::new(SESSIONS, "opened", filter);
         if let Some(kind) = &filter.kind {
             let some =
                 "EXISTS (SELECT 1 FROM finding WHERE finding.session = session.key AND kind = ?)";
@@ -214,37 +212,51 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Sqlite`], [`Error::Damaged`].
-    pub fn findings(&self, filter: &Filter) -> Result<Vec<KeptFinding>, Error> {
+    pub fn findings(&self, filter: &StoreQuery) -> Result<Vec<KeptFinding>, Error> {
         let from = "SELECT finding.session, time, finding.told FROM finding JOIN session ON session.key = finding.session";
-        let mut query = Query::new(from, "time", filter);
+        let mut query = Sql::new(from, "time", filter);
         if let Some(kind) = &filter.kind {
             query.only("kind = ?", kind.clone());
         }
-        if filter.news_only {
+        if filter.notable_only {
             query.only("finding.state = ?", State::Open.name());
-            query.only("kind <> ?", Kind::NearMiss.name());
-            query.only("coalesce(cause, '') <> ?", Cause::ClientGone.name());
-            query.only("coalesce(json_extract(finding.told, '$.quiet'), 0) = ?", 0);
         }
-        self.told(&query.text("time"), &query.values)
+        let limit = match filter.notable_only {
+            true => query.limit.take(),
+            false => None,
+        };
+        let mut rows = self.connection.prepare(&query.text("time"))?;
+        let mut rows = rows.query(params_from_iter(&query.values))?;
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        let mut findings = Vec::new();
+        while findings.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            let found = kept_finding(row)?;
+            if !(filter.notable_only && found.finding.is_routine()) {
+                findings.push(found);
+            }
+        }
+        Ok(findings)
     }
 
-    /// The findings of one session, in the order in which they were told.
+    /// The findings of one session, in the order in which they were made.
     ///
     /// # Errors
     /// [`Error::Sqlite`], [`Error::Damaged`].
     pub fn findings_of(&self, session: i64) -> Result<Vec<KeptFinding>, Error> {
         let text = "SELECT session, time, told FROM finding WHERE session = ? ORDER BY key";
-        self.told(text, &[Box::new(session)])
+        let mut rows = self.connection.prepare(text)?;
+        let findings = rows.query_and_then([session], kept_finding)?;
+        findings.collect()
     }
 
-    /// The records of a session: a road of its own, for a model that has seen nothing yet. Of an open one
-    /// those that are written so far.
+    /// The records of a session, for a new model; of an open session, those that are written so far.
     ///
     /// # Errors
     /// [`Error::OtherRecords`], [`Error::Sqlite`], [`Error::Damaged`].
-    pub fn records(&self, session: i64) -> Result<Records, Error> {
-        let mut records = Records::default();
+    pub fn records(&self, session: i64) -> Result<RecordList, Error> {
+        let mut records = RecordList::default();
         self.each_chunk(session, |bytes| {
             records.extend(bytes);
             ControlFlow::Continue(())
@@ -252,8 +264,9 @@ impl Reader {
         Ok(records)
     }
 
-    /// The same piece by piece, each of whole records, for a session that is too large to be held at
-    /// once; `ControlFlow::Break` ends it. The database keeps what is read until then.
+    /// Calls `each` with one chunk of a session's records after the other, each of whole records, for a
+    /// session that is too large to hold at once. Until the end, or `ControlFlow::Break`, SQLite cannot
+    /// shorten its write-ahead log.
     ///
     /// # Errors
     /// As [`Self::records`].
@@ -269,7 +282,7 @@ impl Reader {
         if found != i64::from(ABI_VERSION) {
             return Err(Error::OtherRecords { found });
         }
-        left::each_chunk(&self.connection, session, each)
+        unfinished::each_chunk(&self.connection, session, each)
     }
 
     fn query(&self, text: &str, values: &[Box<dyn ToSql>]) -> Result<Vec<Kept>, Error> {
@@ -281,31 +294,25 @@ impl Reader {
         }
         Ok(sessions)
     }
-
-    fn told(&self, text: &str, values: &[Box<dyn ToSql>]) -> Result<Vec<KeptFinding>, Error> {
-        let mut query = self.connection.prepare(text)?;
-        let mut rows = query.query(params_from_iter(values))?;
-        let mut findings = Vec::new();
-        while let Some(row) = rows.next()? {
-            findings.push(KeptFinding {
-                session: row.get(0)?,
-                time: row.get(1)?,
-                finding: parsed(row, 2)?,
-            });
-        }
-        Ok(findings)
-    }
 }
 
-/// A query that a filter narrows.
-struct Query {
+fn kept_finding(row: &Row<'_>) -> Result<KeptFinding, Error> {
+    Ok(KeptFinding {
+        session: row.get(0)?,
+        time: row.get(1)?,
+        finding: parsed(row, 2)?,
+    })
+}
+
+/// The SQL of a [`StoreQuery`].
+struct Sql {
     text: String,
     values: Vec<Box<dyn ToSql>>,
     limit: Option<u32>,
 }
 
-impl Query {
-    fn new(from: &str, time: &str, filter: &Filter) -> Self {
+impl Sql {
+    fn new(from: &str, time: &str, filter: &StoreQuery) -> Self {
         let mut query = Self {
             text: from.to_owned(),
             values: Vec::new(),
@@ -325,8 +332,8 @@ impl Query {
         if let Some(uid) = filter.uid {
             query.only("uid = ?", uid);
         }
-        if let Some(over) = filter.over {
-            query.only("(session.state <> 'open') = ?", over);
+        if let Some(ended) = filter.ended {
+            query.only("(session.state <> 'open') = ?", ended);
         }
         if let Some(since) = filter.since {
             query.only(&format!("{time} >= ?"), since);
@@ -376,5 +383,6 @@ fn kept(row: &Row<'_>) -> Result<Kept, Error> {
 fn parsed<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, Error> {
     let text = row.get_ref(column)?;
     let text = text.as_str().unwrap_or_default();
-    serde_json::from_str(text).map_err(|error| Error::Damaged(format!("what was told: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| Error::Damaged(format!("a stored session or finding: {error}")))
 }

@@ -1,7 +1,9 @@
-//! The tracer's half of the flight recorder: sorts the records of the road by session and hands them to
-//! the writer, without ever waiting for it.
+//! The tracer's half of the flight recorder: takes every record and what the model made of it, sorts the
+//! records by session, and hands them to the writer's thread. It never waits for the disk.
 
 mod sorting;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,98 +13,89 @@ use std::{
     time::Duration,
 };
 
-use tracer_ebpf::{Record, Start, Tick, edge};
+use tracer_ebpf::Record;
 
+use self::sorting::PendingScan;
 use super::{
-    Health, Left, LeftSession, Policy,
+    Policy, StoreHealth, UnfinishedSession, UnfinishedSessions,
     context::Context,
     database::Database,
-    log::Log,
+    journal::SessionJournal,
     pending::{Change, Key, Pending, Run},
     writer::{Writer, wall},
 };
-use crate::model::{Audience, Finding, Kind, Model, SessionId, SessionView, Started, Update};
+use crate::model::{Applied, Finding, SessionId, SessionView, Started, Update};
 
-/// What tells nothing new waits so long until it is handed over, ns of the road.
+/// Records that say nothing new are handed over after this time, ns of the records' clock.
 const QUIET: u64 = 10_000_000_000;
-/// Bytes of records that wait for the writer at most.
+/// Most bytes of records that may wait for the writer.
 const ROOM: usize = 64 << 20;
-/// Bytes of one scan that are looked at.
-const MAX_SCAN: usize = 64 << 20;
 
 /// Where and how much to keep.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The state directory.
     pub directory: PathBuf,
-    /// How much.
+    /// How much, and for how long.
     pub policy: Policy,
-    /// The machine's boot (/proc/sys/kernel/random/boot_id).
+    /// The machine's boot id (/proc/sys/kernel/random/boot_id).
     pub boot: String,
 }
 
-/// Keeps what is on the road.
-///
-/// For each record: [`record`](Self::record) before the model takes it in, [`update`](Self::update) for
-/// each update that comes of it, and after a tick [`tick`](Self::tick).
+/// Keeps sessions, their findings and their records.
 #[derive(Debug)]
 pub struct Recorder {
     pending: Arc<Pending>,
+    /// Most bytes of records that may wait for the writer.
     room: usize,
     writer: Option<JoinHandle<()>>,
     boot: String,
     context: Context,
+    /// Wall clock minus `CLOCK_BOOTTIME`, ns.
     wall_offset: u64,
     /// Boxed: a table is up to twice as large as what is in it.
-    logs: HashMap<SessionId, Box<Log>>,
-    /// Those that have not been told of: nothing of them is kept yet.
-    untold: HashSet<SessionId>,
-    /// Those of which there may be something to hand over.
+    journals: HashMap<SessionId, Box<SessionJournal>>,
+    /// Sessions that the model has not reported yet: nothing of them is handed over.
+    unannounced: HashSet<SessionId>,
+    /// Sessions that may have something to hand over.
     touched: HashSet<SessionId>,
+    /// How many sessions were begun here.
     found: i64,
-    /// Sessions of another recorder that nobody went on with so far.
-    left: Vec<i64>,
-    /// Records of the scan under way.
-    scan: Vec<u8>,
-    ticking: Option<Ticking>,
+    /// Keys of open sessions of an earlier recorder that were not resumed so far.
+    unresumed: Vec<i64>,
+    scan: Option<PendingScan>,
+    /// When quiet journals were last handed over, ns of the records' clock.
     swept: u64,
-    /// How far the caller had come when that was handed over last.
+    /// The progress that was handed over last.
     progress: Option<u64>,
 }
 
-/// A tick that is being applied.
-#[derive(Debug)]
-struct Ticking {
-    tick: Tick,
-    /// The sessions that it is about: how many others their connection carried before, and for when
-    /// they had asked to be seen to.
-    about: Vec<(SessionId, u32, Option<u64>)>,
-    /// Sessions that it closed, and their connections.
-    closed: Vec<(SessionId, u64)>,
-}
-
 impl Recorder {
-    /// Opens the database and starts the writer. Whatever is wrong with the database, there is a
-    /// recorder: see [`Self::health`].
+    /// Opens the database and starts the writer. There is a recorder even if the database cannot be used:
+    /// see [`Self::health`].
     #[must_use]
-    pub fn open(options: Options) -> (Self, Left) {
+    pub fn open(options: Options) -> (Self, UnfinishedSessions) {
         let Options {
             directory,
             policy,
             boot,
         } = options;
         let opened = Database::open(&directory).and_then(|mut database| {
-            let left = Left::find(&mut database, &boot)?;
-            Ok((database, left))
+            let unfinished = UnfinishedSessions::find(&mut database, &boot)?;
+            Ok((database, unfinished))
         });
-        let (database, left, health) = match opened {
-            Ok((database, left)) => (Some(database), left, Health::Good),
+        let (database, unfinished, health) = match opened {
+            Ok((database, unfinished)) => (Some(database), unfinished, StoreHealth::Good),
             Err(error) => {
                 let what = error.to_string();
-                (None, Left::default(), Health::Unopened { what })
+                (
+                    None,
+                    UnfinishedSessions::default(),
+                    StoreHealth::Unopened { what },
+                )
             }
         };
-        let pending = Arc::new(Pending::new(Health::Good));
+        let pending = Arc::new(Pending::new(StoreHealth::Good));
         pending.set_health(health);
         let writer = Writer::new(
             Arc::clone(&pending),
@@ -114,13 +107,14 @@ impl Recorder {
         let writer = writer.and_then(|writer| {
             let thread = thread::Builder::new().name("flight-recorder".to_owned());
             let thread = thread.spawn(move || writer.run());
-            thread
-                .map_err(|error| super::Error::Damaged(format!("no thread to write from: {error}")))
+            thread.map_err(|error| {
+                super::Error::Damaged(format!("cannot start the writer's thread: {error}"))
+            })
         });
         let writer = writer
             .map_err(|error| {
                 let what = error.to_string();
-                pending.set_health(Health::Unopened { what });
+                pending.set_health(StoreHealth::Unopened { what });
             })
             .ok();
         let recorder = Self {
@@ -130,28 +124,31 @@ impl Recorder {
             boot,
             context: Context::default(),
             wall_offset: 0,
-            logs: HashMap::new(),
-            untold: HashSet::new(),
+            journals: HashMap::new(),
+            unannounced: HashSet::new(),
             touched: HashSet::new(),
             found: 0,
-            left: left.sessions.iter().map(|session| session.key).collect(),
-            scan: Vec::new(),
-            ticking: None,
+            unresumed: unfinished
+                .sessions
+                .iter()
+                .map(|session| session.key)
+                .collect(),
+            scan: None,
             swept: 0,
-            progress: left.progress,
+            progress: unfinished.progress,
         };
-        (recorder, left)
+        (recorder, unfinished)
     }
 
-    /// Goes on with a session whose records have been put on the road. Those that this is not done with
-    /// before tracing starts are marked as interrupted.
-    pub fn resume(&mut self, session: &LeftSession) {
-        let mut log = Log::new(Key::Kept(session.key), session.id);
-        log.view = Some(Arc::new(session.view.clone()));
-        log.opened = session.opened;
+    /// Continues a session whose records the model has taken in again. Sessions that are not resumed before
+    /// tracing starts are marked as interrupted.
+    pub fn resume(&mut self, session: &UnfinishedSession) {
+        let mut journal = SessionJournal::new(Key::Kept(session.key), session.id);
+        journal.view = Some(Arc::new(session.view.clone()));
+        journal.opened = session.opened;
         for record in session.records.iter() {
-            log.recall(&record);
-            // The model knows them as well.
+            journal.recall(&record);
+            // These hold for later sessions as well.
             if matches!(
                 record,
                 Record::User(_) | Record::Loss(_) | Record::Resume(_)
@@ -159,136 +156,103 @@ impl Recorder {
                 self.context.note(&record);
             }
         }
-        self.left.retain(|key| *key != session.key);
-        self.logs.insert(session.id, Box::new(log));
+        self.unresumed.retain(|key| *key != session.key);
+        self.journals.insert(session.id, Box::new(journal));
     }
 
-    /// Takes the next record; `model` is to take it in afterwards.
-    pub fn record(&mut self, record: &Record<'_>, model: &Model) {
+    /// Takes the next record, with what the model made of it: its result and its updates. `progress` is how
+    /// far the caller has come; it is kept with a tick, and given to the next recorder
+    /// ([`UnfinishedSessions::progress`]).
+    pub fn record(
+        &mut self,
+        record: &Record<'_>,
+        applied: &Applied,
+        updates: &[Update],
+        progress: u64,
+    ) {
         self.context.note(record);
+        if let Record::Start(start) = record {
+            self.wall_offset = start.wall_offset;
+        }
+        self.sort(record, applied);
+        for update in updates {
+            self.update(update);
+        }
         match record {
-            Record::Start(it) => self.started(it),
-            Record::Tick(it) => return self.ticks(it, model),
-            Record::ScanBegin(_) => self.scan.clear(),
-            Record::ScanEnd(_) if !self.scan.is_empty() => return self.scanned(record, model),
-            Record::SessionStart(it) => return self.starts(it, record, model),
-            _ => {}
-        }
-        let of_scan = match record {
-            Record::ScanBegin(_) => true,
-            Record::Holder(_) | Record::Process(_) | Record::Cgroup(_) | Record::Socket(_) => {
-                !self.scan.is_empty()
+            Record::Tick(tick) => {
+                self.settle(Some(tick), applied);
+                self.end_tick(tick.header.time, progress);
             }
-            _ => false,
-        };
-        if of_scan {
-            // What a scan tells is sorted when it is complete.
-            if self.scan.len() < MAX_SCAN {
-                self.scan.extend_from_slice(record.bytes());
-            }
-            return;
-        }
-        match model.audience(record) {
-            Audience::Everyone => {
-                self.touched.extend(self.logs.keys());
-                self.logs.values_mut().for_each(|log| log.keep(record));
-            }
-            audience => {
-                for id in audience.ids() {
-                    let log = self.log(*id);
-                    match record {
-                        Record::Stream(it) if it.edge == edge::SAMPLE => log.sample(it),
-                        _ => log.keep(record),
-                    }
-                }
-            }
+            _ => self.settle(None, applied),
         }
     }
 
-    /// Takes what the model made of the record.
-    pub fn update(&mut self, update: &Update) {
+    fn update(&mut self, update: &Update) {
         let offset = self.wall_offset;
         match update {
             Update::SessionOpened(it) => {
-                if let Some(log) = self.announced(&it.session) {
-                    log.changed = true;
-                    log.loud = true;
-                    log.tells();
+                if let Some(journal) = self.announced(&it.session) {
+                    journal.changed = true;
+                    journal.urgent = true;
+                    journal.mark_reported();
                 }
-                self.untold.remove(&it.session.id);
+                self.unannounced.remove(&it.session.id);
             }
             Update::Finding(it) => {
                 let found = (wall(it.time, offset), Finding::clone(it));
-                if let Some(log) = self.announced(&it.session) {
-                    log.findings.push(found);
-                    log.loud = true;
-                    log.tells();
+                if let Some(journal) = self.announced(&it.session) {
+                    journal.findings.push(found);
+                    journal.urgent = true;
+                    journal.mark_reported();
                 }
             }
             Update::SessionClosed(it) => {
                 let closed = (wall(it.time, offset), it.clone());
-                let Some(log) = self.announced(&it.session) else {
-                    return;
-                };
-                log.closed = Some(Box::new(closed));
-                log.tells();
-                let sock = log.sock;
-                if let Some(ticking) = &mut self.ticking {
-                    ticking.closed.push((it.session.id, sock));
+                if let Some(journal) = self.announced(&it.session) {
+                    journal.closed = Some(Box::new(closed));
+                    journal.mark_reported();
                 }
             }
             Update::ProcessExec(it) | Update::ProcessExit(it) => {
-                self.seen(&it.session);
+                self.renew(&it.session);
             }
             Update::Started(it) => self.run(it),
             Update::StreamEof(_) | Update::Sample(_) | Update::Gap(_) | Update::Forget { .. } => {}
         }
     }
 
-    /// Ends a tick: hands what there is to the writer. `progress` is kept with it.
-    pub fn tick(&mut self, model: &Model, progress: u64) {
-        let now = match self.ticking.take() {
-            Some(ticking) => self.ticked(&ticking, model),
-            None => 0,
-        };
+    /// Hands over what is urgent, and from time to time everything.
+    fn end_tick(&mut self, now: u64, progress: u64) {
         let sweep = now.saturating_sub(self.swept) >= QUIET;
         if sweep {
             self.swept = now;
-            // Scraps of what the model takes for no session.
-            self.untold.retain(|id| {
-                let open = model.is_open(*id);
-                if !open {
-                    self.logs.remove(id);
-                }
-                open
-            });
+            self.touched.extend(self.journals.keys());
         }
-        // Of a session that is not told of yet nothing is kept.
-        let come = (self.untold.is_empty() && self.progress != Some(progress)).then_some(progress);
-        self.progress = come.or(self.progress);
-        if sweep {
-            self.touched.extend(self.logs.keys());
-        }
-        self.hand_over(come, |log| {
-            let old = sweep && now.saturating_sub(log.waiting_since) >= QUIET;
-            log.closed.is_some() || log.loud || old
+        // While nothing is kept of an unannounced session, the progress made with it is not either.
+        let made = self.unannounced.is_empty() && self.progress != Some(progress);
+        let progress = made.then_some(progress);
+        self.progress = progress.or(self.progress);
+        self.hand_over(progress, |journal| {
+            let old = sweep && now.saturating_sub(journal.waiting_since) >= QUIET;
+            journal.closed.is_some() || journal.urgent || old
         });
     }
 
-    /// Hands over everything that is known of sessions that were told of: somebody wants to read it, or
-    /// this is the end.
-    pub fn hurry(&mut self) {
-        self.logs.values_mut().for_each(|log| log.release());
-        self.touched.extend(self.logs.keys());
+    /// Hands over everything that is known of all reported sessions, because somebody wants to read it or
+    /// the daemon ends.
+    pub fn flush_all(&mut self) {
+        let journals = self.journals.values_mut();
+        journals.for_each(|journal| journal.release());
+        self.touched.extend(self.journals.keys());
         self.hand_over(None, |_| true);
     }
 
-    /// Keeps so much from here on.
-    pub fn keep(&mut self, policy: Policy) {
+    /// Changes how much is kept, and for how long.
+    pub fn set_policy(&mut self, policy: Policy) {
         self.pending.put(false, |work| work.policy = Some(policy));
     }
 
-    /// Something to wait with, on another thread.
+    /// A handle to wait for the writer with, on another thread.
     #[must_use]
     pub fn flusher(&self) -> Flusher {
         Flusher {
@@ -297,96 +261,95 @@ impl Recorder {
         }
     }
 
-    /// Hands over everything and waits until it is kept; false when it cannot be, or not in time.
+    /// Hands over everything and waits until it is written; false if that fails or takes longer than
+    /// `timeout`.
     #[must_use]
     pub fn flush(&mut self, timeout: Duration) -> bool {
-        self.hurry();
+        self.flush_all();
         self.flusher().flush(timeout)
     }
 
     /// Whether everything is being kept.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> StoreHealth {
         self.pending.health()
     }
 
-    fn hand_over(&mut self, progress: Option<u64>, which: impl Fn(&Log) -> bool) {
-        let logs = &self.logs;
+    fn hand_over(&mut self, progress: Option<u64>, which: impl Fn(&SessionJournal) -> bool) {
+        let journals = &self.journals;
         let ready = |id: &SessionId| {
-            let log = logs.get(id);
-            log.is_some_and(|log| log.view.is_some() && log.waits() && which(log))
+            journals.get(id).is_some_and(|journal| {
+                journal.view.is_some() && journal.has_changes() && which(journal)
+            })
         };
         let ready: Vec<SessionId> = self.touched.drain().filter(ready).collect();
         if ready.is_empty() && progress.is_none() {
             return;
         }
         let urgent = ready.iter().any(|id| {
-            let weighs = |(_, finding): &(i64, Finding)| finding.kind != Kind::NearMiss;
-            let log = logs.get(id);
-            log.is_some_and(|log| log.closed.is_some() || log.findings.iter().any(weighs))
+            journals.get(id).is_some_and(|journal| {
+                let mut findings = journal.findings.iter();
+                journal.closed.is_some() || findings.any(|(_, finding)| !finding.is_routine())
+            })
         });
-        let (logs, room) = (&mut self.logs, self.room);
+        let (journals, room) = (&mut self.journals, self.room);
         self.pending.put(urgent, |work| {
             for id in ready {
-                let Some(log) = logs.get_mut(&id) else {
+                let Some(journal) = journals.get_mut(&id) else {
                     continue;
                 };
-                if !work.is_within(room, log.bytes.len()) {
-                    log.lose();
+                if !work.is_within(room, journal.bytes.len()) {
+                    journal.lose();
                 }
-                if let Some((key, change)) = change_of(log) {
+                if let Some((key, change)) = change_of(journal) {
                     work.add(key, change);
                 }
-                if log.closed.is_some() {
-                    logs.remove(&id);
+                if journal.closed.is_some() {
+                    journals.remove(&id);
                 }
             }
             work.progress = progress.or(work.progress);
         });
     }
 
-    fn started(&mut self, record: &Start) {
-        self.wall_offset = record.wall_offset;
-    }
-
-    /// A new run: whoever was to be gone on with has been by now.
+    /// A run of the tracer begins. Sessions of an earlier one that were not resumed by now never will be.
     fn run(&mut self, start: &Started) {
         let run = Run {
             boot: self.boot.clone(),
             start: start.clone(),
         };
-        let left = std::mem::take(&mut self.left);
+        let unresumed = std::mem::take(&mut self.unresumed);
         self.pending.put(false, |work| {
             work.run = Some(run);
-            work.interrupted.extend(left);
+            work.interrupted.extend(unresumed);
         });
     }
 
-    /// The log of a session that the model has announced.
-    fn announced(&mut self, view: &Arc<SessionView>) -> Option<&mut Log> {
-        let log = self.logs.get_mut(&view.id)?;
-        if log.view.is_none() {
-            log.opened = wall(view.opened, self.wall_offset);
-            log.view = Some(Arc::clone(view));
+    /// The journal of a session that the model reports.
+    fn announced(&mut self, view: &Arc<SessionView>) -> Option<&mut SessionJournal> {
+        let journal = self.journals.get_mut(&view.id)?;
+        if journal.view.is_none() {
+            journal.opened = wall(view.opened, self.wall_offset);
+            journal.view = Some(Arc::clone(view));
         }
-        self.seen(view)
+        self.renew(view)
     }
 
-    /// The log of a session, if that was announced. What sshd runs before the command (xauth, the shell of
-    /// ~/.ssh/rc) is reported earlier: the session is not to be kept before it is known what it is.
-    fn seen(&mut self, view: &Arc<SessionView>) -> Option<&mut Log> {
-        let log = self.logs.get_mut(&view.id)?;
-        let known = log.view.as_mut()?;
+    /// Notes how a session is described now, if it was announced. What sshd runs before the command (xauth,
+    /// the shell of ~/.ssh/rc) is reported earlier; the session is not kept before it is known what it is.
+    fn renew(&mut self, view: &Arc<SessionView>) -> Option<&mut SessionJournal> {
+        let journal = self.journals.get_mut(&view.id)?;
+        let known = journal.view.as_mut()?;
         self.touched.insert(view.id);
         if !Arc::ptr_eq(known, view) {
-            log.changed |= **known != **view;
+            journal.changed |= **known != **view;
             *known = Arc::clone(view);
         }
-        Some(log)
+        Some(journal)
     }
 }
 
-/// Waits for the writer.
+/// Waits for the writer's thread.
 #[derive(Clone, Debug)]
 pub struct Flusher {
     pending: Arc<Pending>,
@@ -394,7 +357,8 @@ pub struct Flusher {
 }
 
 impl Flusher {
-    /// Waits until everything that was handed over is kept; false when it cannot be, or not in time.
+    /// Waits until everything that was handed over is written; false if that fails or takes longer than
+    /// `timeout`.
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> bool {
         self.writes && self.pending.flush(timeout)
@@ -402,110 +366,27 @@ impl Flusher {
 }
 
 impl Drop for Recorder {
-    /// What was handed over is written.
+    /// Waits until what was handed over is written.
     fn drop(&mut self) {
         self.pending.stop();
         if let Some(writer) = self.writer.take() {
-            // A panic there has been told of.
+            // The panic's message was printed already.
             let _ = writer.join();
         }
     }
 }
 
 /// What is to be written of a session.
-fn change_of(log: &mut Log) -> Option<(Key, Change)> {
+fn change_of(journal: &mut SessionJournal) -> Option<(Key, Change)> {
     let change = Change {
-        view: Arc::clone(log.view.as_ref()?),
-        opened: log.opened,
-        findings: std::mem::take(&mut log.findings),
-        closed: log.closed.as_deref().cloned(),
-        changed: std::mem::take(&mut log.changed),
-        records: std::mem::take(&mut log.bytes),
-        lost: std::mem::take(&mut log.lost_news),
+        view: Arc::clone(journal.view.as_ref()?),
+        opened: journal.opened,
+        findings: std::mem::take(&mut journal.findings),
+        closed: journal.closed.as_deref().cloned(),
+        changed: std::mem::take(&mut journal.changed),
+        records: std::mem::take(&mut journal.bytes),
+        lost: std::mem::take(&mut journal.unreported_lost),
     };
-    log.loud = false;
-    Some((log.key, change))
-}
-
-#[cfg(test)]
-mod tests {
-    use rusqlite::Connection;
-
-    use super::*;
-    use crate::{
-        model::Verdict,
-        store::{Filter, Outcome, Reader, database::FILE, recording},
-    };
-
-    const PATIENCE: Duration = Duration::from_secs(60);
-
-    fn keep(recorder: &mut Recorder) -> Vec<Update> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ordinary.rec");
-        let mut recording = recording::Reader::open(path.as_ref()).unwrap();
-        let (mut model, mut updates) = (Model::new(), Vec::new());
-        while let Some(record) = recording.next().unwrap() {
-            recorder.record(&record, &model);
-            let before = updates.len();
-            model.apply(record, &mut updates);
-            updates[before..]
-                .iter()
-                .for_each(|update| recorder.update(update));
-            if let Record::Tick(_) = record {
-                recorder.tick(&model, 1);
-            }
-        }
-        updates
-    }
-
-    /// A writer that is kept from writing.
-    fn behind(room: usize) -> (tempfile::TempDir, Vec<Update>) {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut recorder, _) = Recorder::open(Options {
-            directory: directory.path().to_owned(),
-            policy: Policy {
-                max_age: u64::MAX,
-                ..Policy::default()
-            },
-            boot: String::new(),
-        });
-        recorder.room = room;
-        let blocker = Connection::open(directory.path().join(FILE)).unwrap();
-        blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let updates = keep(&mut recorder);
-        blocker.execute_batch("ROLLBACK").unwrap();
-        // The attempt that was under way may have failed.
-        assert!(
-            recorder.flush(PATIENCE) || recorder.flush(PATIENCE),
-            "{}",
-            recorder.health()
-        );
-        (directory, updates)
-    }
-
-    #[test]
-    fn when_the_writer_is_behind_records_are_lost_and_last_words_are_not() {
-        for (room, whole) in [(ROOM, true), (5_000, false), (0, false)] {
-            let (directory, updates) = behind(room);
-            let last = |update: &Update| matches!(update, Update::SessionClosed(_));
-            let reader = Reader::open(directory.path()).unwrap();
-            let kept = reader.sessions(&Filter::default()).unwrap();
-            assert_eq!(kept.len(), updates.into_iter().filter(last).count());
-            assert_eq!(kept.iter().all(|kept| kept.lost == 0), whole);
-            for kept in kept {
-                let Outcome::Closed(closed) = &kept.outcome else {
-                    panic!("{kept:#?}");
-                };
-                let (mut model, mut anew) = (Model::new(), Vec::new());
-                for record in reader.records(kept.key).unwrap().iter() {
-                    model.apply(record, &mut anew);
-                }
-                for update in anew {
-                    if let Update::SessionClosed(it) = update {
-                        assert!(it == *closed || kept.lost > 0);
-                        assert!(kept.lost == 0 || it.verdict != Verdict::Clean);
-                    }
-                }
-            }
-        }
-    }
+    journal.urgent = false;
+    Some((journal.key, change))
 }

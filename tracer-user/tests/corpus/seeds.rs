@@ -49,7 +49,9 @@ fn a_story_tells_what_its_recording_told() {
     for name in GOLDEN {
         let (story, told) = retold(name);
         let (mut model, mut updates) = (Model::new(), Vec::new());
-        story::tell(&story, |bytes| model.apply(bytes.record(), &mut updates));
+        story::tell(&story, |bytes| {
+            model.apply(bytes.record(), &mut updates);
+        });
         assert!(!told.is_empty());
         assert_eq!(words(&updates), told, "{name}");
     }

@@ -11,7 +11,7 @@ use std::{
 
 use lastbyte::{
     model::SessionId,
-    store::{Outcome, Reader},
+    store::{Outcome, StoreReader},
 };
 
 use crate::{
@@ -90,7 +90,7 @@ fn is_there(directory: &Path, leaders: Range<u32>) {
     let database = rusqlite::Connection::open(directory.join("lastbyte.db")).unwrap();
     let check = |pragma| database.pragma_query_value(None, pragma, |row| row.get::<_, String>(0));
     assert_eq!(check("integrity_check").unwrap(), "ok");
-    let reader = Reader::open(directory).unwrap();
+    let reader = StoreReader::open(directory).unwrap();
     for leader in leaders {
         let id = SessionId(id(leader));
         let kept = reader.session(&id.to_string()).unwrap();

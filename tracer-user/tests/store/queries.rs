@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lastbyte::store::{Filter, Reader};
+use lastbyte::store::{StoreQuery, StoreReader};
 
 use crate::{
     scenario::{SERVER, Scenario, empty},
@@ -42,66 +42,66 @@ fn ten_thousand_sessions_are_listed_at_once() {
         begun.elapsed(),
     );
 
-    let reader = Reader::open(directory.path()).unwrap();
+    let reader = StoreReader::open(directory.path()).unwrap();
     let text = |text: &str| Some(text.to_owned());
     let limit = Some(50);
     for (filter, some) in [
         (
-            Filter {
+            StoreQuery {
                 limit,
-                ..Filter::default()
+                ..StoreQuery::default()
             },
             50,
         ),
         (
-            Filter {
+            StoreQuery {
                 user: text("alice"),
                 limit,
-                ..Filter::default()
+                ..StoreQuery::default()
             },
             50,
         ),
         (
-            Filter {
+            StoreQuery {
                 user: text("bob"),
-                ..Filter::default()
+                ..StoreQuery::default()
             },
             0,
         ),
         (
-            Filter {
+            StoreQuery {
                 peer: text("10.0.0.17"),
-                ..Filter::default()
+                ..StoreQuery::default()
             },
             40,
         ),
         (
-            Filter {
+            StoreQuery {
                 verdict: text("truncated"),
-                ..Filter::default()
+                ..StoreQuery::default()
             },
             1000,
         ),
         (
-            Filter {
+            StoreQuery {
                 verdict: text("truncated"),
                 peer: text("10.0.0.20"),
-                ..Filter::default()
+                ..StoreQuery::default()
             },
             40,
         ),
         (
-            Filter {
+            StoreQuery {
                 command: text("target-7777"),
-                ..Filter::default()
+                ..StoreQuery::default()
             },
             1,
         ),
         (
-            Filter {
+            StoreQuery {
                 kind: text("truncated"),
                 limit,
-                ..Filter::default()
+                ..StoreQuery::default()
             },
             50,
         ),
@@ -116,15 +116,15 @@ fn ten_thousand_sessions_are_listed_at_once() {
         // A machine that is busy may take a few times as long.
         assert!(took < 5 * AT_ONCE, "{filter:?}: {took:?}");
     }
-    let all = reader.sessions(&Filter::default()).unwrap();
+    let all = reader.sessions(&StoreQuery::default()).unwrap();
     let middle = Some(all[all.len() / 2].opened);
-    let since = Filter {
+    let since = StoreQuery {
         since: middle,
-        ..Filter::default()
+        ..StoreQuery::default()
     };
-    let until = Filter {
+    let until = StoreQuery {
         until: middle,
-        ..Filter::default()
+        ..StoreQuery::default()
     };
     let halves = reader.sessions(&since).unwrap().len() + reader.sessions(&until).unwrap().len();
     assert_eq!(halves, SESSIONS as usize);
@@ -139,16 +139,16 @@ fn ten_thousand_sessions_are_listed_at_once() {
         (closed - 1, true),
         (closed, false),
     ] {
-        let found = reader.sessions(&Filter {
+        let found = reader.sessions(&StoreQuery {
             at: Some(at),
-            ..Filter::default()
+            ..StoreQuery::default()
         });
         let found = found.unwrap().iter().any(|it| it.key == of_the_middle.key);
         assert_eq!(found, is_open, "{at} of {opened} to {closed}");
     }
-    let findings = reader.findings(&Filter {
+    let findings = reader.findings(&StoreQuery {
         kind: text("truncated"),
-        ..Filter::default()
+        ..StoreQuery::default()
     });
     assert_eq!(findings.unwrap().len(), 1000);
 }
@@ -190,14 +190,14 @@ fn a_session_with_a_helper_before_its_command_is_found_by_its_time() {
     let looked_at = |trace: &mut Trace, scenario: &mut Scenario, kept: bool| {
         trace.take_all(&std::mem::take(&mut scenario.records));
         assert!(trace.recorder.flush(PATIENCE));
-        let reader = Reader::open(directory.path()).unwrap();
+        let reader = StoreReader::open(directory.path()).unwrap();
         let found = reader.session("5000").unwrap();
         let times = found.map(|found| found.opened);
         assert_eq!(times, kept.then_some(opened));
-        let since = Filter {
+        let since = StoreQuery {
             since: Some(opened),
             until: Some(opened + 1),
-            ..Filter::default()
+            ..StoreQuery::default()
         };
         assert_eq!(reader.sessions(&since).unwrap().len(), usize::from(kept));
     };
@@ -211,7 +211,7 @@ fn a_session_with_a_helper_before_its_command_is_found_by_its_time() {
         .closes_all(5000, 0)
         .idle(3000);
     looked_at(&mut trace, &mut scenario, true);
-    let reader = Reader::open(directory.path()).unwrap();
+    let reader = StoreReader::open(directory.path()).unwrap();
     let kept = reader.session("5000").unwrap().expect("kept");
     assert_eq!(kept.verdict(), Some("clean"));
 }

@@ -2,7 +2,7 @@
 
 use lastbyte::{
     model::{GapReason, SessionId, Verdict},
-    store::{Outcome, Reader},
+    store::{Outcome, StoreReader},
 };
 use tracer_ebpf::backend;
 
@@ -56,7 +56,7 @@ fn what_was_open_goes_on_where_it_was() {
     assert!(trace.recorder.flush(PATIENCE));
     live.extend(std::mem::take(&mut trace.updates));
 
-    let reader = Reader::open(directory.path()).unwrap();
+    let reader = StoreReader::open(directory.path()).unwrap();
     for leader in [5000, 5001, 5002] {
         let id = SessionId(id(leader));
         let kept = reader.session(&id.to_string()).unwrap().expect("kept");
@@ -84,7 +84,7 @@ fn what_nobody_goes_on_with_is_marked() {
     trace.recorder.resume(&left.sessions[1]);
     trace.take_all(&after);
     assert!(trace.recorder.flush(PATIENCE));
-    let reader = Reader::open(directory.path()).unwrap();
+    let reader = StoreReader::open(directory.path()).unwrap();
     let name = SessionId(id(5000)).to_string();
     let kept = reader.session(&name).unwrap().expect("kept");
     assert!(matches!(kept.outcome, Outcome::Interrupted(_)), "{kept:#?}");
@@ -103,7 +103,7 @@ fn another_boot_leaves_nothing_open() {
     options.boot = "ffffffff-0000-4000-8000-000000000002".to_owned();
     let (mut trace, left) = Trace::begin(options);
     assert!(left.sessions.is_empty() && left.progress.is_none());
-    let reader = Reader::open(directory.path()).unwrap();
+    let reader = StoreReader::open(directory.path()).unwrap();
     let all = reader.sessions(&Default::default()).unwrap();
     assert_eq!(all.len(), 2);
     for kept in &all {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use lastbyte::store::{Filter, Health, Options, Policy, Reader};
+use lastbyte::store::{Options, Policy, StoreHealth, StoreQuery, StoreReader};
 
 use crate::{
     stories,
@@ -36,8 +36,8 @@ fn bytes_are_bounded_and_findings_stay_longest() {
     }
     println!("at most {largest} of {MOST} B");
     assert!(largest <= MOST, "{largest} B");
-    let reader = Reader::open(directory.path()).unwrap();
-    let sessions = reader.sessions(&Filter::default()).unwrap();
+    let reader = StoreReader::open(directory.path()).unwrap();
+    let sessions = reader.sessions(&StoreQuery::default()).unwrap();
     let (lossy, clean): (Vec<_>, Vec<_>) = sessions.iter().partition(|kept| kept.findings > 0);
     // All clean ones had to go before the records of one with a finding.
     let without_records = lossy.iter().filter(|kept| kept.bytes == 0).count();
@@ -75,16 +75,16 @@ fn what_is_old_goes_and_findings_stay_longer() {
         let options = with(directory.path(), policy);
         let policy = options.policy;
         let (mut trace, _) = Trace::begin(options);
-        trace.recorder.keep(policy);
+        trace.recorder.set_policy(policy);
         assert!(trace.recorder.flush(PATIENCE));
         drop(trace);
-        let reader = Reader::open(directory.path()).unwrap();
-        let sessions = reader.sessions(&Filter::default()).unwrap();
+        let reader = StoreReader::open(directory.path()).unwrap();
+        let sessions = reader.sessions(&StoreQuery::default()).unwrap();
         let whole = sessions.iter().filter(|kept| kept.bytes > 0).count();
         (
             sessions.len(),
             whole,
-            reader.findings(&Filter::default()).unwrap().len(),
+            reader.findings(&StoreQuery::default()).unwrap().len(),
         )
     };
     assert_eq!(kept(|_| ()), (100, 100, 10));
@@ -105,9 +105,9 @@ fn what_is_open_is_not_let_go_of() {
         trace.take_all(records);
         assert!(trace.recorder.flush(PATIENCE));
     }
-    assert_eq!(trace.recorder.health(), Health::Full);
-    let reader = Reader::open(directory.path()).unwrap();
-    let sessions = reader.sessions(&Filter::default()).unwrap();
+    assert_eq!(trace.recorder.health(), StoreHealth::Full);
+    let reader = StoreReader::open(directory.path()).unwrap();
+    let sessions = reader.sessions(&StoreQuery::default()).unwrap();
     assert_eq!(sessions.len(), 400);
     let incomplete = sessions.iter().filter(|kept| kept.lost > 0).count();
     assert!((1..400).contains(&incomplete), "{incomplete}");

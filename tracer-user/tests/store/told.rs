@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use lastbyte::{
     model::Kind,
-    store::{Reader, recording},
+    store::{StoreReader, recording},
 };
 use tracer_ebpf::{Record, edge};
 
@@ -63,7 +63,7 @@ fn what_goes_on_for_long_takes_little_room() {
     let mut trace = Trace::at(directory.path());
     trace.take_all(&scenario.records);
     assert!(trace.recorder.flush(PATIENCE));
-    let reader = Reader::open(directory.path()).unwrap();
+    let reader = StoreReader::open(directory.path()).unwrap();
     let kept = reader.session("5000").unwrap().expect("kept");
     let records = reader.records(kept.key).unwrap();
     let (mut samples, mut looks, mut all) = (0, 0, 0);

@@ -4,7 +4,9 @@ use std::{path::Path, time::Duration};
 
 use lastbyte::{
     model::{Closed, Finding, Model, SessionId, Update},
-    store::{Filter, Left, Options, Outcome, Policy, Reader, Recorder, Records},
+    store::{
+        Options, Outcome, Policy, RecordList, Recorder, StoreQuery, StoreReader, UnfinishedSessions,
+    },
 };
 use tempfile::TempDir;
 use tracer_ebpf::Record;
@@ -24,7 +26,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    pub fn begin(options: Options) -> (Self, Left) {
+    pub fn begin(options: Options) -> (Self, UnfinishedSessions) {
         let (recorder, left) = Recorder::open(options);
         let trace = Self {
             model: Model::new(),
@@ -45,16 +47,12 @@ impl Trace {
         let aligned = &mut words.as_mut_bytes()[..bytes.len()];
         aligned.copy_from_slice(bytes);
         let record = Record::decode(aligned).expect("a record");
-        self.recorder.record(&record, &self.model);
         let before = self.updates.len();
-        self.model.apply(record, &mut self.updates);
-        for update in &self.updates[before..] {
-            self.recorder.update(update);
-        }
+        let applied = self.model.apply(record, &mut self.updates);
         self.progress += 1;
-        if matches!(record, Record::Tick(_)) {
-            self.recorder.tick(&self.model, self.progress);
-        }
+        let updates = &self.updates[before..];
+        self.recorder
+            .record(&record, &applied, updates, self.progress);
     }
 
     pub fn take_all(&mut self, records: &[Vec<u8>]) {
@@ -105,7 +103,7 @@ pub fn told(updates: &[Update], id: SessionId) -> Told {
 }
 
 /// What a model that has seen nothing yet makes of the records.
-pub fn replay(records: &Records) -> Vec<Update> {
+pub fn replay(records: &RecordList) -> Vec<Update> {
     let (mut model, mut updates) = (Model::new(), Vec::new());
     for record in records.iter() {
         model.apply(record, &mut updates);
@@ -132,9 +130,9 @@ pub fn is_told_alike(records: &[Vec<u8>]) -> usize {
         trace.recorder.health()
     );
     let live = std::mem::take(&mut trace.updates);
-    let reader = Reader::open(directory.path()).expect("what was kept");
+    let reader = StoreReader::open(directory.path()).expect("what was kept");
     let mut closed = 0;
-    for kept in reader.sessions(&Filter::default()).expect("sessions") {
+    for kept in reader.sessions(&StoreQuery::default()).expect("sessions") {
         let id = kept.outcome.view().id;
         let live = told(&live, id);
         let findings = reader.findings_of(kept.key).expect("findings");

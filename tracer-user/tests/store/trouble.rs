@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, Once},
 };
 
-use lastbyte::store::{Filter, Health, Reader};
+use lastbyte::store::{StoreHealth, StoreQuery, StoreReader};
 use tempfile::TempDir;
 
 use crate::{
@@ -109,7 +109,7 @@ fn with_a_full_disk_findings_wait_until_there_is_room() {
         trace.take_all(&stories::many(leader..leader + 50, true));
         assert!(!trace.recorder.flush(PATIENCE), "there is room");
         let health = trace.recorder.health();
-        assert!(matches!(health, Health::Failing { .. }), "{health}");
+        assert!(matches!(health, StoreHealth::Failing { .. }), "{health}");
         assert!(health.to_string().contains("full"), "{health}");
     }
     assert_eq!(errors("disk is full"), 1, "it is told once");
@@ -119,10 +119,10 @@ fn with_a_full_disk_findings_wait_until_there_is_room() {
         "{}",
         trace.recorder.health()
     );
-    assert_eq!(trace.recorder.health(), Health::Good);
-    let reader = Reader::open(directory).unwrap();
-    assert_eq!(reader.findings(&Filter::default()).unwrap().len(), 20);
-    assert_eq!(reader.sessions(&Filter::default()).unwrap().len(), 200);
+    assert_eq!(trace.recorder.health(), StoreHealth::Good);
+    let reader = StoreReader::open(directory).unwrap();
+    assert_eq!(reader.findings(&StoreQuery::default()).unwrap().len(), 20);
+    assert_eq!(reader.sessions(&StoreQuery::default()).unwrap().len(), 200);
     drop((trace, reader));
 }
 
@@ -158,7 +158,7 @@ fn what_is_not_ours_is_left_alone_and_findings_wait() {
         trace.take_all(&stories::many(5000..5020, true));
         assert!(!trace.recorder.flush(PATIENCE));
         let health = trace.recorder.health();
-        assert!(matches!(health, Health::Unopened { .. }), "{health}");
+        assert!(matches!(health, StoreHealth::Unopened { .. }), "{health}");
         assert!(health.to_string().contains(why), "{health}");
         assert_eq!(fs::read(&path).ok(), before);
         let names: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
@@ -170,9 +170,9 @@ fn what_is_not_ours_is_left_alone_and_findings_wait() {
             "{}",
             trace.recorder.health()
         );
-        let reader = Reader::open(directory.path()).unwrap();
-        assert_eq!(reader.findings(&Filter::default()).unwrap().len(), 2);
-        assert_eq!(reader.sessions(&Filter::default()).unwrap().len(), 20);
+        let reader = StoreReader::open(directory.path()).unwrap();
+        assert_eq!(reader.findings(&StoreQuery::default()).unwrap().len(), 2);
+        assert_eq!(reader.sessions(&StoreQuery::default()).unwrap().len(), 20);
     }
 }
 
@@ -200,7 +200,7 @@ fn a_place_that_cannot_be_had_is_named() {
     let trace = Trace::at(&file.join("state"));
     let health = trace.recorder.health().to_string();
     assert!(health.contains("file/state"), "{health}");
-    assert!(Reader::open(&file).is_err());
+    assert!(StoreReader::open(&file).is_err());
 }
 
 #[test]
@@ -260,8 +260,8 @@ fn a_damaged_database_is_set_aside() {
     let aside = aside(directory.path());
     assert_eq!(aside.len(), 1, "{aside:?}");
     assert_eq!(fs::read(&aside[0]).unwrap(), damaged);
-    let reader = Reader::open(directory.path()).unwrap();
-    assert_eq!(reader.sessions(&Filter::default()).unwrap().len(), 10);
+    let reader = StoreReader::open(directory.path()).unwrap();
+    assert_eq!(reader.sessions(&StoreQuery::default()).unwrap().len(), 10);
 }
 
 #[test]
@@ -302,11 +302,11 @@ fn damage_while_it_is_open_costs_only_what_was_kept() {
         trace.recorder.health()
     );
     assert_eq!(aside(directory.path()).len(), 1);
-    let reader = Reader::open(directory.path()).unwrap();
-    assert!(reader.sessions(&Filter::default()).unwrap().len() >= 101);
+    let reader = StoreReader::open(directory.path()).unwrap();
+    assert!(reader.sessions(&StoreQuery::default()).unwrap().len() >= 101);
     let kept = reader.session("7000").unwrap().expect("it was open");
     assert!(kept.lost > 0, "its beginning is missing");
     assert_eq!(kept.verdict(), Some("truncated"));
     assert_eq!(reader.findings_of(kept.key).unwrap().len(), 1);
-    assert_eq!(reader.findings(&Filter::default()).unwrap().len(), 11);
+    assert_eq!(reader.findings(&StoreQuery::default()).unwrap().len(), 11);
 }

@@ -20,7 +20,7 @@ impl SessionId {
     }
 
     /// When the leader started, ms since boot.
-    pub(in crate::model) const fn start_ms(self) -> u64 {
+    pub const fn start_ms(self) -> u64 {
         self.0 >> 22
     }
 }

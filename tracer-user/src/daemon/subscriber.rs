@@ -1,5 +1,5 @@
-//! What the daemon is told, on the tracer's thread: every record goes to the flight recorder, every
-//! update to the recorder, the hooks and the server.
+//! The daemon's end of the pipeline, on the tracer's thread: every record goes to the flight recorder,
+//! every update to the recorder, the hooks and the server's thread.
 
 use std::{
     sync::{Arc, mpsc::Receiver},
@@ -12,66 +12,69 @@ use tracer_ebpf::Record;
 
 use super::{
     config::Config, hooks::Hooks, policy, privileges, protocol::Status, restart::Restarted,
-    server::News,
+    server::TracerMessage,
 };
 use crate::{
     model::{Model, Update, redact::Redactor},
+    pipeline::{Pipeline, Subscriber, Taken},
     probe::{Probes, ResumeState, boottime},
-    road::{Followed, Subscriber},
     store::Recorder,
 };
 
-/// How often the server is told how the tracer is.
+/// How often the server's thread gets the tracer's status.
 const STATUS: Duration = Duration::from_secs(1);
-/// How long the end may be kept waiting by the disk.
+/// How long the end of the daemon may wait for the disk.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// How long hooks that are under way may take then.
+/// How long it may wait for hooks that are running.
 const HOOKS_FAREWELL: Duration = Duration::from_secs(2);
 
 /// See the module.
-pub struct Told {
+pub struct DaemonSubscriber {
     recorder: Recorder,
     hooks: Hooks,
-    earlier: Option<ResumeState>,
-    /// How many times the ring had been emptied at the last tick.
+    resume: Option<ResumeState>,
+    /// How often the ring had been drained at the last tick.
     drained: u64,
+    /// Updates since the last tick.
     updates: Vec<Update>,
-    server: UnboundedSender<News>,
-    /// The server wants everything that is known to be handed to the flight recorder.
-    asks: Receiver<Ask>,
+    server: UnboundedSender<TracerMessage>,
+    /// Requests of the server's thread to hand everything to the flight recorder.
+    flushes: Receiver<FlushRequest>,
     config: watch::Receiver<Arc<Config>>,
     status: Status,
-    told: Option<Instant>,
-    /// systemd wants to hear of us this often.
+    /// When the server's thread got the status last.
+    status_sent: Option<Instant>,
+    /// How often systemd's watchdog is notified.
     watchdog: Option<Duration>,
-    heard: Instant,
+    /// When it was notified last.
+    notified: Instant,
 }
 
-/// Is told when everything that is known has been handed to the flight recorder.
-pub type Ask = oneshot::Sender<()>;
+/// Answered when everything that is known was handed to the flight recorder.
+pub type FlushRequest = oneshot::Sender<()>;
 
-impl Told {
-    /// The road that leads here, which begins or goes on.
-    pub fn by_road(
+impl DaemonSubscriber {
+    /// The daemon's pipeline, from the masking of secrets to this subscriber.
+    pub fn pipeline(
         probes: &Probes,
         restarted: Restarted,
-        server: UnboundedSender<News>,
-        asks: Receiver<Ask>,
+        server: UnboundedSender<TracerMessage>,
+        flushes: Receiver<FlushRequest>,
         config: watch::Receiver<Arc<Config>>,
-    ) -> anyhow::Result<Followed<Self>> {
+    ) -> anyhow::Result<Pipeline<Self>> {
         let redactor = redactor(&config.borrow())?;
         let ring_bytes = u64::from(config.borrow().tracing.ring_bytes);
         let mut hooks = Hooks::start(&config.borrow().hooks).context("starting the hooks")?;
-        let then = restarted.earlier.as_ref().map_or(0, |it| it.since);
-        hooks.resume(&restarted.told, then);
-        let mut told = Self {
+        let since = restarted.resume.as_ref().map_or(0, |it| it.since);
+        hooks.resume(&restarted.updates, since);
+        let mut subscriber = Self {
             recorder: restarted.recorder,
             hooks,
-            earlier: restarted.earlier,
+            resume: restarted.resume,
             drained: 0,
-            updates: restarted.told,
+            updates: restarted.updates,
             server,
-            asks,
+            flushes,
             config,
             status: Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -85,24 +88,25 @@ impl Told {
                     .map_or_else(Vec::new, |held| held.capabilities),
                 ..Status::default()
             },
-            told: None,
-            // Twice as often as it must be (sd_watchdog_enabled(3)).
+            status_sent: None,
+            // Twice as often as necessary, as sd_watchdog_enabled(3) recommends.
             watchdog: sd_notify::watchdog_enabled().map(|time| time / 2),
-            heard: Instant::now(),
+            notified: Instant::now(),
         };
-        told.updated();
-        Ok(Followed::new(redactor, restarted.model, told))
+        subscriber.publish();
+        Ok(Pipeline::new(redactor, restarted.model, subscriber))
     }
 
-    /// Keeps what is known, and closes the flight recorder.
+    /// Waits until everything is written and the hooks have run, at most for some seconds.
     pub fn finish(mut self) {
         if !self.recorder.flush(FAREWELL) {
-            log::error!("the flight recorder: {}", self.recorder.health());
+            log::error!("not everything was written; {}", self.recorder.health());
         }
         self.hooks.finish(HOOKS_FAREWELL);
     }
 
-    fn updated(&mut self) {
+    /// Sends the updates since the last tick to the server's thread.
+    fn publish(&mut self) {
         if self.updates.is_empty() {
             return;
         }
@@ -112,108 +116,97 @@ impl Told {
                     self.status.host = started.host.to_string();
                     self.status.kernel = started.kernel.to_string();
                     self.status.traces = true;
-                    self.told = None;
+                    self.status_sent = None;
                     notify(&[sd_notify::NotifyState::Ready]);
-                    log::info!("tracing with backend {}", started.backend);
+                    log::info!("tracing ({} backend)", started.backend);
                 }
                 Update::Gap(gap) => log::warn!("{}", gap.message),
                 _ => {}
             }
         }
-        // A server that has failed ends the daemon by itself.
+        // If the server's thread has failed, the daemon ends anyway.
         let _ = self
             .server
-            .send(News::Updates(std::mem::take(&mut self.updates)));
+            .send(TracerMessage::Updates(std::mem::take(&mut self.updates)));
     }
 
-    /// Called a few times a second whatever happens.
-    fn alive(&mut self, redactor: &mut Redactor) {
+    /// Does what is due, a few times a second.
+    fn housekeeping(&mut self, redactor: &mut Redactor) {
         let now = Instant::now();
-        if self.watchdog.is_some_and(|time| now - self.heard >= time) {
-            self.heard = now;
+        if self
+            .watchdog
+            .is_some_and(|time| now - self.notified >= time)
+        {
+            self.notified = now;
             notify(&[sd_notify::NotifyState::Watchdog]);
         }
         if self.config.has_changed().unwrap_or(false) {
             let config = Arc::clone(&self.config.borrow_and_update());
             match self::redactor(&config) {
                 Ok(new) => *redactor = new,
-                Err(error) => log::error!("what is masked stays as it was: {error:#}"),
+                Err(error) => log::error!("privacy settings are unchanged: {error:#}"),
             }
             if let Err(error) = self.hooks.change(&config.hooks, boottime()) {
-                log::error!("the hooks stay as they were: {error}");
+                log::error!("hooks are unchanged: {error}");
             }
-            self.recorder.keep(policy(&config));
+            self.recorder.set_policy(policy(&config));
         }
         self.hooks.pass(boottime());
-        let mut asked = self.asks.try_iter().peekable();
-        if asked.peek().is_some() {
-            self.recorder.hurry();
-            for ask in asked {
-                // Whoever asked may have left.
-                let _ = ask.send(());
+        let mut requests = self.flushes.try_iter().peekable();
+        if requests.peek().is_some() {
+            self.recorder.flush_all();
+            for request in requests {
+                // The client may have disconnected.
+                let _ = request.send(());
             }
         }
-        if self.told.is_none_or(|told| now - told >= STATUS) {
-            self.told = Some(now);
+        if self.status_sent.is_none_or(|at| now - at >= STATUS) {
+            self.status_sent = Some(now);
             let health = self.recorder.health();
             self.status.store = health.to_string();
             self.status.store_good = health.is_good();
             self.status.hooks = self.hooks.counts();
             let _ = self
                 .server
-                .send(News::Tracer(Box::new(self.status.clone())));
+                .send(TracerMessage::Status(Box::new(self.status.clone())));
         }
     }
 }
 
-/// What masks secrets, by the configuration.
+/// Masks secrets as configured.
 fn redactor(config: &Config) -> anyhow::Result<Redactor> {
     let patterns = config.privacy.mask.iter().map(String::as_str);
     Ok(Redactor::new(config.privacy.capture_argv, patterns)?)
 }
 
-/// Tells systemd, if that started us.
+/// Notifies systemd, if it started the daemon.
 fn notify(what: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(what) {
-        log::warn!("systemd cannot be told: {error}");
+        log::warn!("cannot notify systemd: {error}");
     }
 }
 
-impl Subscriber for Told {
-    fn before(&mut self, record: &Record<'_>, model: &Model) -> anyhow::Result<()> {
+impl Subscriber for DaemonSubscriber {
+    fn record(&mut self, taken: &Taken<'_>, updates: &mut Vec<Update>) -> anyhow::Result<()> {
         self.status.records += 1;
-        if let Record::Loss(loss) = record {
+        if let Record::Loss(loss) = taken.record {
             let lost = loss.counts.iter().copied().fold(0, u64::saturating_add);
             self.status.lost = self.status.lost.saturating_add(lost);
         }
-        self.recorder.record(record, model);
-        Ok(())
-    }
-
-    fn after(
-        &mut self,
-        record: &Record<'_>,
-        model: &Model,
-        updates: &mut Vec<Update>,
-    ) -> anyhow::Result<()> {
+        self.recorder
+            .record(&taken.record, &taken.applied, updates, self.drained);
         for update in &*updates {
-            self.recorder.update(update);
             self.hooks.tell(update);
         }
         self.updates.append(updates);
-        match record {
-            Record::Tick(_) => {
-                self.recorder.tick(model, self.drained);
-                self.updated();
-            }
-            Record::Ready(_) => self.updated(),
-            _ => {}
+        if matches!(taken.record, Record::Tick(_) | Record::Ready(_)) {
+            self.publish();
         }
         Ok(())
     }
 
-    fn passes(&mut self, redactor: &mut Redactor) {
-        self.alive(redactor);
+    fn on_idle(&mut self, redactor: &mut Redactor) {
+        self.housekeeping(redactor);
     }
 
     fn finished(&self, _: &Model) -> bool {
@@ -224,7 +217,7 @@ impl Subscriber for Told {
         self.drained = number;
     }
 
-    fn earlier(&mut self) -> Option<ResumeState> {
-        self.earlier.take()
+    fn resume_state(&mut self) -> Option<ResumeState> {
+        self.resume.take()
     }
 }

@@ -1,17 +1,17 @@
-//! The records of one session: what is between its first and its last, ready for the model.
+//! The records of one session, ready for the model.
 
 use tracer_ebpf::{Header, Record};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-/// Records one after the other, as they were on the road.
+/// Records in the order in which the model takes them.
 #[derive(Clone, Debug, Default)]
-pub struct Records {
+pub struct RecordList {
     /// Aligned to 8, as every record is a multiple of that.
     words: Vec<u64>,
 }
 
-impl Records {
-    /// Appends records.
+impl RecordList {
+    /// Appends whole records.
     pub fn extend(&mut self, bytes: &[u8]) {
         let at = self.words.len();
         self.words.resize(at + bytes.len() / 8, 0);
@@ -25,7 +25,7 @@ impl Records {
         self.words.as_bytes()
     }
 
-    /// Each of them, up to the first that this version does not know.
+    /// Each record, up to the first that this version does not know.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         split(self.bytes()).map_while(Record::decode)
     }
@@ -42,7 +42,7 @@ pub(super) fn split(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The same in parts of whole records, each of at most `most` bytes unless it is a single one.
+/// Parts of whole records, each of at most `most` bytes unless it is a single record.
 pub(super) fn parts(bytes: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! What another recorder left when it ended: the sessions that were open.
+//! The sessions that were open when an earlier recorder ended.
 
 use std::ops::ControlFlow;
 
@@ -7,55 +7,52 @@ use tracer_ebpf::ABI_VERSION;
 use zerocopy::IntoBytes as _;
 
 use super::{
-    Error, Records,
-    database::Database,
-    log::company,
-    writer::{interrupt, unpack},
+    Error, RecordList, chunks::unpack, database::Database, journal::siblings, rows::interrupt,
 };
 use crate::model::{SessionId, SessionView};
 
-/// What was open when the last recorder on this machine ended, since the machine was started.
+/// The sessions of this boot that were open when the last recorder ended.
 #[derive(Debug, Default)]
-pub struct Left {
-    /// How far its caller had come in what is kept; `None` when there is nothing of this boot.
+pub struct UnfinishedSessions {
+    /// The progress of the last recorder's caller that is kept ([`super::Recorder::record`]); `None` if nothing
+    /// is kept of this boot.
     pub progress: Option<u64>,
-    /// The sessions, in the order in which their records are to be put on the road.
-    pub sessions: Vec<LeftSession>,
+    /// The sessions, in the order in which the model must take in their records.
+    pub sessions: Vec<UnfinishedSession>,
 }
 
 /// A session that was open.
 #[derive(Debug)]
-pub struct LeftSession {
+pub struct UnfinishedSession {
     /// Its id.
     pub id: SessionId,
-    /// Its records, for a model that has not started yet, or has taken in those of others. What it
-    /// tells of them has been told before.
-    pub records: Records,
+    /// Its records, for a model that has not started yet. The updates that come of them were reported by the
+    /// earlier daemon.
+    pub records: RecordList,
     pub(super) key: i64,
     pub(super) view: SessionView,
     pub(super) opened: i64,
 }
 
-impl Left {
-    /// Finds the sessions that are open in `boot`; those of another are over, however they ended.
+impl UnfinishedSessions {
+    /// Finds the sessions that are open in `boot`. Open sessions of another boot are marked as interrupted.
     pub(super) fn find(database: &mut Database, boot: &str) -> Result<Self, Error> {
         let tx = database.connection.transaction()?;
-        // Nor can one be gone on with whose records are not whole, or of another version.
-        let over = "SELECT session.key FROM session LEFT JOIN run ON run.key = session.run
+        // A session cannot be resumed either if its records are incomplete or of another version.
+        let ended = "SELECT session.key FROM session LEFT JOIN run ON run.key = session.run
                     WHERE session.state = 'open' AND (run.boot IS NOT ?1 OR abi <> ?2 OR lost > 0)";
-        let over: Vec<i64> = tx
-            .prepare(over)?
+        let ended: Vec<i64> = tx
+            .prepare(ended)?
             .query_map(params![boot, ABI_VERSION], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        interrupt(&tx, &over)?;
+        interrupt(&tx, &ended)?;
         tx.commit()?;
         let connection = &database.connection;
         let progress = "SELECT progress FROM kept WHERE boot = ?";
         let progress: Option<i64> = connection
             .query_row(progress, [boot], |row| row.get(0))
             .optional()?;
-        // A loss is about every session that is there: what was lost before one began must be on the
-        // road before it.
+        // A loss concerns every open session: the model must learn of it before a session that began later.
         let open =
             "SELECT key, id, opened, view FROM session WHERE state = 'open' ORDER BY opened, key";
         let mut query = connection.prepare(open)?;
@@ -69,10 +66,10 @@ impl Left {
                 damaged.push(key);
                 continue;
             };
-            // From here on the model knows itself who else is on the connection.
+            // From here on the model itself knows the other sessions on the connection.
             let last = records.iter().last().map(|record| record.header().time);
-            records.extend(company(id, 0, last.unwrap_or(0)).as_bytes());
-            sessions.push(LeftSession {
+            records.extend(siblings(id, 0, last.unwrap_or(0)).as_bytes());
+            sessions.push(UnfinishedSession {
                 id,
                 records,
                 key,
@@ -92,9 +89,9 @@ impl Left {
     }
 }
 
-/// The records that are kept of a session.
-fn kept(connection: &Connection, session: i64) -> Result<Records, Error> {
-    let mut records = Records::default();
+/// The kept records of a session.
+fn kept(connection: &Connection, session: i64) -> Result<RecordList, Error> {
+    let mut records = RecordList::default();
     each_chunk(connection, session, |bytes| {
         records.extend(bytes);
         ControlFlow::Continue(())
@@ -102,7 +99,7 @@ fn kept(connection: &Connection, session: i64) -> Result<Records, Error> {
     Ok(records)
 }
 
-/// The same piece by piece, until `each` breaks off.
+/// Calls `each` with every chunk of a session's kept records, until it breaks off.
 pub(super) fn each_chunk(
     connection: &Connection,
     session: i64,
