@@ -10,9 +10,9 @@ use super::{
     view::{Closed, Finding, Fix, GapReason, History, Kind, Opened, Slot, State, Update, Verdict},
 };
 
-/// From a session's start to its being told without a command, ns: an exec follows the start at
-/// once, but a tick may fall between.
-const EXEC_TAKES: u64 = 10_000_000;
+/// How long a session waits for its command's exec before it is announced without one, ns: a busy
+/// machine takes its time between the fork and the exec.
+const EXEC_TAKES: u64 = 250_000_000;
 /// From a server's exit to its descriptors being closed for sure, ns; and the other way round.
 const EXIT_TAKES: u64 = 250_000_000;
 /// From the last close to the leader being ended by it, ns.

@@ -221,7 +221,7 @@ fn an_older_loss_does_not_undo_a_younger_one() {
     assert_eq!(opened(&scenario), 0, "its leader started at second 20");
     scenario.after(15_000).loses(1);
     scenario.stream(20_000, STDOUT, edge::FIRST_WRITE, |_| ());
-    scenario.after(100).tick();
+    scenario.after(300).tick();
     assert_eq!(opened(&scenario), 1);
     let late = Loss {
         header: Header {

@@ -172,7 +172,7 @@ fn internal_sftp_never_executes_anything() {
             .any(|update| matches!(update, Update::SessionOpened(_))),
         "an exec may follow"
     );
-    scenario.idle(20);
+    scenario.idle(300);
     assert!(
         scenario
             .updates

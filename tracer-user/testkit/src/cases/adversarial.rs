@@ -376,9 +376,14 @@ fn of(
 ) -> anyhow::Result<Event> {
     let what = format!("{kind} of {marker}");
     tracer.wait_for(0, patience, &what, |events| {
-        let mut wanted = events.iter().filter(|event| event.is(kind));
-        wanted
-            .find(|event| event.command().contains(marker))
+        // A command that is slow to start is announced without its arguments.
+        let mut about_it = events
+            .iter()
+            .filter(|event| event.command().contains(marker));
+        let session = about_it.find_map(Event::session)?;
+        events
+            .iter()
+            .find(|event| event.is(kind) && event.session() == Some(session))
             .cloned()
     })
 }
