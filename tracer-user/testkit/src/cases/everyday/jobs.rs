@@ -188,7 +188,11 @@ pub(super) fn slow(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
             // What the command had written is in the pipe, and beyond it.
             let gone = &["client_gone"];
             let expect = Expect::clean(who, OpenSsh).tolerate(&["stalled"]);
-            expects.push(expect.cut(Stream::Stdout, gone, Bytes::Within(1, u64::MAX)));
+            expects.push(
+                expect
+                    .cut(Stream::Stdout, gone, Bytes::Within(1, u64::MAX))
+                    .may_cut(Stream::Stderr, gone, Bytes::Equal(0)),
+            );
         }
         let lines = lines_about(stage, &watch, &marker)?;
         ensure!(
