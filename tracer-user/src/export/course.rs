@@ -182,7 +182,7 @@ fn edge<'a>(line: &'a Timeline, lane: &'a Lane, mark: &Mark) -> Moment<'a> {
             format!(" ({} pid {pid})", line.session.server_exe)
         }
         pid => match line.processes.iter().find(|life| life.pid == pid) {
-            Some(life) => format!(" ({} pid {pid})", life.name()),
+            Some(life) => format!(" ({} pid {pid})", life.name_at(mark.time)),
             None => format!(" (pid {pid})"),
         },
     };

@@ -34,7 +34,15 @@ pub(super) fn killed<'a>(
     session.hangups.iter().filter(move |it| {
         gone.is_some_and(|gone| it.time >= gone)
             && by_server.is_none_or(|close| it.time <= close.time)
+            && !is_elsewhere(session, it)
     })
+}
+
+/// Whether the process was on a terminal of its own, as what runs in tmux or screen is. One whose output
+/// was redirected is where its ancestors were.
+fn is_elsewhere(session: &Session, process: &Hangup) -> bool {
+    let mut elsewhere = session.hangups.iter().filter(|it| it.on_another_terminal);
+    elsewhere.any(|it| it.pid == process.pid || process.ancestors.contains(&it.pid))
 }
 
 /// Those of them that left input behind which led to the terminal: each pipe once.

@@ -309,12 +309,9 @@ impl Model {
                 reason: GapReason::Preexisting,
                 lost: 0,
                 message: format!(
-                    "{} began before the tracer: what they wrote and lost until now is not known",
-                    if n == 1 {
-                        "one session".to_owned()
-                    } else {
-                        format!("{n} sessions")
-                    }
+                    "{} began before the tracer: what {} wrote and lost until now is not known",
+                    message::counted(n as u64, "session"),
+                    if n == 1 { "it" } else { "they" },
                 ),
             })),
         }

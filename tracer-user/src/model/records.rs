@@ -41,12 +41,12 @@ impl Model {
             self.touched.insert(*id);
         }
         let what = [
-            "records for want of room in the ring buffer",
-            "processes",
-            "streams",
-            "sessions",
-            "calls",
-            "events that came while another was looked at",
+            ("record", " for want of room in the ring buffer"),
+            ("process", ""),
+            ("stream", ""),
+            ("session", ""),
+            ("call", ""),
+            ("event", " that came while another was handled"),
         ];
         debug_assert_eq!(what.len(), loss::KINDS);
         let parts: Vec<String> = record
@@ -54,7 +54,7 @@ impl Model {
             .iter()
             .zip(what)
             .filter(|(count, _)| **count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
+            .map(|(count, (noun, why))| format!("{}{why}", message::counted(*count, noun)))
             .collect();
         out.push(Update::Gap(Gap {
             time,

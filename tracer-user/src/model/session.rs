@@ -110,6 +110,10 @@ pub(super) struct Hangup {
     pub unread: u64,
     /// The pipe or terminal that was its stdout.
     pub stdout: StreamEnds,
+    /// Its stdout was a terminal that is not the session's, such as a pane of tmux or screen.
+    pub on_another_terminal: bool,
+    /// Pids from the leader to it.
+    pub ancestors: Vec<u32>,
 }
 
 /// A stream has seven edges at most before samples of it are taken.
@@ -269,11 +273,17 @@ impl Session {
     }
 
     pub fn exit(&mut self, record: &Exit) {
-        self.last = self.last.max(record.header.time);
-        let comm = Visible::field(self.tree.comm(record.proc));
-        self.tree.exit(record.proc);
+        // What outlives a terminal and its leader, as tmux and its panes do, is no part of the session.
+        let is_closed_terminal = |stream: &Stream| stream.is_pty() && stream.close.is_some();
+        if self.leader_gone.is_none() || !self.outputs().any(is_closed_terminal) {
+            self.last = self.last.max(record.header.time);
+        }
         let is_leader = record.proc == self.leader
             || self.leader.pid == 0 && record.flags & tracer_ebpf::role::LEADER != 0;
+        if !is_leader {
+            self.hung_up(record);
+        }
+        self.tree.exit(record.proc);
         if is_leader {
             let time = record.header.time;
             let view = Arc::make_mut(&mut self.view);
@@ -283,19 +293,24 @@ impl Session {
             self.dead(time);
         } else {
             self.watch.member_exited(record.header.time);
-            self.hung_up(record, comm);
         }
     }
 
     /// A member died of the terminal's hangup.
-    fn hung_up(&mut self, record: &Exit, comm: Visible) {
+    fn hung_up(&mut self, record: &Exit) {
         let on_pty = self.outputs().any(Stream::is_pty);
         let killed = ExitStatus::of_wait(record.status) == ExitStatus::Signal(SIGHUP);
         if on_pty && killed && self.hangups.len() < MAX_HANGUPS {
+            let stdout = &record.stdout;
+            let on_another = stdout.transport == transport::PTY
+                && !self.outputs().any(|it| it.object == stdout.object);
+            let (path, _) = self.tree.path(record.proc, false);
             self.hangups.push(Hangup {
+                on_another_terminal: on_another,
+                ancestors: path.iter().map(|step| step.pid).collect(),
                 time: record.header.time,
                 pid: record.proc.pid,
-                comm,
+                comm: Visible::field(self.tree.comm(record.proc)),
                 stdin: record.stdin_object,
                 unread: record.stdin_unread,
                 stdout: record.stdout,

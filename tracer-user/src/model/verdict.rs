@@ -158,7 +158,7 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
         },
     };
     let close = stream.close.filter(|close| !close.unseen);
-    let (written, read) = ledger(session, stream);
+    let (written, read) = ledger(stream);
     let unread = match close {
         Some(close) if stream.slot.is_output() => close.unread,
         _ if stream.slot.is_output() => stream.pending(),
@@ -181,24 +181,27 @@ pub(super) fn report(session: &Session, stream: &Stream, env: &Env) -> StreamRep
     }
 }
 
-/// Bytes written, and read by the server. What splice, sendfile or io_uring moved is in neither counter;
-/// but all of it went through the object: what was read or left there has been written.
-fn ledger(session: &Session, stream: &Stream) -> (u64, u64) {
+/// Bytes written, and read by the server. What splice, sendfile or io_uring moved is in neither counter,
+/// and a write under way is counted when it ends; but all of it went through the object: what was read
+/// or left there has been written.
+fn ledger(stream: &Stream) -> (u64, u64) {
     let (written, read) = (stream.counters.written, stream.counters.read);
-    let Some(close) = counted(session, stream) else {
+    // A terminal gives more than was written: line ends.
+    if stream.is_pty() || !stream.slot.is_output() {
         return (written, read);
-    };
-    let passed = passed(stream, &close);
-    (written.max(passed), read)
+    }
+    let close = stream.close.filter(|close| !close.unseen);
+    let unread = close.map_or(0, |close| close.unread);
+    (written.max(passed(stream, unread)), read)
 }
 
-/// Bytes that are known to have been in the object.
-fn passed(stream: &Stream, close: &Close) -> u64 {
+/// Bytes that are known to have been in the object, of which `unread` are there.
+fn passed(stream: &Stream, unread: u64) -> u64 {
     let counters = &stream.counters;
     counters
         .read
         .saturating_add(counters.taken)
-        .saturating_add(close.unread)
+        .saturating_add(unread)
 }
 
 /// Why it cannot be said that nothing of it was lost, though nothing is known to be.
@@ -215,7 +218,7 @@ pub(super) fn doubt(session: &Session, stream: &Stream) -> Option<GapReason> {
 /// Some of what was written was neither read nor is left: of packets (`O_DIRECT`, pipe(2)) a read had no
 /// room for it, else somebody took it in a way that is not seen.
 fn is_missing(session: &Session, stream: &Stream) -> bool {
-    let missing = |close: Close| stream.counters.written > passed(stream, &close);
+    let missing = |close: Close| stream.counters.written > passed(stream, close.unread);
     counted(session, stream).is_some_and(missing)
 }
 
@@ -282,7 +285,7 @@ fn note(session: &Session, stream: &Stream) -> Option<String> {
 pub(super) fn disagreement(session: &Session, stream: &Stream) -> Option<String> {
     let close = counted(session, stream)?;
     let (written, read) = (stream.counters.written, stream.counters.read);
-    if written == passed(stream, &close) {
+    if written == passed(stream, close.unread) {
         return None;
     }
     let why = match (is_missing(session, stream), stream.packets) {

@@ -358,6 +358,8 @@ impl Tracer {
         let seen = self.probes.past == Past::Seen;
         let taken = self.tables.taken().context("counting what was taken")?;
         let complete = seen && earlier.drain == Some(taken);
+        // Whatever was missed is reported now, once: the next tracer goes on from here.
+        road.drained(taken);
         put(
             road,
             &Resume {

@@ -115,6 +115,35 @@ fn a_session_that_began_before_the_tracer_is_never_clean() {
 }
 
 #[test]
+fn a_gap_agrees_with_what_it_counts() {
+    let said = |sessions: u32, lost: u64| {
+        let mut scenario = Scenario::empty();
+        scenario.start(backend::FENTRY).server(SERVER);
+        for leader in 5000..5000 + sessions {
+            scenario.session_with(leader, |r| r.preexisting = 1);
+        }
+        scenario.ready().loses(lost);
+        let gaps = scenario.updates.iter().filter_map(|update| match update {
+            Update::Gap(gap) => Some(gap.message.clone()),
+            _ => None,
+        });
+        gaps.collect::<Vec<_>>()
+    };
+    let one = said(1, 1);
+    assert!(
+        one[0].starts_with("1 session began before the tracer: what it wrote"),
+        "{one:?}"
+    );
+    assert!(one[1].contains(": 1 record for want"), "{one:?}");
+    let two = said(2, 2);
+    assert!(
+        two[0].starts_with("2 sessions began before the tracer: what they wrote"),
+        "{two:?}"
+    );
+    assert!(two[1].contains(": 2 records for want"), "{two:?}");
+}
+
+#[test]
 fn a_session_without_observed_output_is_unknown() {
     let mut scenario = Scenario::exact();
     scenario

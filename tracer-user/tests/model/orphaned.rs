@@ -427,3 +427,27 @@ fn a_crowd_that_comes_and_goes_has_a_bound() {
         .max();
     assert!(most.is_some_and(|most| most <= 4096), "{most:?}");
 }
+
+#[test]
+fn of_an_orphan_older_than_the_tracer_it_is_known_how_long_at_least() {
+    let mut scenario = Scenario::empty();
+    scenario
+        .start(backend::FENTRY)
+        .server(SERVER)
+        .found(5000, false)
+        .process(id(5000), 5001, 1, 0, SLEEP)
+        .ready();
+    scenario.run(3_000, sleep_holds(&[(1, 1), (2, 2)]));
+    assert_eq!(scenario.course(Kind::Orphaned), [(State::Open, 1)]);
+    scenario.exits(5000, 5001);
+    for slot in [STDOUT, STDERR] {
+        scenario.stream(5000, slot, edge::EOF, |_| ());
+    }
+    scenario.closes_all(5000, 0).tick();
+    let released = scenario.findings(Kind::Orphaned);
+    let message = &released.last().expect("released").message;
+    assert!(
+        message.ends_with(" at least 3.0 s after the command's end"),
+        "{message}"
+    );
+}

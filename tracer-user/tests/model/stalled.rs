@@ -3,7 +3,7 @@
 use lastbyte::model::{Cause, Kind, Slot, State, Verdict};
 use tracer_ebpf::{chld, edge};
 
-use crate::scenario::{MS, STDIN, STDOUT, Scenario, empty, stdout_has};
+use crate::scenario::{MS, STDERR, STDIN, STDOUT, Scenario, empty, stdout_has};
 
 /// A sample of stdout: 64 KiB wait, the last read was `ms` ago.
 fn sample(scenario: &mut Scenario, leader: u32, read_ago: u64, blocked: bool) {
@@ -150,4 +150,33 @@ fn what_a_job_writes_long_after_the_leader_is_not_stalled_at_once() {
     scenario.run(500, holders);
     write(&mut scenario);
     assert_eq!(scenario.course(Kind::Stalled), [(State::Open, 0)]);
+}
+
+/// The client of a blocked command goes away: that ends the stall as well.
+#[test]
+fn a_stall_that_the_close_ends_is_remembered() {
+    for (seconds, long) in [(90, true), (20, false)] {
+        let mut scenario = Scenario::with_stall_after(60_000);
+        scenario.runs(5000, "cat big").after(5000);
+        for ago in (1..=seconds * 4).map(|quarter| quarter * 250) {
+            scenario.after(250);
+            sample(&mut scenario, 5000, ago, true);
+        }
+        scenario
+            .leaves()
+            .stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
+                r.counters.written = 165_536;
+                r.counters.read = 100_000;
+                r.unread = 65_536;
+                r.writers = 1;
+                r.exiting = 1;
+            })
+            .closes(5000, STDIN, 0)
+            .closes(5000, STDERR, 0)
+            .leader_is_killed(5000, 13)
+            .server_exits(0)
+            .idle(1000);
+        let had: Vec<_> = scenario.end().had.iter().map(|it| it.kind).collect();
+        assert_eq!(had == [Kind::Stalled], long, "{seconds} s: {had:?}");
+    }
 }

@@ -238,3 +238,27 @@ fn closed_sessions_are_kept_up_to_a_number_and_none_beside() {
     let kept: Vec<_> = lines.closed().map(|line| line.session.leader_pid).collect();
     assert_eq!(kept, [5004, 5003]);
 }
+
+/// Until it executes something a process has the name of who forked it.
+#[test]
+fn a_process_has_the_name_that_it_had_then() {
+    let mut scenario = Scenario::exact();
+    scenario
+        .session(5000)
+        .exec(5000, 5001, 5000, &["late"])
+        .after(5)
+        .exec(5000, 5000, crate::scenario::SERVER, &["bash"])
+        .after(5)
+        .exec(5000, 5000, crate::scenario::SERVER, &["sftp-server"]);
+    let lines = of(&scenario, 1);
+    let line = lines.get(SessionId(id(5000))).expect("open");
+    let [leader, late] = line.processes.as_slice() else {
+        panic!("two processes: {:?}", line.processes);
+    };
+    assert_eq!(
+        (&*leader.comm, &**leader.name()),
+        ("sshd-session", "sftp-server")
+    );
+    assert_eq!(&**leader.name_at(leader.programs[0].time), "bash");
+    assert_eq!((&*late.comm, &**late.name()), ("sshd-session", "late"));
+}

@@ -1,4 +1,4 @@
-//! Spans and times of day for a person.
+//! Time spans, counts and times of day for a person.
 
 /// A time span with two or three digits that matter.
 pub(crate) fn duration(ns: u64) -> String {
@@ -18,8 +18,32 @@ pub(crate) fn duration(ns: u64) -> String {
     }
 }
 
+/// A count with its noun: `1 session`, `2 processes`.
+pub(crate) fn counted(n: u64, noun: &str) -> String {
+    let ending = match (n, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{n} {noun}{ending}")
+}
+
 /// `12:01:03 UTC`, as sentences have it; what shows them to people makes it a local time.
 pub(crate) fn utc_time_of_day(time: u64, wall_offset: u64) -> String {
     let s = time.wrapping_add(wall_offset) / 1_000_000_000 % 86_400;
     format!("{:02}:{:02}:{:02} UTC", s / 3600, s / 60 % 60, s % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_agrees_with_its_noun() {
+        assert_eq!(counted(0, "session"), "0 sessions");
+        assert_eq!(counted(1, "session"), "1 session");
+        assert_eq!(counted(2, "session"), "2 sessions");
+        assert_eq!(counted(1, "process"), "1 process");
+        assert_eq!(counted(3, "process"), "3 processes");
+    }
 }

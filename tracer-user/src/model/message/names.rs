@@ -1,8 +1,9 @@
 //! Who and what a sentence is about: sessions, commands, processes and what they hold.
 
-use super::durations::utc_time_of_day;
+use super::durations::{duration, utc_time_of_day};
 use crate::model::{
     Env,
+    session::Session,
     view::{ExitStatus, HolderView, SessionView, Slot},
 };
 
@@ -50,6 +51,15 @@ pub(in crate::model) fn told_end(view: &SessionView, env: &Env) -> String {
     format!("{} {} {end}", who(view), command(view))
 }
 
+/// How long ago the command exited, where that is known: at least so long if its exit was not seen.
+pub(super) fn since_exit(session: &Session, now: u64) -> Option<String> {
+    let ago = duration(now.saturating_sub(session.leader_gone?));
+    Some(match session.view.exited {
+        Some(_) => ago,
+        None => format!("at least {ago}"),
+    })
+}
+
 /// What there is to say of a command that nobody can ask any more.
 const UNSEEN: &str = "its command exited before the tracer began";
 
@@ -70,7 +80,9 @@ pub(crate) fn user(view: &SessionView) -> String {
 pub(crate) fn without_command(view: &SessionView) -> &'static str {
     match came_late(view) {
         true => "(its command exited before the tracer began)",
-        false => "(no command executed)",
+        // The one command that OpenSSH runs in a process of its own without executing a program.
+        false if view.server_exe.starts_with("sshd") => "(probably internal-sftp)",
+        false => "(no program executed)",
     }
 }
 

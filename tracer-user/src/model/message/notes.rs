@@ -1,6 +1,6 @@
 //! Sentences about what is no loss, or only part of one: they stand beside a verdict.
 
-use super::duration;
+use super::{duration, names::since_exit};
 use crate::model::{
     departure::{Ender, ender},
     escape::Visible,
@@ -68,12 +68,7 @@ pub(in crate::model) fn gave_up(
     Some(format!(
         "{} after {}; {} still run{}: what {} next to the session fails",
         who(session, close),
-        duration(
-            close
-                .time
-                .min(now)
-                .saturating_sub(session.leader_gone.unwrap_or(now))
-        ),
+        since_exit(session, close.time.min(now)).unwrap_or_else(|| duration(0)),
         listed(&names),
         if names.len() == 1 { "s" } else { "" },
         if names.len() == 1 {

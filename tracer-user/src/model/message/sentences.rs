@@ -3,7 +3,7 @@
 use super::{
     durations::duration,
     fixes::foremost,
-    names::{command, held, list, server, signal_name, told_end, who},
+    names::{command, held, list, server, signal_name, since_exit, told_end, who},
     notes::taken,
 };
 use crate::model::{
@@ -87,11 +87,8 @@ pub(in crate::model) fn released(
     _env: &Env,
 ) -> String {
     let view = &session.view;
-    let waited = match session.leader_gone {
-        Some(gone) => format!(
-            " {} after the command's end",
-            duration(now.saturating_sub(gone))
-        ),
+    let waited = match since_exit(session, now) {
+        Some(waited) => format!(" {waited} after the command's end"),
         None => String::new(),
     };
     match told {

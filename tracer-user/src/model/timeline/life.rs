@@ -51,8 +51,15 @@ impl Life {
     /// Its latest name.
     #[must_use]
     pub fn name(&self) -> &Visible {
-        self.programs
-            .last()
+        self.name_at(u64::MAX)
+    }
+
+    /// Its name at a moment.
+    #[must_use]
+    pub fn name_at(&self, time: u64) -> &Visible {
+        let mut programs = self.programs.iter().rev();
+        programs
+            .find(|program| program.time <= time)
             .map_or(&self.comm, |program| &program.comm)
     }
 
@@ -106,7 +113,8 @@ pub(super) fn started(timeline: &mut Timeline, leader: Proc, server: u32, uid: u
             start: leader.start,
             parent: server,
             uid,
-            comm: Visible::default(),
+            // Until it executes something it runs the server's code, under the server's name.
+            comm: timeline.session.server_exe.clone(),
             programs: Vec::new(),
             // Between its fork and its taking the streams it was the server's.
             began: began.min(leader.start.max(1)),
@@ -136,6 +144,19 @@ pub(super) fn fork(timeline: &mut Timeline, record: &Fork) {
     );
 }
 
+/// What the process of a pid was called at a moment; empty when not known. A child that has executed
+/// nothing yet has its parent's name.
+fn name_of(timeline: &Timeline, pid: u32, time: u64) -> Visible {
+    let mut lives = timeline.processes.iter().filter(|life| life.pid == pid);
+    match lives.find(|life| life.lives_at(time)) {
+        Some(life) => life.name_at(time).clone(),
+        None if pid != 0 && pid == timeline.session.server_pid => {
+            timeline.session.server_exe.clone()
+        }
+        None => Visible::default(),
+    }
+}
+
 /// A member executed something, or was there before the tracer.
 pub(super) fn exec(timeline: &mut Timeline, record: &Exec) {
     let known = timeline
@@ -145,14 +166,15 @@ pub(super) fn exec(timeline: &mut Timeline, record: &Exec) {
     if let Some(life) = known {
         life.executes(record);
     } else {
+        let began = record.header.time.min(record.proc.start.max(1));
         let mut life = Life {
             pid: record.proc.pid,
             start: record.proc.start,
             parent: record.parent,
             uid: record.uid,
-            comm: Visible::field(&record.comm),
+            comm: name_of(timeline, record.parent, began),
             programs: Vec::new(),
-            began: record.header.time.min(record.proc.start.max(1)),
+            began,
             ended: None,
             exit: None,
         };

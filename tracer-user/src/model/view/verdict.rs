@@ -36,6 +36,16 @@ impl Verdict {
         }
     }
 
+    /// The words for a person: what a client did not want is nothing that was truncated.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NearMiss { .. } => "near miss",
+            gone if gone.is_clients_choice() => "client gone",
+            other => other.name(),
+        }
+    }
+
     /// How bad it is: the worst of the streams is the session's.
     pub(in crate::model) const fn rank(self) -> u8 {
         match self {

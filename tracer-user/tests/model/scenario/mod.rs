@@ -68,6 +68,15 @@ impl Scenario {
         scenario
     }
 
+    /// The same with every function of the kernel watched; a stall is reported after so many ms.
+    pub fn with_stall_after(ms: u64) -> Self {
+        let mut scenario = Self::empty();
+        scenario.start_with(backend::FENTRY, |r| r.stall_after = ms * MS);
+        scenario.server(SERVER);
+        scenario.ready();
+        scenario
+    }
+
     /// The same, watched through the kernel's own functions.
     pub fn exact() -> Self {
         Self::new(backend::FENTRY)

@@ -10,6 +10,10 @@ use super::{MS, SERVER, SOCK, STDERR, STDIN, STDOUT, Scenario, id, object, proc,
 
 impl Scenario {
     pub fn start(&mut self, backend: u32) -> &mut Self {
+        self.start_with(backend, |_| ())
+    }
+
+    pub fn start_with(&mut self, backend: u32, change: impl FnOnce(&mut Start)) -> &mut Self {
         self.put(Kind::Start, |r: &mut Start| {
             r.wall_offset = 1_700_000_000_000_000_000;
             r.grace = 1_000 * MS;
@@ -18,6 +22,7 @@ impl Scenario {
             r.host = text("bastion");
             r.kernel = text("6.12.0");
             r.servers = text("sshd\0sshd-session\0");
+            change(r);
         })
     }
 

@@ -69,3 +69,21 @@ fn counters_that_disagree_with_the_object_are_mentioned() {
         "{note}"
     );
 }
+
+#[test]
+fn a_write_under_way_at_the_close_is_in_the_ledger() {
+    let mut scenario = Scenario::new(backend::SYSCALL);
+    scenario.runs(5000, "cat big").after(5);
+    scenario.stream(5000, STDOUT, edge::SERVER_CLOSE, |r| {
+        r.counters.written = 65_536;
+        r.counters.read = 100_000;
+        r.unread = 4096;
+        r.writers = 1;
+        r.exiting = 1;
+    });
+    scenario.closes(5000, STDIN, 0).closes(5000, STDERR, 0);
+    scenario.server_exits(0).leader_is_killed(5000, 13).leaves();
+    scenario.idle(1000);
+    let stdout = scenario.report(Slot::Stdout);
+    assert_eq!((stdout.written, stdout.read), (104_096, 100_000));
+}

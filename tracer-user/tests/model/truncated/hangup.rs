@@ -51,6 +51,37 @@ fn what_a_hangup_kills_is_a_loss_only_on_the_way_to_the_terminal() {
     assert!(note.contains("sent SIGHUP to sort 5001"), "{note}");
 }
 
+/// A detached tmux outlives its session, and its shells die of its own terminal's hangup.
+#[test]
+fn a_hangup_note_names_only_what_was_on_the_terminal_of_the_session() {
+    const PANE: Output = (77, transport::PTY);
+    let mut scenario = on_a_terminal();
+    scenario
+        .exec(5000, 5000, SERVER, &["tmux"])
+        .spawn(5000, 5000, 5001, &["tmux"])
+        .spawn(5000, 5001, 5002, &["bash"])
+        .spawn(5000, 5002, 5003, &["sleep", "9"])
+        .spawn(5000, 5000, 5004, &["sort"])
+        .leader_exits(5000, 0, empty())
+        .closes_all(5000, 0);
+    let closed = scenario.now();
+    scenario.after(100);
+    dies_of_hangup(&mut scenario, 5004, 0, 0, NOTHING);
+    dies_of_hangup(&mut scenario, 5003, 0, 0, NOTHING);
+    dies_of_hangup(&mut scenario, 5002, 0, 0, PANE);
+    scenario.idle(3000);
+    let note = scenario
+        .report(Slot::Stdout)
+        .note
+        .clone()
+        .unwrap_or_default();
+    assert!(note.contains("sent SIGHUP to sort 5004, which"), "{note}");
+    assert!(
+        scenario.end().time <= closed,
+        "what outlives it is no part of it"
+    );
+}
+
 #[test]
 fn a_pipe_that_two_of_the_killed_share_counts_once_and_a_chain_leads_to_the_terminal() {
     let mut scenario = on_a_terminal();
