@@ -21,13 +21,13 @@ use std::{
 
 use lastbyte::{
     daemon::{
-        Past, Server, TracerMessage,
+        Past, Server, TracerMessage, TracerRequest,
         client::Client,
         config::Config,
-        protocol::{Frame, Request},
+        protocol::{Frame, Reply, Request},
     },
-    model::{Gap, GapReason, Update},
-    store::{StoreReader, recording},
+    model::{Gap, GapReason, Model, SessionId, Update, timeline::Timelines},
+    store::{RecordList, StoreReader, recording},
 };
 use peak_alloc::PeakAlloc;
 use tokio::sync::{mpsc, watch};
@@ -93,17 +93,23 @@ struct Served {
 
 impl Served {
     fn new(directory: &Path, trace: &Trace) -> Self {
+        Self::with(directory, trace, Timelines::new(0))
+    }
+
+    /// The same with a tracer that has these timelines in memory.
+    fn with(directory: &Path, trace: &Trace, timelines: Timelines) -> Self {
         let socket = directory.join("sock");
         // Of one that served there before.
         let _ = std::fs::remove_file(&socket);
         let (end, from_tracer) = mpsc::unbounded_channel();
         let (change, config) = watch::channel(Arc::new(Config::default()));
-        // No tracer: everything was handed over before.
-        let (flushes, _) = std::sync::mpsc::channel();
+        let (requests, asked) = std::sync::mpsc::channel();
+        // Everything was handed over before.
+        thread::spawn(move || answer(&asked, timelines));
         let server = Server {
             listener: UnixListener::bind(&socket).expect("a socket"),
             from_tracer,
-            flushes,
+            requests,
             config,
             change,
             file: None,
@@ -154,6 +160,19 @@ impl Served {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {stderr}");
         String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+/// Answers like the tracer's thread, until the server has ended.
+fn answer(requests: &std::sync::mpsc::Receiver<TracerRequest>, timelines: Timelines) {
+    for request in requests {
+        // The client may have disconnected.
+        let _ = match request {
+            TracerRequest::Flush(done) => done.send(()).is_ok(),
+            TracerRequest::Timeline(session, reply) => reply
+                .send(timelines.get(session).cloned().map(Box::new))
+                .is_ok(),
+        };
     }
 }
 
@@ -208,6 +227,42 @@ fn sessions_of_any_size_are_shown() {
             "{leader} is not whole"
         );
     }
+}
+
+/// An open session's timeline comes from the tracer's memory, unless there are too many open sessions.
+#[test]
+fn an_open_session_needs_no_database() {
+    let directory = in_memory();
+    let trace = Trace::at(directory.path());
+    let mut scenario = Scenario::exact();
+    let mut timelines = Timelines::open_only(1);
+    scenario.runs(5000, "sleep 9").runs(5001, "sleep 10").tick();
+    let mut model = Model::new();
+    for record in std::mem::take(&mut scenario.records) {
+        let mut records = RecordList::default();
+        records.extend(&record);
+        for record in records.iter() {
+            let mut updates = Vec::new();
+            model.apply(record, &mut updates);
+            timelines.apply(record, &updates);
+        }
+    }
+    let held = SessionId(scenario::id(5000));
+    let expected = timelines.get(held).cloned().expect("there was room");
+    let served = Served::with(directory.path(), &trace, timelines);
+    let timeline = |session: SessionId| {
+        let session = session.to_string();
+        let mut client = Client::ask(&served.socket, &Request::Timeline { session }).unwrap();
+        match client.reply().unwrap() {
+            Some(Frame::Message(Reply::Timeline(timeline))) => Some(*timeline),
+            other => {
+                assert!(other.is_none(), "{other:?}");
+                None
+            }
+        }
+    };
+    assert_eq!(timeline(held), Some(expected));
+    assert_eq!(timeline(SessionId(scenario::id(5001))), None);
 }
 
 /// Keeps the sessions of a recording.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel},
     thread,
     time::{Duration, Instant},
@@ -10,17 +10,13 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{
-    follow::Printed,
-    show::{Course, Courses},
-    top::PAST,
-};
+use super::{follow::Printed, show::Courses, top::PAST};
 use crate::{
     daemon::{
         client::{Client, ClientError},
         protocol::{Frame, Reply, Request, Status},
     },
-    model::{SessionId, Update},
+    model::{SessionId, Update, timeline::Timeline},
     tui::{
         Source,
         feed::{Feed, Phase, TracerLoad, Tracing},
@@ -86,7 +82,7 @@ struct Watched {
     /// There is news of it.
     changed: bool,
     /// Its history is being fetched.
-    fetch: Option<Receiver<anyhow::Result<Course>>>,
+    fetch: Option<Receiver<anyhow::Result<Timeline>>>,
     asked: Option<Instant>,
     /// Not to be fetched again before.
     again: Option<Instant>,
@@ -203,7 +199,7 @@ impl There {
         };
         if let Some(fetch) = &watched.fetch {
             match fetch.try_recv() {
-                Ok(Ok(course)) => out.send(Feed::Timeline(Box::new(course.line))),
+                Ok(Ok(timeline)) => out.send(Feed::Timeline(Box::new(timeline))),
                 Ok(Err(error)) => log::warn!("the course of {id}: {error:#}"),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {}
@@ -221,7 +217,7 @@ impl There {
         let socket = self.socket.clone();
         let fetch = move || {
             // Another session may be looked at by now.
-            let _ = to.send(Courses::told(&socket, &id.to_string()));
+            let _ = to.send(timeline(&socket, id));
         };
         let thread = thread::Builder::new().name("lastbyte-course".to_owned());
         match thread.spawn(fetch) {
@@ -245,6 +241,22 @@ impl There {
             ring_bytes: status.ring_bytes,
             ..Tracing::default()
         })
+    }
+}
+
+/// The timeline of a session: from the daemon's memory while the session is open, else from its database.
+fn timeline(socket: &Path, id: SessionId) -> anyhow::Result<Timeline> {
+    let mut client = Client::ask(
+        socket,
+        &Request::Timeline {
+            session: id.to_string(),
+        },
+    )?;
+    match client.reply() {
+        Ok(Some(Frame::Message(Reply::Timeline(timeline)))) => Ok(*timeline),
+        // Not in memory, or a daemon of an older version.
+        Ok(_) | Err(ClientError::Failed(_)) => Ok(Courses::told(socket, &id.to_string())?.line),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -40,6 +40,7 @@ pub use self::{
     board::Board,
     past::Past,
     server::{Server, TracerMessage},
+    subscriber::TracerRequest,
 };
 use self::{config::Config, restart::Restarted, socket::Socket, subscriber::DaemonSubscriber};
 use crate::{
@@ -89,13 +90,13 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
     let past = Past::new(config.store.dir.clone(), boot, recorder.flusher());
     let restarted = Restarted::new(recorder, unfinished);
     let (to_server, from_tracer) = mpsc::unbounded_channel();
-    let (request_flush, flushes) = std::sync::mpsc::channel();
+    let (to_tracer, requests) = std::sync::mpsc::channel();
     let (change, config) = watch::channel(Arc::new(config));
     let mut pipeline = DaemonSubscriber::pipeline(
         &tracer.probes,
         restarted,
         to_server,
-        flushes,
+        requests,
         config.clone(),
     )?;
     let server = Server {
@@ -104,7 +105,7 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
             .try_clone()
             .context("cannot duplicate the socket")?,
         from_tracer,
-        flushes: request_flush,
+        requests: to_tracer,
         config,
         change,
         file,

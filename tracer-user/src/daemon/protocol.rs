@@ -17,7 +17,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{access::Sees, hooks::HookCounts};
-use crate::model::{Filter, FindingFilter, Found, Listed, Update};
+use crate::model::{Filter, FindingFilter, Found, Listed, Update, timeline::Timeline};
 
 /// Changes whenever an older side would misunderstand a newer one.
 pub const VERSION: u32 = 2;
@@ -79,6 +79,12 @@ pub enum Request {
         /// Its id, the beginning of it, or the pid of its command.
         session: String,
     },
+    /// The timeline of an open session: [`Reply::Timeline`], or nothing if the daemon does not have it in
+    /// memory; [`Request::Course`] reads it from the database.
+    Timeline {
+        /// Its id, as `ls` shows it.
+        session: String,
+    },
     /// How the daemon is: [`Reply::Status`].
     Status,
     /// Findings, the oldest first: [`Reply::Found`] for each.
@@ -108,6 +114,8 @@ pub enum Reply {
     },
     /// A session that was asked for.
     Listed(Box<Listed>),
+    /// The timeline that was asked for.
+    Timeline(Box<Timeline>),
     /// A finding that was asked for.
     Found(Box<Found>),
     /// What follows is not everything.

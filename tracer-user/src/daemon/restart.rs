@@ -3,10 +3,14 @@
 use tracer_ebpf::{Record, STREAMS, SessionStart};
 
 use crate::{
-    model::{Model, Update},
+    model::{Model, Update, timeline::Timelines},
     probe::{KnownSession, ResumeState},
     store::{Recorder, UnfinishedSessions},
 };
+
+/// Most open sessions whose timelines are kept in memory. A timeline has at most 256 processes with 4 command
+/// lines each, below 1 MiB, and usually a few KiB. Those of further sessions are read from the database.
+const MAX_TIMELINES: usize = 256;
 
 /// A model and a recorder that know the sessions of an earlier daemon, if there are any.
 pub struct Restarted {
@@ -14,6 +18,8 @@ pub struct Restarted {
     pub model: Model,
     /// The recorder.
     pub recorder: Recorder,
+    /// The timelines of open sessions.
+    pub timelines: Timelines,
     /// What the earlier daemon reported about these sessions, for whoever shows the current state.
     pub updates: Vec<Update>,
     /// What the tracer needs to know; `None` if there was no earlier daemon since the machine started.
@@ -24,6 +30,7 @@ impl Restarted {
     /// Takes in the records of unfinished sessions.
     pub fn new(mut recorder: Recorder, unfinished: UnfinishedSessions) -> Self {
         let mut model = Model::new();
+        let mut timelines = Timelines::open_only(MAX_TIMELINES);
         let mut updates = Vec::new();
         let mut resume = ResumeState {
             drain: unfinished.progress,
@@ -36,7 +43,9 @@ impl Restarted {
                 if let Record::SessionStart(start) = record {
                     resume.sessions.push(known(start));
                 }
+                let before = updates.len();
                 model.apply(record, &mut updates);
+                timelines.apply(record, &updates[before..]);
             }
         }
         // These were about the earlier daemon.
@@ -45,6 +54,7 @@ impl Restarted {
         Self {
             model,
             recorder,
+            timelines,
             updates,
             resume: any.then_some(resume),
         }

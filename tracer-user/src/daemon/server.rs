@@ -35,10 +35,10 @@ use super::{
     log_level,
     past::{Parts, Past},
     protocol::{self, Frame, Hello, Reply, Request, Status, Welcome},
-    subscriber::FlushRequest,
+    subscriber::TracerRequest,
     warn_of_programs,
 };
-use crate::model::{Filter, FindingFilter, Update};
+use crate::model::{Filter, FindingFilter, SessionId, Update};
 
 /// How long a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,8 +60,8 @@ pub struct Server {
     pub listener: StdListener,
     /// Messages of the tracer's thread.
     pub from_tracer: mpsc::UnboundedReceiver<TracerMessage>,
-    /// Requests to the tracer's thread to hand everything to the flight recorder.
-    pub flushes: Sender<FlushRequest>,
+    /// Requests to the tracer's thread.
+    pub requests: Sender<TracerRequest>,
     /// The configuration.
     pub config: watch::Receiver<Arc<Config>>,
     /// Where a new configuration goes.
@@ -77,7 +77,7 @@ pub struct Server {
 /// What all client tasks share.
 struct Shared {
     state: RefCell<State>,
-    flushes: Sender<FlushRequest>,
+    requests: Sender<TracerRequest>,
     config: watch::Receiver<Arc<Config>>,
     past: Past,
     own_uid: u32,
@@ -135,7 +135,7 @@ impl Server {
         let Self {
             listener,
             mut from_tracer,
-            flushes,
+            requests,
             config,
             change,
             file,
@@ -151,7 +151,7 @@ impl Server {
                 clients: Vec::new(),
                 began: Instant::now(),
             }),
-            flushes,
+            requests,
             config,
             past,
             own_uid: rustix::process::geteuid().as_raw(),
@@ -270,6 +270,7 @@ impl Shared {
                 self.flush().await;
                 return send_course(connection, self.past.course(session, sees)).await;
             }
+            Ok(Request::Timeline { session }) => self.timeline(&session, sees).await,
             Ok(Request::Now) => Ok(self.state.borrow().hub.state(sees)),
             Ok(Request::Status) => {
                 let status = Reply::Status(Box::new(self.state.borrow().status()));
@@ -334,10 +335,27 @@ impl Shared {
             .collect())
     }
 
+    /// The timeline of an open session, if the tracer has it in memory and the client may see it.
+    async fn timeline(&self, session: &str, sees: Sees) -> anyhow::Result<Vec<Bytes>> {
+        let session: SessionId = session
+            .parse()
+            .with_context(|| format!("{session} is no session id"))?;
+        let (request, reply) = oneshot::channel();
+        let request = TracerRequest::Timeline(session, request);
+        let timeline = match self.requests.send(request) {
+            Ok(()) => timeout(PATIENCE, reply).await,
+            Err(_) => return Ok(Vec::new()),
+        };
+        let timeline = timeline.ok().and_then(Result::ok).flatten();
+        let timeline = timeline.filter(|timeline| sees.session(&timeline.session));
+        let reply = timeline.map(|timeline| protocol::json(&Reply::Timeline(timeline)));
+        Ok(reply.into_iter().collect())
+    }
+
     /// Waits until everything that is known was handed to the flight recorder.
     async fn flush(&self) {
         let (request, done) = oneshot::channel();
-        if self.flushes.send(request).is_ok() {
+        if self.requests.send(TracerRequest::Flush(request)).is_ok() {
             // If the tracer is too busy, or has ended, the answer is what was handed over before.
             let _ = timeout(PATIENCE, done).await;
         }

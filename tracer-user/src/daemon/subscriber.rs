@@ -15,7 +15,11 @@ use super::{
     server::TracerMessage,
 };
 use crate::{
-    model::{Model, Update, redact::Redactor},
+    model::{
+        Model, SessionId, Update,
+        redact::Redactor,
+        timeline::{Timeline, Timelines},
+    },
     pipeline::{Pipeline, Subscriber, Taken},
     probe::{Probes, ResumeState, boottime},
     store::Recorder,
@@ -31,6 +35,7 @@ const HOOKS_FAREWELL: Duration = Duration::from_secs(2);
 /// See the module.
 pub struct DaemonSubscriber {
     recorder: Recorder,
+    timelines: Timelines,
     hooks: Hooks,
     resume: Option<ResumeState>,
     /// How often the ring had been drained at the last tick.
@@ -38,8 +43,8 @@ pub struct DaemonSubscriber {
     /// Updates since the last tick.
     updates: Vec<Update>,
     server: UnboundedSender<TracerMessage>,
-    /// Requests of the server's thread to hand everything to the flight recorder.
-    flushes: Receiver<FlushRequest>,
+    /// Requests of the server's thread.
+    requests: Receiver<TracerRequest>,
     config: watch::Receiver<Arc<Config>>,
     status: Status,
     /// When the server's thread got the status last.
@@ -50,8 +55,14 @@ pub struct DaemonSubscriber {
     notified: Instant,
 }
 
-/// Answered when everything that is known was handed to the flight recorder.
-pub type FlushRequest = oneshot::Sender<()>;
+/// What the server's thread asks of the tracer's, which answers several times a second.
+#[derive(Debug)]
+pub enum TracerRequest {
+    /// Hand everything that is known to the flight recorder.
+    Flush(oneshot::Sender<()>),
+    /// The timeline of an open session; `None` if it is not in memory.
+    Timeline(SessionId, oneshot::Sender<Option<Box<Timeline>>>),
+}
 
 impl DaemonSubscriber {
     /// The daemon's pipeline, from the masking of secrets to this subscriber.
@@ -59,7 +70,7 @@ impl DaemonSubscriber {
         probes: &Probes,
         restarted: Restarted,
         server: UnboundedSender<TracerMessage>,
-        flushes: Receiver<FlushRequest>,
+        requests: Receiver<TracerRequest>,
         config: watch::Receiver<Arc<Config>>,
     ) -> anyhow::Result<Pipeline<Self>> {
         let redactor = redactor(&config.borrow())?;
@@ -69,12 +80,13 @@ impl DaemonSubscriber {
         hooks.resume(&restarted.updates, since);
         let mut subscriber = Self {
             recorder: restarted.recorder,
+            timelines: restarted.timelines,
             hooks,
             resume: restarted.resume,
             drained: 0,
             updates: restarted.updates,
             server,
-            flushes,
+            requests,
             config,
             status: Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -130,6 +142,26 @@ impl DaemonSubscriber {
             .send(TracerMessage::Updates(std::mem::take(&mut self.updates)));
     }
 
+    /// Answers the server's thread. Whoever asked may have disconnected since, so a failure does not matter.
+    fn answer(&mut self) {
+        let mut flushed = Vec::new();
+        for request in self.requests.try_iter() {
+            match request {
+                TracerRequest::Flush(done) => flushed.push(done),
+                TracerRequest::Timeline(session, reply) => {
+                    let timeline = self.timelines.get(session);
+                    let _ = reply.send(timeline.cloned().map(Box::new));
+                }
+            }
+        }
+        if !flushed.is_empty() {
+            self.recorder.flush_all();
+        }
+        for done in flushed {
+            let _ = done.send(());
+        }
+    }
+
     /// Does what is due, a few times a second.
     fn housekeeping(&mut self, redactor: &mut Redactor) {
         let now = Instant::now();
@@ -152,14 +184,7 @@ impl DaemonSubscriber {
             self.recorder.set_policy(policy(&config));
         }
         self.hooks.pass(boottime());
-        let mut requests = self.flushes.try_iter().peekable();
-        if requests.peek().is_some() {
-            self.recorder.flush_all();
-            for request in requests {
-                // The client may have disconnected.
-                let _ = request.send(());
-            }
-        }
+        self.answer();
         if self.status_sent.is_none_or(|at| now - at >= STATUS) {
             self.status_sent = Some(now);
             let health = self.recorder.health();
@@ -195,6 +220,7 @@ impl Subscriber for DaemonSubscriber {
         }
         self.recorder
             .record(&taken.record, &taken.applied, updates, self.drained);
+        self.timelines.apply(taken.record, updates);
         for update in &*updates {
             self.hooks.tell(update);
         }

@@ -23,6 +23,8 @@ const STREAMS: usize = 3;
 pub struct Timelines {
     /// How many closed ones are kept.
     keep: usize,
+    /// How many open ones are kept.
+    max_open: usize,
     open: HashMap<u64, Timeline>,
     /// Latest last.
     closed: VecDeque<Timeline>,
@@ -39,12 +41,22 @@ impl Timelines {
     pub fn new(keep: usize) -> Self {
         Self {
             keep,
+            max_open: MAX_SESSIONS,
             open: HashMap::new(),
             closed: VecDeque::new(),
             served: HashMap::new(),
             carried: HashMap::new(),
             ends: HashMap::new(),
             scanning: false,
+        }
+    }
+
+    /// Keeps only open sessions, and at most `max_open` of them: those that opened while there was room.
+    #[must_use]
+    pub fn open_only(max_open: usize) -> Self {
+        Self {
+            max_open,
+            ..Self::new(0)
         }
     }
 
@@ -140,7 +152,7 @@ impl Timelines {
     }
 
     fn has_room(&self) -> bool {
-        self.open.len() < MAX_SESSIONS
+        self.open.len() < self.max_open
     }
 
     fn start(&mut self, record: &tracer_ebpf::SessionStart) {

@@ -2,6 +2,7 @@
 
 mod access;
 mod kept;
+mod live;
 mod restart;
 mod why;
 
@@ -142,6 +143,12 @@ pub(super) const CASES: &[Case] = &[
         "why a session stands still, without a daemon",
         Tier::Full,
         why::d21,
+    ),
+    case(
+        "D22",
+        "the timeline of an open session, without the database",
+        Tier::Full,
+        live::d22,
     ),
 ];
 
@@ -357,7 +364,10 @@ fn d10(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     daemon.conf.more = "[privacy]\ncapture_argv = \"comm\"".to_owned();
     daemon.reload()?;
     procs::poll(patience, "the reload", || {
-        daemon.log().contains("was read again").then_some(())
+        daemon
+            .log()
+            .contains("configuration reloaded")
+            .then_some(())
     })?;
     // The tracer's thread takes it over within its next sample.
     let mut expects = Vec::new();
