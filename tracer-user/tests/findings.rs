@@ -1,4 +1,4 @@
-//! What sessions went through can be found again: the real binary, with recordings.
+//! Past findings and troubles of sessions can be listed: the real binary, with recordings.
 
 use std::{path::Path, process::Command};
 
@@ -9,7 +9,7 @@ fn recording(name: &str) -> String {
     path.join(name).with_extension("rec").display().to_string()
 }
 
-/// What it prints, on either output.
+/// Runs it and returns stdout and stderr.
 #[track_caller]
 fn says(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_lastbyte"))
@@ -37,7 +37,7 @@ fn time(of: &Value, key: &str) -> jiff::Timestamp {
 }
 
 #[test]
-fn a_session_that_closed_says_what_it_went_through() {
+fn a_closed_session_names_its_past_troubles() {
     let file = recording("orphaned");
     let closed = objects(&["replay", &file]);
     let closed = closed.iter().filter(|it| it["type"] == "session_closed");
@@ -49,21 +49,21 @@ fn a_session_that_closed_says_what_it_went_through() {
         assert_eq!(had["kind"], "orphaned");
         let lasted = time(had, "resolved").duration_since(time(had, "opened"));
         assert_eq!(had["duration_ns"], lasted.as_nanos() as u64);
-        // From the command's end on, which the grace is a part of.
+        // Counted from the command's exit, so the grace period is included.
         assert!(lasted > jiff::SignedDuration::from_millis(1400), "{had}");
         seen += 1;
     }
     assert!(seen > 0);
     let lines = says(&["replay", &file]);
     assert!(lines.contains(": clean, was orphaned 2."), "{lines}");
-    // What went through nothing says nothing.
+    // A session without troubles has none.
     for it in objects(&["replay", &recording("ordinary")]) {
         assert!(it["type"] != "session_closed" || it["had"] == Value::Array(Vec::new()));
     }
 }
 
 #[test]
-fn lists_find_it() {
+fn ls_finds_past_troubles() {
     let (file, other) = (recording("orphaned"), recording("truncated"));
     let all = objects(&["ls", "--file", &file]);
     assert!(!all.is_empty());
@@ -95,7 +95,7 @@ fn findings_are_listed_once_each() {
         assert_eq!(it["name"], session["name"]);
         assert_eq!(it["opened"], session["had"][0]["opened"]);
         assert_eq!(it["duration_ns"], session["had"][0]["duration_ns"]);
-        // What was reported, not that it was resolved.
+        // The message is the original one, not that of the resolution.
         assert!(text(it, "message").contains("still hold"), "{it}");
     }
     let table = says(&["findings", "--file", &file]);
@@ -109,7 +109,7 @@ fn findings_are_listed_once_each() {
 }
 
 #[test]
-fn findings_are_chosen_by_kind_time_user_and_command() {
+fn findings_can_be_filtered() {
     let (file, other) = (recording("orphaned"), recording("truncated"));
     let found = objects(&["findings", "--file", &file]);
     let first = &found[0];
@@ -153,7 +153,7 @@ fn findings_are_chosen_by_kind_time_user_and_command() {
 }
 
 #[test]
-fn without_a_daemon_findings_say_what_to_do() {
+fn without_a_daemon_the_error_says_what_to_do() {
     let output = Command::new(env!("CARGO_BIN_EXE_lastbyte"))
         .args(["findings", "--socket", "/no/such/socket"])
         .output()

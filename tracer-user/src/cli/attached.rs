@@ -43,7 +43,9 @@ impl Source for There {
     fn run(self, mut out: Outbox, mut requests: TimelineRequests) -> anyhow::Result<()> {
         let (mut open, mut shown) = (HashSet::new(), Shown::default());
         let mut watched = Watched::default();
-        out.send(Feed::Phase(Phase::Preparing("asking the daemon".into())));
+        out.send(Feed::Phase(Phase::Preparing(
+            "connecting to the daemon".into(),
+        )));
         loop {
             let ended = self.follow(&mut out, &mut requests, &mut open, &mut shown, &mut watched);
             if requests.is_closed() {

@@ -35,7 +35,7 @@ const KEEP_REPLAYED: usize = 20_000;
 impl Top {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let mut setup = Setup {
-            source: "traced here".to_owned(),
+            source: "local trace".to_owned(),
             live: true,
             allow_signals: self.allow_signals,
             keep: KEEP,
@@ -73,7 +73,7 @@ impl Top {
         } else if let Some(socket) = self.daemon()? {
             // What is logged would go over the screen.
             log::set_max_level(log::LevelFilter::Off);
-            setup.source = "the daemon's".to_owned();
+            setup.source = "via daemon".to_owned();
             setup.keep = KEEP_OF_DAEMON;
             tui::run(setup, There { socket }, self.mouse)?;
         } else {

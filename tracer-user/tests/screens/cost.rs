@@ -1,4 +1,4 @@
-//! What the terminal UI costs, on a terminal of 120×40 that reads as fast as it can:
+//! Processor time of the terminal UI, on a terminal of 120×40 that reads as fast as it can:
 //!
 //! `cargo test --release -p tracer-user --test screens -- --ignored --nocapture what_it_costs`
 
@@ -24,10 +24,10 @@ use crate::terminal::Terminal;
 
 const SESSIONS: u64 = 1000;
 const UPDATES: u64 = 10_000;
-/// How often the source tells what has come together.
+/// Time between two batches.
 const ROUND: Duration = Duration::from_millis(10);
 
-/// So many sessions that move, or none.
+/// A source with so many busy sessions, or none.
 struct Busy {
     sessions: u64,
 }
@@ -51,10 +51,10 @@ impl Source for Busy {
         }
         out.flush();
         let begun = Instant::now();
-        let mut told = 0;
+        let mut sent = 0;
         loop {
             let due = begun.elapsed().as_millis() as u64 * UPDATES / 1000;
-            for n in (told..due).take_while(|_| self.sessions > 0) {
+            for n in (sent..due).take_while(|_| self.sessions > 0) {
                 out.queue(Update::Sample(StreamNews {
                     time: boot(),
                     session: Arc::clone(&views[(n % self.sessions) as usize]),
@@ -65,7 +65,7 @@ impl Source for Busy {
                     unread: 0,
                 }));
             }
-            told = due;
+            sent = due;
             out.flush();
             thread::sleep(if self.sessions > 0 {
                 ROUND
@@ -112,14 +112,14 @@ fn shows(sessions: u64) {
 
 /// Runs in a process of its own, started by the measurement below.
 #[test]
-#[ignore = "takes the terminal until it is told to quit"]
+#[ignore = "runs until it is told to quit"]
 fn busy_source() {
     shows(SESSIONS);
 }
 
-/// The same where nothing happens.
+/// The same without any updates.
 #[test]
-#[ignore = "takes the terminal until it is told to quit"]
+#[ignore = "runs until it is told to quit"]
 fn idle_source() {
     shows(0);
 }
@@ -144,16 +144,16 @@ fn threads(pid: u32) -> Vec<(String, f64)> {
     times
 }
 
-/// Drawing: how often, and how much of a processor it takes, s.
+/// Frames drawn, and processor and wall time, s.
 struct Cost {
     frames: usize,
     processor: f64,
     wall: f64,
 }
 
-fn measure(helper: &str, what: &str, wall: Duration) -> Cost {
+fn measure(source: &str, what: &str, wall: Duration) -> Cost {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
-    command.args(["--ignored", "--exact", helper, "--nocapture"]);
+    command.args(["--ignored", "--exact", source, "--nocapture"]);
     command.env("TERM", "xterm-256color");
     let mut terminal = Terminal::run(&command, (120, 40));
     terminal.shows("● live");
@@ -174,7 +174,7 @@ fn measure(helper: &str, what: &str, wall: Duration) -> Cost {
         output.len() as f64 / wall / 1000.0
     );
     for (name, time) in after {
-        println!("  since its start {time:.2} s: {name}");
+        println!("  since the start {time:.2} s: {name}");
     }
     terminal.keys("q");
     terminal.ends();

@@ -1,4 +1,4 @@
-//! A session whose every text wants to break the screen.
+//! Sessions whose every text contains what could break the screen.
 
 use lastbyte::store::recording::Writer;
 use tracer_ebpf::{
@@ -37,7 +37,7 @@ fn text<const N: usize>(text: &str) -> [u8; N] {
     out
 }
 
-/// Ten sessions: every other one is called by its worst name.
+/// Ten sessions, every other one with a hostile command.
 fn recording(path: &std::path::Path) {
     let mut writer = Writer::create(path).expect("a recording");
     let mut now = 1_000_000_000;
@@ -124,7 +124,7 @@ fn hostile_text_breaks_neither_the_layout_nor_the_terminal() {
         for keys in ["\r", "e", "q", "3", "4", "2"] {
             terminal.keys(keys);
         }
-        terminal.shows("── course ─");
+        terminal.shows("── history ─");
         terminal.rests();
         let text = terminal.text();
         for line in text.lines() {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::{golden, terminal::Terminal};
 
-/// What a terminal of 80 columns gets of a command that prints lines and ends.
+/// Runs a command that prints lines on a terminal with 80 columns: the screen, and what was written.
 fn lines_of(args: &[&str], set: &[(&str, &str)]) -> (String, Vec<u8>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lastbyte"));
     command
@@ -50,7 +50,7 @@ fn lines_on_a_terminal_are_coloured_and_broken_between_words() {
 }
 
 #[test]
-fn lines_in_a_pipe_are_whole_and_plain_and_exact_if_wanted() {
+fn lines_in_a_pipe_are_whole_and_plain_and_exact_on_request() {
     let file = golden("truncated");
     let piped = |more: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_lastbyte"))

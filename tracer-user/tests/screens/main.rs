@@ -1,8 +1,8 @@
-//! What `lastbyte top` looks like and how it behaves on a terminal: the real binary on a pty, read by
-//! a terminal emulator.
+//! The screens of `lastbyte top` and how it treats the terminal: the real binary on a pty, read by a
+//! terminal emulator.
 //!
-//! The screens are files beside this one. After a change that is meant, write them anew with
-//! `LASTBYTE_SCREENS=write cargo test -p tracer-user --test screens`, and look at them.
+//! The expected screens are files in this folder. After an intended change, write them again with
+//! `LASTBYTE_SCREENS=write cargo test -p tracer-user --test screens`, and read the diff.
 
 mod cost;
 mod hostile;
@@ -34,13 +34,13 @@ fn golden(name: &str) -> String {
 
 fn replay(name: &str, size: (u16, u16)) -> Terminal {
     let mut terminal = Terminal::lastbyte(&["top", "--paused", "--replay", &golden(name)], size);
-    // Until all of it has been read, that is what is shown.
+    // Shown once the whole recording has been read.
     terminal.shows("‖ paused");
     terminal
 }
 
-/// Holds each view at each size against its file.
-fn holds(name: &str, recording: &str, keys: &str) {
+/// Compares a screen with its file at each size.
+fn matches_file(name: &str, recording: &str, keys: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens");
     let writes = std::env::var_os("LASTBYTE_SCREENS").is_some_and(|value| value == "write");
     for size in SIZES {
@@ -62,41 +62,41 @@ fn holds(name: &str, recording: &str, keys: &str) {
 
 #[test]
 fn sessions() {
-    holds("sessions", "orphaned", "n");
+    matches_file("sessions", "orphaned", "n");
 }
 
 #[test]
 fn a_session_that_is_kept_open() {
-    holds("session-orphaned", "orphaned", "n\r");
+    matches_file("session-orphaned", "orphaned", "n\r");
 }
 
 #[test]
 fn a_session_that_lost_bytes() {
-    holds("session-truncated", "truncated", "n\r");
+    matches_file("session-truncated", "truncated", "n\r");
 }
 
 #[test]
 fn findings() {
-    holds("findings", "truncated", "L3j");
+    matches_file("findings", "truncated", "L3j");
 }
 
 #[test]
 fn the_host() {
-    holds("host", "truncated", "L4");
+    matches_file("host", "truncated", "L4");
 }
 
 #[test]
 fn an_explanation() {
-    holds("explain", "ordinary", "Le");
+    matches_file("explain", "ordinary", "Le");
 }
 
 #[test]
 fn the_keys() {
-    holds("keys", "ordinary", "?");
+    matches_file("keys", "ordinary", "?");
 }
 
 #[test]
-fn the_first_frame_waits_for_nothing() {
+fn the_first_frame_does_not_wait_for_the_recording() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("recording");
     rustix::fs::mknodat(
@@ -107,31 +107,31 @@ fn the_first_frame_waits_for_nothing() {
         0,
     )
     .expect("a fifo");
-    // To open it takes someone who writes.
+    // Opening it blocks until there is a writer.
     let path = pipe.display().to_string();
     let mut terminal = Terminal::lastbyte(&["top", "--replay", &path], SIZES[0]);
     terminal.shows("reading the recording");
     terminal.keys("4");
-    terminal.shows("records a second");
+    terminal.shows("records per second");
     terminal.keys("q");
     assert_eq!(terminal.ends().0, Some(0));
 }
 
-/// The best of some starts: what the machine has to do beside is not the program's own time.
+/// The best of some starts, as a busy machine delays the others.
 #[test]
-fn the_first_frame_is_there_at_once() {
+fn the_first_frame_is_drawn_at_once() {
     const MOST: Duration = Duration::from_millis(200);
     let times = (0..10).map(|_| {
         let begun = Instant::now();
         let mut terminal = replay("ordinary", SIZES[1]);
-        terminal.shows("? keys");
+        terminal.shows("? help");
         let took = begun.elapsed();
         terminal.keys("q");
         assert_eq!(terminal.ends().0, Some(0));
         took
     });
     let best = times.min().expect("some");
-    println!("the first frame was there after {best:?}");
+    println!("the first frame was drawn after {best:?}");
     assert!(best <= MOST, "{best:?}");
 }
 
@@ -179,14 +179,14 @@ fn a_window_may_have_any_size_and_change_it() {
         }
         terminal.keys("?q");
     }
-    terminal.shows("── course ─");
-    terminal.shows("? keys");
+    terminal.shows("── history ─");
+    terminal.shows("? help");
     terminal.keys("q");
     assert_eq!(terminal.ends().0, Some(0));
 }
 
 #[test]
-fn without_colours_nothing_is_coloured_and_everything_is_said() {
+fn without_colours_no_colour_is_set_and_no_text_is_missing() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lastbyte"));
     command
         .args(["top", "--paused", "--replay", &golden("orphaned")])
@@ -218,14 +218,14 @@ fn a_signal_gives_the_terminal_back() {
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         let mut terminal = replay("ordinary", SIZES[0]);
         assert!(terminal.is_taken());
-        terminal.shows("? keys");
+        terminal.shows("? help");
         terminal.signal(signal);
         assert_eq!(terminal.ends().0, Some(0), "{signal:?}");
     }
 }
 
 #[test]
-fn it_stops_and_goes_on_like_any_job() {
+fn it_stops_and_continues_like_any_job() {
     for by_key in [true, false] {
         let mut terminal = replay("ordinary", SIZES[0]);
         if by_key {
@@ -234,13 +234,13 @@ fn it_stops_and_goes_on_like_any_job() {
             terminal.signal(Signal::TSTP);
         }
         terminal.until("it has left the screen", |it| !it.is_taken());
-        // What is written before it stops is read before it has stopped.
+        // It leaves the screen shortly before it stops.
         while terminal.state() != 'T' {
             std::thread::yield_now();
         }
         terminal.signal(Signal::CONT);
         terminal.until("it is back on the screen", Terminal::is_taken);
-        terminal.shows("? keys");
+        terminal.shows("? help");
         terminal.keys("q");
         assert_eq!(terminal.ends().0, Some(0));
     }
@@ -283,7 +283,7 @@ fn panicking_source() {
 }
 
 #[test]
-fn a_panic_gives_the_terminal_back_and_is_told() {
+fn a_panic_gives_the_terminal_back_and_is_reported() {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
     command.args(["--ignored", "--exact", "panicking_source", "--nocapture"]);
     let mut terminal = Terminal::run(&command, SIZES[0]);
@@ -298,7 +298,7 @@ fn a_panic_gives_the_terminal_back_and_is_told() {
 }
 
 #[test]
-fn what_is_no_terminal_is_refused_in_one_sentence() {
+fn without_a_terminal_it_fails_with_one_sentence() {
     let output = Command::new(env!("CARGO_BIN_EXE_lastbyte"))
         .output()
         .expect("the binary runs");
@@ -309,7 +309,7 @@ fn what_is_no_terminal_is_refused_in_one_sentence() {
 }
 
 #[test]
-fn a_recording_that_cannot_be_read_is_told_on_the_terminals_own_screen() {
+fn an_unreadable_recording_is_reported_on_the_normal_screen() {
     let terminal = Terminal::lastbyte(&["top", "--replay", "/no/such/file"], SIZES[0]);
     let (status, text) = terminal.ends();
     assert_eq!(status, Some(1));

@@ -1,4 +1,4 @@
-//! The real binary on a pty, and a terminal that reads what it writes.
+//! Runs a program on a pty, with a terminal emulator that reads its output.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ use rustix::{
     termios::{Termios, Winsize, tcgetattr, tcsetwinsize},
 };
 
-/// How long anything may take, on a machine that has other things to do.
+/// How long anything may take, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// See the module.
@@ -59,7 +59,7 @@ impl Terminal {
         };
         tcsetwinsize(&theirs, size).expect("a window size");
         let before = tcgetattr(&theirs).expect("the terminal's settings");
-        // With the terminal as its controlling one, so that the kernel tells it of a resize.
+        // The pty is its controlling terminal, so that a resize sends SIGWINCH.
         let mut job = Command::new("setsid");
         job.arg("--ctty")
             .arg(command.get_program())
@@ -105,7 +105,7 @@ impl Terminal {
         self.ours.write_all(keys.as_bytes()).expect("typing");
     }
 
-    /// What is on the screen, without what is empty at the ends of lines.
+    /// The text on the screen, without blanks at the ends of lines.
     pub fn text(&self) -> String {
         let lines = self.screen.screen().contents();
         let mut text: String = lines
@@ -117,7 +117,7 @@ impl Terminal {
         text
     }
 
-    /// Reads on until the screen is as wanted.
+    /// Reads until the screen is as wanted.
     #[track_caller]
     pub fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;

@@ -1,14 +1,15 @@
-//! A session told in sentences, then moment by moment: as `lastbyte explain` and `lastbyte show` do.
+//! The explanation of a session in sentences, and its events: the texts of `lastbyte explain` and
+//! `lastbyte show`.
 
 use ratatui::text::{Line, Span};
 
 use super::{Theme, session, text::under};
 use crate::{export, tui::state::State};
 
-/// Lines of at most so many cells.
+/// The explanation of the selected session, wrapped to `cells`.
 pub fn lines(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     let Some(row) = state.session().and_then(|id| state.rows.get(&id.0)) else {
-        return vec![Line::raw("no session is selected")];
+        return vec![Line::raw("no session selected")];
     };
     let (Some(line), Some(started)) = (state.timeline(), &state.host.started) else {
         let who = Span::raw(" ");
@@ -26,7 +27,7 @@ pub fn lines(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     out.push(Line::default());
     out.push(Line::styled(" What happened", theme.heading()));
     for moment in export::show(&line, started.wall_offset, &state.setup.zone) {
-        // The time since the beginning, and what happened then.
+        // Events begin with the time since the session began.
         match moment.split_once(" s  ") {
             Some((time, what)) if time.trim_start().starts_with('+') => {
                 let label = Span::styled(format!(" {time} s  "), theme.faint());

@@ -1,4 +1,4 @@
-//! Everything that was found, newest first.
+//! The findings view: the list, newest first, and the selected finding below it.
 
 use ratatui::{
     buffer::Buffer,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::{Kind, State as Stage, message::who},
-    tui::state::{State, Viewport, findings::LoggedFinding},
+    tui::state::{State, Viewport, findings::LoggedFinding, row::Outcome},
 };
 
 const KINDS: [Kind; 5] = [
@@ -49,9 +49,9 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Vie
         ..area
     };
     let first = sessions::first(state.viewport.first, selected, shown.len(), page);
-    for (at, story) in shown.iter().enumerate().skip(first).take(page) {
+    for (at, logged) in shown.iter().enumerate().skip(first).take(page) {
         let y = (at - first) as u16;
-        line(buffer, list, y, &one(story, state, cells, theme));
+        line(buffer, list, y, &one(logged, state, cells, theme));
         if at == selected {
             select(buffer, list, y, theme);
         }
@@ -61,7 +61,13 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Vie
             buffer,
             list,
             1,
-            &Line::styled("  nothing was found", theme.faint()),
+            &Line::styled(
+                match state.kind {
+                    Some(_) => "  no findings of this kind",
+                    None => "  no findings",
+                },
+                theme.faint(),
+            ),
         );
     }
     let below = Rect {
@@ -78,17 +84,16 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Vie
     }
 }
 
-/// Which kinds are shown, and how many there are of each.
+/// The kinds, which of them is shown, and the number of findings of each.
 fn kinds(state: &State, theme: Theme) -> Line<'static> {
     let now = state.clock.now();
     let of = |kind: Kind| {
-        let words = state.log.until(now).filter_map(|story| story.at(now));
-        words.filter(|word| word.kind == kind).count()
+        let versions = state.log.until(now).filter_map(|logged| logged.at(now));
+        versions.filter(|it| it.kind == kind).count()
     };
-    let all = if state.routine {
-        " all "
-    } else {
-        " all but ordinary "
+    let all = match state.routine {
+        true => " all + near misses ",
+        false => " all findings ",
     };
     let shown = |is: bool| if is { theme.selected() } else { theme.faint() };
     let mut spans = vec![
@@ -99,37 +104,42 @@ fn kinds(state: &State, theme: Theme) -> Line<'static> {
         let style = shown(state.kind == Some(kind));
         spans.push(Span::raw(" "));
         spans.push(Span::styled(
-            format!(" {} {} ", kind.name(), of(kind)),
+            format!(" {} {} ", label(kind), of(kind)),
             style,
         ));
     }
     Line::from(spans)
 }
 
-fn one(story: &LoggedFinding, state: &State, cells: usize, theme: Theme) -> Line<'static> {
+/// The word for a kind on the screen.
+fn label(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NearMiss => Outcome::NearMiss.name(),
+        kind => kind.name(),
+    }
+}
+
+fn one(logged: &LoggedFinding, state: &State, cells: usize, theme: Theme) -> Line<'static> {
     let now = state.clock.now();
-    let Some(finding) = story.at(now) else {
+    let Some(finding) = logged.at(now) else {
         return Line::default();
     };
-    let (sign, word) = match finding.state {
-        Stage::Resolved => ("✓", "resolved"),
-        Stage::Open | Stage::Updated => (kind_sign(finding.kind), finding.kind.name()),
-    };
+    let kind = label(finding.kind);
     let kind = match finding.state {
-        Stage::Resolved => format!("{word} {}", finding.kind.name()),
-        Stage::Open | Stage::Updated => word.to_owned(),
+        Stage::Resolved => format!("✓ {kind}, resolved"),
+        Stage::Open | Stage::Updated => format!("{} {kind}", kind_sign(finding.kind)),
     };
     let before = format!(
         " {} {}  ",
-        if story.unread { "●" } else { " " },
-        time_of_day(state, story.began)
+        if logged.unread { "●" } else { " " },
+        time_of_day(state, logged.began)
     );
-    let kind = left(&format!("{sign} {kind}"), 20);
+    let kind = left(&kind, 20);
     let room = cells.saturating_sub(super::width(&before) + 21);
     Line::from(vec![
         Span::styled(
             before,
-            if story.unread {
+            if logged.unread {
                 theme.bold()
             } else {
                 theme.plain()

@@ -1,4 +1,4 @@
-//! The machine and its tracer: how much there is to do, what was missed, how close it was.
+//! The host view: the tracer's load, how sessions ended, the tracer, and gaps.
 
 use ratatui::{
     buffer::Buffer,
@@ -15,12 +15,12 @@ use super::{
 };
 use crate::tui::state::{State, Viewport, host::MARGINS, row::Outcome};
 
-/// Narrowest screen that has two columns.
-const TWO: usize = 110;
+/// Narrowest terminal with two columns.
+const TWO_COLUMNS: usize = 110;
 
 pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Viewport {
     let cells = usize::from(area.width);
-    if cells < TWO {
+    if cells < TWO_COLUMNS {
         let mut all = load(state, cells, theme);
         all.extend(ends(state, cells, theme));
         all.extend(tracer(state, cells, theme));
@@ -36,15 +36,15 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Vie
         width: half as u16,
         ..area
     };
-    let drawn = lines(buffer, column, &at_left, state.scroll);
+    let viewport = lines(buffer, column, &at_left, state.scroll);
     let other = Rect {
         x: area.x + area.width - half as u16,
         ..column
     };
-    let over = lines(buffer, other, &at_right, state.scroll);
+    let other = lines(buffer, other, &at_right, state.scroll);
     Viewport {
-        lines: drawn.lines.max(over.lines),
-        ..drawn
+        lines: viewport.lines.max(other.lines),
+        ..viewport
     }
 }
 
@@ -59,7 +59,7 @@ fn fact(label: &str, text: &str, style: Style, cells: usize) -> Vec<Line<'static
 
 fn load(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     let now = state.clock.now();
-    let mut out = vec![heading("records a second", cells, theme)];
+    let mut out = vec![heading("records per second", cells, theme)];
     let seconds = state.host.seconds(now, cells.saturating_sub(2));
     let rates: Vec<u64> = seconds.iter().map(|(records, _)| *records).collect();
     let most = rates.iter().copied().max().unwrap_or(0);
@@ -70,17 +70,17 @@ fn load(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
             Span::styled(bars, theme.written()),
         ]));
     }
-    let health = state.host.load_at(now);
-    // The second that is not over yet says too little.
+    let load = state.host.load_at(now);
+    // The current second is not complete, so the one before it is shown.
     let latest = rates.iter().rev().nth(1).copied().unwrap_or(0);
     out.push(Line::from(vec![
         Span::styled(format!(" now {}/s", count(latest)), theme.bold()),
-        Span::raw(format!("   most {}/s", count(most))),
+        Span::raw(format!("   peak {}/s", count(most))),
         Span::raw(format!(
-            "   in all {}",
-            count(health.map_or(0, |it| it.records))
+            "   total {}",
+            count(load.map_or(0, |it| it.records))
         )),
-        match health.map_or(0, |it| it.lost) {
+        match load.map_or(0, |it| it.lost) {
             0 => Span::styled("   none lost", theme.good()),
             lost => Span::styled(format!("   ✗ {} lost", count(lost)), theme.bad()),
         },
@@ -91,7 +91,7 @@ fn load(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     out
 }
 
-/// The part of a bar that is in one of its rows.
+/// The part of a bar that is drawn in one of its rows, counted from the bottom.
 fn part(value: u64, most: u64, row: u64, rows: u64) -> char {
     if most == 0 || value == 0 {
         return ' ';
@@ -103,10 +103,7 @@ fn part(value: u64, most: u64, row: u64, rows: u64) -> char {
 fn ring(peak: u64, size: u64, cells: usize, theme: Theme) -> Line<'static> {
     if size == 0 {
         return Line::styled(
-            format!(
-                " ring buffer: at most {} B were taken from it at once",
-                count(peak)
-            ),
+            format!(" ring buffer: peak {}B", count(peak)),
             theme.faint(),
         );
     }
@@ -119,42 +116,39 @@ fn ring(peak: u64, size: u64, cells: usize, theme: Theme) -> Line<'static> {
         _ => theme.bad(),
     };
     Line::from(vec![
-        Span::raw(" ring buffer, most at once "),
+        Span::raw(" ring buffer, peak "),
         Span::styled("█".repeat(full), style),
         Span::styled("░".repeat(wide - full), theme.faint()),
-        Span::raw(format!(" {:.1}% of {}", share * 100.0, count(size))),
+        Span::raw(format!(" {:.1}% of {}B", share * 100.0, count(size))),
     ])
 }
 
 fn ends(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     let now = state.clock.now();
     let ends = state.host.ends(now);
-    let mut out = vec![
-        Line::default(),
-        heading("sessions that ended", cells, theme),
-    ];
-    let mut words = vec![Span::raw(" ")];
-    for (word, n) in [
+    let mut out = vec![Line::default(), heading("closed sessions", cells, theme)];
+    let mut line = Line::raw(" ");
+    for (outcome, n) in [
         (Outcome::Clean, ends.clean),
         (Outcome::NearMiss, ends.near_miss),
         (Outcome::ClientGone, ends.client_gone),
         (Outcome::Unknown, ends.unknown),
         (Outcome::Truncated, ends.truncated),
     ] {
-        let text = format!("{} {n} {}   ", outcome_sign(word), word.name());
-        words.push(Span::styled(
-            text,
-            if n > 0 {
-                theme.outcome(word)
-            } else {
-                theme.faint()
-            },
-        ));
+        let text = format!("{} {n} {}   ", outcome_sign(outcome), outcome.name());
+        let style = match n {
+            0 => theme.faint(),
+            _ => theme.outcome(outcome),
+        };
+        if line.width() + super::width(text.trim_end()) > cells {
+            out.push(std::mem::replace(&mut line, Line::raw(" ")));
+        }
+        line.push_span(Span::styled(text, style));
     }
-    out.push(Line::from(words));
+    out.push(line);
     out.push(Line::default());
     out.push(heading(
-        "near misses: how late the last byte was read",
+        "near misses: how late the server read the last byte",
         cells,
         theme,
     ));
@@ -199,20 +193,20 @@ fn tracer(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
         add("servers", &servers.join(" "), plain);
     }
     add("source", &state.setup.source, plain);
-    if let Some(health) = state.host.load_at(state.clock.now()) {
-        if let Some(resident) = health.resident {
-            add("memory", &format!("{}B resident", count(resident)), plain);
+    if let Some(load) = state.host.load_at(state.clock.now()) {
+        if let Some(resident) = load.resident {
+            add("memory", &format!("{}B", count(resident)), plain);
         }
-        if let Some(cpu) = health.cpu {
-            let busy = state.host.cpu_share(state.clock.now()).unwrap_or(0.0) * 100.0;
-            let used = format!("{busy:.1}% of one, {} in all", age(cpu));
+        if let Some(cpu) = load.cpu {
+            let share = state.host.cpu_share(state.clock.now()).unwrap_or(0.0) * 100.0;
+            let used = format!("{share:.1}% of one, {} in total", age(cpu));
             add("processor", &used, plain);
         }
     }
     let (samples, updates) = state.host.missed;
     if samples + updates > 0 {
         let text =
-            format!("{samples} samples, {updates} others: this terminal was too slow for them");
+            format!("{samples} samples and {updates} other updates: the terminal was too slow");
         add("not shown", &text, theme.warning());
     }
     let tracing = &state.host.tracing;
@@ -220,7 +214,7 @@ fn tracer(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
         add("not seen", missing, theme.warning());
     }
     for refused in &tracing.refused {
-        add("refused", refused, theme.faint());
+        add("not used", refused, theme.faint());
     }
     if !tracing.attached.is_empty() {
         let label = format!("{} probes", tracing.attached.len());
@@ -232,7 +226,7 @@ fn tracer(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
 fn gaps(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     let mut out = vec![
         Line::default(),
-        heading("gaps: evidence that is missing", cells, theme),
+        heading("gaps: missing evidence", cells, theme),
     ];
     let before = out.len();
     for gap in state.host.gaps(state.clock.now()).take(50) {
@@ -240,7 +234,7 @@ fn gaps(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
             format!(
                 " {} {} ",
                 time_of_day(state, gap.time),
-                left(gap.reason.name(), 12)
+                left(&gap.reason.name().replace('_', " "), 14)
             ),
             theme.warning(),
         );

@@ -1,4 +1,5 @@
-//! What the state looks like. Reads the state, writes cells; decides nothing.
+//! Draws the state. Reads it and changes nothing; what drawing finds out about the size of a view comes
+//! back as a [`Viewport`].
 
 mod explain;
 mod findings;
@@ -33,15 +34,15 @@ use super::{
 };
 use crate::model::Kind;
 
-/// Smallest screen that anything is drawn on.
+/// Smallest terminal that views are drawn on: columns, rows.
 const SMALLEST: (u16, u16) = (40, 10);
 
-/// Draws everything.
+/// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) -> Viewport {
     let area = frame.area();
     let buffer = frame.buffer_mut();
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
-        line(buffer, area, 0, &"too small for a view".into());
+        line(buffer, area, 0, &"terminal too small".into());
         return state.viewport;
     }
     title(buffer, row(area, 0), state, theme);
@@ -53,7 +54,7 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) -> Viewport {
         height: area.height - 2 - below,
         ..area
     };
-    let drawn = match state.view {
+    let viewport = match state.view {
         View::Sessions => sessions::draw(buffer, body, state, theme),
         View::Session => session::draw(buffer, body, state, theme),
         View::Findings => findings::draw(buffer, body, state, theme),
@@ -64,18 +65,18 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) -> Viewport {
     }
     footer(buffer, row(area, area.height - 1), state, theme);
     match &state.popup {
-        None => drawn,
+        None => viewport,
         Some(popup) => {
-            let over = popup::draw(buffer, body, popup, state, theme);
+            let above = popup::draw(buffer, body, popup, state, theme);
             Viewport {
-                top: drawn.top,
-                ..over
+                top: viewport.top,
+                ..above
             }
         }
     }
 }
 
-/// One line of an area.
+/// One row of an area.
 fn row(area: Rect, at: u16) -> Rect {
     Rect {
         y: area.y + at,
@@ -84,14 +85,14 @@ fn row(area: Rect, at: u16) -> Rect {
     }
 }
 
-/// Writes one line.
+/// Draws a line.
 fn line(buffer: &mut Buffer, area: Rect, at: u16, line: &Line<'_>) {
     if at < area.height {
         buffer.set_line(area.x, area.y + at, line, area.width);
     }
 }
 
-/// Shows which line is selected.
+/// Highlights the selected line.
 fn select(buffer: &mut Buffer, area: Rect, at: u16, theme: Theme) {
     let row = Rect {
         y: area.y + at,
@@ -101,7 +102,7 @@ fn select(buffer: &mut Buffer, area: Rect, at: u16, theme: Theme) {
     buffer.set_style(row, theme.selected());
 }
 
-/// Writes lines from the first that is scrolled to.
+/// Draws lines, beginning with `first`.
 fn lines(buffer: &mut Buffer, area: Rect, all: &[Line<'_>], first: usize) -> Viewport {
     let page = usize::from(area.height);
     let first = first.min(all.len().saturating_sub(page));
@@ -116,7 +117,7 @@ fn lines(buffer: &mut Buffer, area: Rect, all: &[Line<'_>], first: usize) -> Vie
     }
 }
 
-/// Writes a line at the left and one at the right of the same row, the left one first.
+/// Draws a line on the left and, if it fits beside that, one on the right of the same row.
 fn both(buffer: &mut Buffer, area: Rect, at_left: &Line<'_>, at_right: &Line<'_>) {
     let (used, wanted) = (at_left.width() as u16, at_right.width() as u16);
     line(buffer, area, 0, at_left);
@@ -133,12 +134,12 @@ fn title(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
             " lastbyte ",
             theme.selected().patch(theme.bold()),
         )];
-        for (at, place) in View::ALL.iter().enumerate() {
-            let mut name = format!("{gap}{} {}{gap}", at + 1, place.name());
-            if *place == View::Findings && unread > 0 {
-                name = format!("{gap}{} {} ({unread}{new}){gap}", at + 1, place.name());
+        for (at, view) in View::ALL.iter().enumerate() {
+            let mut name = format!("{gap}{} {}{gap}", at + 1, view.name());
+            if *view == View::Findings && unread > 0 {
+                name = format!("{gap}{} {} ({unread}{new}){gap}", at + 1, view.name());
             }
-            let style = match *place == state.view {
+            let style = match *view == state.view {
                 true => theme.bold().patch(Style::new().underlined()),
                 false => theme.faint(),
             };
@@ -154,11 +155,11 @@ fn title(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
     both(buffer, area, &wide, &phase);
 }
 
-/// How the source is doing, and which moment is shown.
+/// The state of the source, and whether the past is shown.
 fn phase(state: &State, theme: Theme) -> Line<'static> {
     let (text, style) = match &state.phase {
         Phase::Preparing(what) => (format!("… {what} "), theme.warning()),
-        Phase::Lost(_) => ("✗ lost, retrying ".to_owned(), theme.bad()),
+        Phase::Lost(_) => ("✗ disconnected, retrying ".to_owned(), theme.bad()),
         Phase::Ended(_) => ("✗ ended ".to_owned(), theme.bad()),
         _ if state.clock.is_playing() => {
             (format!("▶ playing {}× ", state.clock.speed()), theme.good())
@@ -215,7 +216,7 @@ fn summary(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
     both(buffer, area, &at_left, &Line::styled(about, theme.faint()));
 }
 
-/// Where in time the user is, and where something was found.
+/// The scrub bar: the moment shown, and the moments with findings.
 fn scrub(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
     let now = state.clock.now();
     let (from, to) = (state.clock.oldest.unwrap_or(now), state.clock.newest);
@@ -226,11 +227,11 @@ fn scrub(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
         return;
     }
     let span = (to - from).max(1);
-    let place = |time: u64| {
+    let column = |time: u64| {
         let ago = u128::from(time.saturating_sub(from)) * (cells as u128 - 1);
         ((ago / u128::from(span)) as usize).min(cells - 1)
     };
-    let here = place(now);
+    let here = column(now);
     let mut bar: Vec<(&str, Style)> = (0..cells)
         .map(|at| match at <= here {
             true => ("━", theme.plain()),
@@ -239,7 +240,7 @@ fn scrub(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
         .collect();
     for (time, kind) in state.log.moments() {
         if time >= from && time <= to {
-            bar[place(time)] = (
+            bar[column(time)] = (
                 kind_sign(kind),
                 theme.finding(kind, crate::model::State::Open),
             );
@@ -261,7 +262,7 @@ fn footer(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
             Span::styled(" filter: ", theme.key()),
             Span::raw(state.list.filter.clone()),
             Span::styled(" ", theme.selected()),
-            Span::styled("   ⏎ keep  Esc none  ^U erase", theme.faint()),
+            Span::styled("   ⏎ apply  Esc clear  ^U erase", theme.faint()),
         ];
         return line(buffer, area, 0, &Line::from(spans));
     }
@@ -287,14 +288,14 @@ fn footer(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
     line(buffer, area, 0, &Line::from(spans));
 }
 
-/// The keys that matter most where the user is.
+/// The most useful keys of the view or popup, for the footer.
 fn hints(state: &State) -> Vec<(&'static str, &'static str)> {
     if state.mode() != Mode::Viewing {
         let tables = keys::tables(state.mode(), state.view);
         let keys = tables.iter().flat_map(|(_, keys)| *keys);
         return keys.map(|key| (key.keys, key.does)).collect();
     }
-    let mut hints = vec![("?", "keys"), ("q", "quit")];
+    let mut hints = vec![("?", "help"), ("q", "quit")];
     if !state.setup.live || !state.clock.is_latest() {
         hints.extend([
             ("space", "pause/play"),
@@ -302,6 +303,10 @@ fn hints(state: &State) -> Vec<(&'static str, &'static str)> {
             (". ,", "step"),
         ]);
     }
+    let near_misses = match state.routine {
+        true => "hide near misses",
+        false => "include near misses",
+    };
     hints.extend(match state.view {
         View::Sessions => [
             ("⏎", "open"),
@@ -311,22 +316,22 @@ fn hints(state: &State) -> Vec<(&'static str, &'static str)> {
             ("b", "group"),
             ("y", "copy"),
         ]
-        .as_slice(),
-        View::Session => &[
+        .to_vec(),
+        View::Session => vec![
             ("Esc", "back"),
             ("e", "explain"),
             ("+ -", "zoom"),
             ("y", "copy"),
             ("w", "write JSON"),
         ],
-        View::Findings => &[
+        View::Findings => vec![
             ("⏎", "session"),
             ("f", "kind"),
-            ("a", "ordinary too"),
+            ("a", near_misses),
             ("e", "explain"),
             ("y", "copy"),
         ],
-        View::Host => &[("↑ ↓", "scroll")],
+        View::Host => vec![("↑ ↓", "scroll")],
     });
     if state.setup.live && state.clock.is_latest() {
         hints.extend([("n N", "findings"), ("space", "pause")]);
@@ -336,7 +341,7 @@ fn hints(state: &State) -> Vec<(&'static str, &'static str)> {
     hints
 }
 
-/// `12:01:03.250`, where the user is.
+/// `12:01:03.250`, in the user's time zone.
 fn time_of_day(state: &State, time: u64) -> String {
     state.setup.zone.time_of_day(state.wall(time))
 }
@@ -348,7 +353,7 @@ fn time_of_day_in_zone(state: &State, time: u64) -> String {
     format!("{} {}", zone.time_of_day(wall), zone.label(wall))
 }
 
-/// A heading with a line to the right edge.
+/// A heading with a rule to the right edge.
 fn heading(text: &str, cells: usize, theme: Theme) -> Line<'static> {
     let text = fit(text, cells.saturating_sub(4)).into_owned();
     let rest = cells.saturating_sub(width(&text) + 4);

@@ -1,4 +1,4 @@
-//! What is drawn above a view: the keys, the explanation, questions.
+//! Popups: the keys, the explanation of a session, and questions.
 
 use ratatui::{
     buffer::Buffer,
@@ -71,10 +71,6 @@ fn help(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
         if table.is_empty() {
             continue;
         }
-        let name = match name {
-            "this view" => state.view.name().to_lowercase(),
-            name => name.to_owned(),
-        };
         out.push(Line::styled(name, theme.heading()));
         for key in table {
             let label = Span::styled(format!("  {} ", left(key.keys, 10)), theme.key());
@@ -129,7 +125,7 @@ fn confirm(target: &Target, state: &State, cells: usize, theme: Theme) -> Vec<Li
     if target.holders.len() > 1 {
         out.push(Line::styled(
             format!(
-                "{} of {} holders: ↑ ↓ for another",
+                "holder {} of {} (↑ ↓ to choose)",
                 target.at + 1,
                 target.holders.len()
             ),
@@ -138,9 +134,9 @@ fn confirm(target: &Target, state: &State, cells: usize, theme: Theme) -> Vec<Li
     }
     out.push(Line::from(vec![
         Span::styled("y", theme.key()),
-        Span::raw(" send SIGTERM to it, if it is still this process   "),
+        Span::raw(" send SIGTERM if it is still the same process   "),
         Span::styled("any other key", theme.key()),
-        Span::raw(" do not"),
+        Span::raw(" cancel"),
     ]));
     out
 }

@@ -1,4 +1,4 @@
-//! One session: who it is, its course, its bytes, what was found.
+//! The session view: description, history, bytes and findings of one session.
 
 use std::sync::Arc;
 
@@ -33,10 +33,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Vie
             buffer,
             area,
             1,
-            &Line::styled(
-                "  no session is selected: choose one in view 1",
-                theme.faint(),
-            ),
+            &Line::styled("  no session selected; choose one in view 1", theme.faint()),
         );
         return Viewport::default();
     };
@@ -44,13 +41,10 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Vie
     let mut out = head(row, state, cells, theme);
     let Some(timeline) = state.timeline() else {
         out.push(Line::default());
-        out.push(Line::styled(
-            "  its course is being fetched …",
-            theme.faint(),
-        ));
+        out.push(Line::styled("  loading history…", theme.faint()));
         return lines(buffer, area, &out, state.scroll);
     };
-    out.push(heading("course", cells, theme));
+    out.push(heading("history", cells, theme));
     let size = gantt::Size {
         cells,
         full: area.height >= 30,
@@ -72,7 +66,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Vie
     lines(buffer, area, &out, state.scroll)
 }
 
-/// `alice from 10.0.0.5 · sleep 20`.
+/// `session 4711-1k2j3 · alice from 10.0.0.5 · sleep 20`.
 pub fn who(row: &Row) -> String {
     let view = &row.view;
     let from = match view.peer {
@@ -88,24 +82,24 @@ pub fn who(row: &Row) -> String {
     )
 }
 
-/// What to say where nothing was found.
+/// The text for a session without findings.
 pub fn nothing_found(row: &Row, now: u64) -> String {
     match row.condition(now) {
-        Condition::Running => "nothing is wrong: its command is running".to_owned(),
+        Condition::Running => "no problem found; the command is running".to_owned(),
         Condition::Ending => {
-            "its command has exited; the server is reading what is left".to_owned()
+            "the command has exited; the server is reading the rest of its output".to_owned()
         }
         Condition::Closed => match row.outcome(now) {
             Outcome::Unknown => {
                 let gaps: Vec<_> = row
                     .closed
                     .iter()
-                    .flat_map(|closed| closed.gaps.iter().map(|gap| gap.name()))
+                    .flat_map(|closed| closed.gaps.iter().map(|gap| gap.name().replace('_', " ")))
                     .collect();
                 format!("evidence is missing: {}", gaps.join(", "))
             }
-            Outcome::ClientGone => "its client left before it had read everything".to_owned(),
-            _ => "everything it wrote was read, and delivered as far as the kernel can tell"
+            Outcome::ClientGone => "the client left before it had received everything".to_owned(),
+            _ => "the server read all output and delivered it, as far as the kernel can tell"
                 .to_owned(),
         },
         Condition::Orphaned | Condition::Stalled | Condition::Waiting => String::new(),
@@ -116,48 +110,47 @@ fn head(row: &Row, state: &State, cells: usize, theme: Theme) -> Vec<Line<'stati
     let now = state.clock.now();
     let view = &row.view;
     let condition = row.condition(now);
-    let word = row.outcome(now);
-    let exit = match (view.exit, view.exited) {
-        (Some(exit), Some(at)) if at <= now => {
-            format!("command {} at {}", ended(exit), time_of_day(state, at))
-        }
-        (Some(exit), None) => format!("command {}", ended(exit)),
-        _ => format!(
-            "command running for {}",
-            age(now.saturating_sub(row.opened))
-        ),
-    };
-    let mut status = vec![
-        Span::raw(" "),
-        Span::styled(
-            format!("{} {}", sign(condition), condition.name()),
-            theme.condition(condition),
-        ),
-    ];
-    if word != Outcome::Open {
-        status.push(Span::raw("  "));
+    let outcome = row.outcome(now);
+    let mut status = vec![Span::styled(
+        format!("{} {}", sign(condition), condition.name()),
+        theme.condition(condition),
+    )];
+    if outcome != Outcome::Open {
         status.push(Span::styled(
-            format!("{} {}", outcome_sign(word), word.name()),
-            theme.outcome(word),
+            format!("{} {}", outcome_sign(outcome), outcome.name()),
+            theme.outcome(outcome),
         ));
     }
-    if let Some(had) = row.past_troubles(now) {
-        status.push(Span::raw(format!(", {had}")));
+    if let Some(troubles) = row.past_troubles(now) {
+        status.push(Span::raw(troubles));
     }
+    match (view.exit, view.exited) {
+        (Some(exit), Some(at)) if at <= now => status.push(Span::raw(format!(
+            "command {} at {}",
+            ended(exit),
+            time_of_day(state, at)
+        ))),
+        (Some(exit), None) => status.push(Span::raw(format!("command {}", ended(exit)))),
+        _ => {}
+    }
+    let lasted = match condition {
+        Condition::Closed => "was open for",
+        _ => "open for",
+    };
+    status.push(Span::raw(format!("{lasted} {}", age(row.age(now)))));
     status.push(Span::raw(format!(
-        "   {exit}   lasted {}   opened {}",
-        age(row.age(now)),
+        "opened {}",
         time_of_day(state, row.opened)
     )));
     let ends = match (view.peer, view.local) {
         (Some(peer), Some(local)) => format!("{peer} → {local}"),
-        _ => "connection not known".to_owned(),
+        _ => "unknown connection".to_owned(),
     };
     let server = match view.server_pid {
-        0 => "server not known".to_owned(),
-        pid => format!("served by {} {pid}", view.server_exe),
+        0 => "unknown server".to_owned(),
+        pid => format!("server {} {pid}", view.server_exe),
     };
-    vec![
+    let mut out = vec![
         Line::styled(
             format!(
                 " {}",
@@ -166,11 +159,27 @@ fn head(row: &Row, state: &State, cells: usize, theme: Theme) -> Vec<Line<'stati
             theme.plain(),
         ),
         Line::styled(format!(" {}", fit(&command(view), cells - 1)), theme.bold()),
-        Line::from(status),
-    ]
+    ];
+    out.extend(side_by_side(status, cells));
+    out
 }
 
-/// What each stream moved, and lost.
+/// Parts beside each other, on as many lines as they need.
+fn side_by_side(parts: Vec<Span<'static>>, cells: usize) -> Vec<Line<'static>> {
+    let mut out = Vec::new();
+    let mut line = Line::default();
+    for part in parts {
+        if !line.spans.is_empty() && line.width() + 3 + part.width() > cells {
+            out.push(std::mem::take(&mut line));
+        }
+        line.push_span(Span::raw(if line.spans.is_empty() { " " } else { "   " }));
+        line.push_span(part);
+    }
+    out.push(line);
+    out
+}
+
+/// A table of each stream's bytes.
 fn ledger(timeline: &Timeline, state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     let now = state.clock.now();
     let object = if cells < 100 { 0 } else { 16 };
@@ -205,13 +214,11 @@ fn ledger(timeline: &Timeline, state: &State, cells: usize, theme: Theme) -> Vec
         .filter(|it| it.time <= now)
         .and_then(|it| it.carried)
     {
-        out.push(Line::styled(
-            format!(
-                " connection to the client meanwhile, encrypted: {} B written by the server, {} B sent, {} B acknowledged",
-                carried.queued, carried.sent, carried.acked
-            ),
-            theme.faint(),
-        ));
+        let text = format!(
+            "meanwhile on the connection (encrypted): {} B written by the server, {} B sent, {} B acknowledged",
+            carried.queued, carried.sent, carried.acked
+        );
+        out.extend(under(Span::raw(" "), &text, theme.faint(), cells));
     }
     out
 }
@@ -236,7 +243,7 @@ fn entry(
         (None, Some(it)) => (it.written, it.read, it.unread),
         (None, None) => (0, 0, 0),
     };
-    // What is lost may be told before the last word is.
+    // A loss may be reported before the session closes.
     let findings = state.log.of(timeline.session.id, now);
     let cut = findings
         .iter()
@@ -245,7 +252,7 @@ fn entry(
         Some(Verdict::Truncated(cut)) => Some((cut.bytes, cut.exact)),
         _ => cut.map(|it| (it.bytes, it.exact)),
     };
-    let (word, lost, style) = match (cut, report.map(|it| it.verdict)) {
+    let (outcome, lost, style) = match (cut, report.map(|it| it.verdict)) {
         (Some(_), Some(verdict)) if verdict.is_clients_choice() => {
             (Outcome::ClientGone, "–".to_owned(), theme.plain())
         }
@@ -283,18 +290,18 @@ fn entry(
         ),
         Span::styled(format!("{}  ", right(&lost, 10)), style),
         Span::styled(
-            left(&format!("{} {}", outcome_sign(word), word.name()), 12),
-            theme.outcome(word),
+            left(&format!("{} {}", outcome_sign(outcome), outcome.name()), 12),
+            theme.outcome(outcome),
         ),
         Span::raw(margin),
     ])
 }
 
-/// A finding in full: the sentence, who holds what, the fix.
+/// A finding in full: its message, holders and fix.
 pub fn finding(it: &Arc<Finding>, state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     let style = theme.finding(it.kind, it.state);
     let label = match it.state {
-        Stage::Resolved => format!(" ✓ {} (over) ", it.kind.name()),
+        Stage::Resolved => format!(" ✓ {} (resolved) ", it.kind.name()),
         Stage::Open | Stage::Updated => format!(" {} {} ", kind_sign(it.kind), it.kind.name()),
     };
     let mut out = vec![Line::from(vec![
@@ -322,7 +329,7 @@ pub fn finding(it: &Arc<Finding>, state: &State, cells: usize, theme: Theme) -> 
     out
 }
 
-/// A holder: who, what it holds, by which path.
+/// A holder: the process, what it holds, and how it came by it.
 pub fn described(it: &HolderView) -> String {
     let path = it.path.iter().map(ToString::to_string).collect::<Vec<_>>();
     let path = match (it.origin, &it.sender) {
@@ -331,7 +338,7 @@ pub fn described(it: &HolderView) -> String {
         (Origin::Passed, Some(sender)) => format!("   sent by {sender}, not inherited"),
         (Origin::Passed, None) => "   sent over a unix socket, not inherited".to_owned(),
         (Origin::Received, _) => "   received, not inherited".to_owned(),
-        (Origin::Unknown, _) => "   path not known".to_owned(),
+        (Origin::Unknown, _) => "   unknown path".to_owned(),
     };
     let container = match &it.container {
         Some(container) => format!(" in container {}", container.short()),

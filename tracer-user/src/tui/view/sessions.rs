@@ -1,4 +1,4 @@
-//! The list of sessions, and below it what is to be said of the selected one.
+//! The sessions view: the list, and the selected session below it.
 
 use ratatui::{
     buffer::Buffer,
@@ -22,7 +22,7 @@ use crate::tui::{
     },
 };
 
-/// How wide each column is; one that is not shown is 0 wide.
+/// Width of each column; 0 if it is hidden.
 struct Columns {
     user: usize,
     peer: usize,
@@ -35,13 +35,12 @@ struct Columns {
     rates: usize,
 }
 
-/// Cells of the column that is always as wide.
+/// Width of the columns whose width is fixed.
 const STATE: usize = 10;
-/// Cells of the columns that are shown where there is room.
 const AGE: usize = 5;
 const BYTES: usize = 6;
 const VERDICT: usize = 11;
-/// Fewest cells of a command: with fewer nobody tells one from another.
+/// Minimum width of a command: with less, commands cannot be told apart.
 const COMMAND: usize = 20;
 
 impl Columns {
@@ -62,7 +61,7 @@ impl Columns {
             rate,
             rates,
         };
-        // What can be missed most easily goes first: it is all said below of the session that is selected.
+        // The least important column is hidden first; the pane below shows all of the selected session.
         let mut narrower: [fn(&mut Self); 5] = [
             |it| (it.rate, it.rates) = (0, 0),
             |it| it.bytes = 0,
@@ -80,8 +79,7 @@ impl Columns {
         it
     }
 
-    /// Cells of all columns but the command's, with a gap after each, the command's too, and one before
-    /// the first.
+    /// Width of all columns except the command's, with the gaps before, between and after them.
     fn used(&self) -> usize {
         let columns = [
             STATE,
@@ -99,7 +97,7 @@ impl Columns {
     }
 }
 
-/// A column's text and the gap after it, if it is shown.
+/// A column's text and the gap after it; nothing if the column is hidden.
 fn column(text: String, cells: usize) -> String {
     match cells {
         0 => String::new(),
@@ -176,7 +174,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Vie
     }
 }
 
-/// The first item that is shown, so that the selected one is, and as little as possible moves.
+/// Index of the first visible item, so that the selected one is visible and the list moves little.
 pub fn first(before: usize, selected: usize, items: usize, page: usize) -> usize {
     let most = items.saturating_sub(page);
     before
@@ -188,19 +186,19 @@ pub fn first(before: usize, selected: usize, items: usize, page: usize) -> usize
 fn nothing(state: &State) -> Vec<String> {
     if !state.list.filter.is_empty() {
         return vec![format!(
-            "no session is like `{}`: Esc shows all",
+            "no session matches `{}`; Esc clears the filter",
             state.list.filter
         )];
     }
     match &state.phase {
         Phase::Preparing(what) => vec![format!("{what} …")],
         _ if !state.setup.live || !state.clock.is_latest() => vec![
-            "no session had begun by then".to_owned(),
-            ". steps to what happened next, n to the next finding, space plays".to_owned(),
+            "no sessions at this time".to_owned(),
+            "press . for the next event, n for the next finding, space to play".to_owned(),
         ],
         _ => vec![
-            "no session yet".to_owned(),
-            "try, from anywhere: ssh thishost 'sleep 20 &'".to_owned(),
+            "no sessions yet".to_owned(),
+            "to see one, run elsewhere: ssh <this host> 'sleep 20 &'".to_owned(),
         ],
     }
 }
@@ -227,7 +225,11 @@ fn heads(state: &State, columns: &Columns, theme: Theme) -> Line<'static> {
     .concat();
     let rate = head(Sort::Rate, "rate");
     if columns.rate > 0 {
-        text.push_str(&format!("{} by the second", right(&rate, columns.rate)));
+        text.push_str(&format!(
+            "{} last {} s",
+            right(&rate, columns.rate),
+            columns.rates
+        ));
     } else if columns.rates > 0 {
         text.push_str(&rate);
     }
@@ -236,15 +238,16 @@ fn heads(state: &State, columns: &Columns, theme: Theme) -> Line<'static> {
 
 fn head(
     name: &str,
-    [sessions, open, bad]: [usize; 3],
+    [sessions, open, attention]: [usize; 3],
     state: &State,
     theme: Theme,
 ) -> Line<'static> {
-    let bad = if bad > 0 {
-        format!(", {bad} want attention")
-    } else {
-        String::new()
+    let attention = match attention {
+        0 => String::new(),
+        1 => ", 1 needs attention".to_owned(),
+        n => format!(", {n} need attention"),
     };
+    let noun = if sessions == 1 { "session" } else { "sessions" };
     let of = match state.list.group {
         Group::Peer => "from ",
         Group::None | Group::User | Group::Verdict => "",
@@ -252,7 +255,7 @@ fn head(
     Line::from(vec![
         Span::styled(format!(" ▸ {of}{name}"), theme.bold()),
         Span::styled(
-            format!("  {sessions} sessions, {open} open{bad}"),
+            format!("  {sessions} {noun}, {open} open{attention}"),
             theme.faint(),
         ),
     ])
@@ -260,7 +263,6 @@ fn head(
 
 fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
     let condition = row.condition(now);
-    let word = row.outcome(now);
     let rest = match condition {
         Condition::Closed => theme.faint(),
         _ => theme.plain(),
@@ -292,8 +294,11 @@ fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
         number(&shown(bytes), columns.bytes),
     ]);
     if columns.verdict > 0 {
-        let had = row.past_troubles(now).is_some();
-        spans.extend([verdict(word, condition, had, theme), Span::raw(" ")]);
+        let had_troubles = row.past_troubles(now).is_some();
+        spans.extend([
+            verdict(row.outcome(now), condition, had_troubles, theme),
+            Span::raw(" "),
+        ]);
     }
     if columns.rate > 0 {
         let rate = right(&shown(rate), columns.rate);
@@ -306,7 +311,7 @@ fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-/// What a shell was told to run, where that is all there is to a command.
+/// The script of a command such as `bash -c script`; other commands as they are.
 fn script(command: &str) -> &str {
     let inner = command
         .split_once(" -c ")
@@ -317,19 +322,24 @@ fn script(command: &str) -> &str {
     quoted.or(inner).filter(one).unwrap_or(command)
 }
 
-fn verdict(word: Outcome, condition: Condition, had: bool, theme: Theme) -> Span<'static> {
-    let text = match (word, condition) {
+fn verdict(
+    outcome: Outcome,
+    condition: Condition,
+    had_troubles: bool,
+    theme: Theme,
+) -> Span<'static> {
+    let text = match (outcome, condition) {
         (Outcome::Open, Condition::Closed) => String::new(),
         (Outcome::Open, _) => "–".to_owned(),
-        // What it went through is said where there is room: below, and in its own view.
-        _ if had => format!("{} {} ▲", outcome_sign(word), word.name()),
-        _ => format!("{} {}", outcome_sign(word), word.name()),
+        // Had troubles: the pane below and the session view say which.
+        _ if had_troubles => format!("{} {} ▲", outcome_sign(outcome), outcome.name()),
+        _ => format!("{} {}", outcome_sign(outcome), outcome.name()),
     };
-    let style: Style = theme.outcome(word);
+    let style: Style = theme.outcome(outcome);
     Span::styled(left(&text, VERDICT), style)
 }
 
-/// What is to be said of the selected session.
+/// The pane with the selected session.
 fn detail(state: &State, area: Rect, theme: Theme) -> Vec<Line<'static>> {
     let cells = usize::from(area.width);
     let Some(row) = state.session().and_then(|id| state.rows.get(&id.0)) else {

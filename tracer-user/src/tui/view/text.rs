@@ -1,4 +1,4 @@
-//! Text in cells: whatever it holds, it is as wide as it should be.
+//! Text of an exact width in cells, whatever characters it contains.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,12 @@ use ratatui::{
 };
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// Cells that a text takes.
+/// Width of a text in cells.
 pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The beginning of a text, `…` at its end if that is not all.
+/// A text cut to a width, with `…` at its end if it was cut.
 pub fn fit(text: &str, cells: usize) -> Cow<'_, str> {
     if text.len() <= cells || width(text) <= cells {
         return Cow::Borrowed(text);
@@ -32,21 +32,21 @@ pub fn fit(text: &str, cells: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..end]))
 }
 
-/// A text in exactly so many cells, at their left.
+/// A text cut or padded to a width, aligned left.
 pub fn left(text: &str, cells: usize) -> String {
     let text = fit(text, cells);
     let fill = cells.saturating_sub(width(&text));
     format!("{text}{:fill$}", "")
 }
 
-/// The same at their right.
+/// A text cut or padded to a width, aligned right.
 pub fn right(text: &str, cells: usize) -> String {
     let text = fit(text, cells);
     let fill = cells.saturating_sub(width(&text));
     format!("{:fill$}{text}", "")
 }
 
-/// A text in lines of at most so many cells, broken between words where that is possible.
+/// A text in lines of a maximum width, broken between words if possible.
 pub fn wrap(text: &str, cells: usize) -> Vec<String> {
     let cells = cells.max(2);
     let mut lines = vec![String::new()];
@@ -78,7 +78,7 @@ pub fn wrap(text: &str, cells: usize) -> Vec<String> {
     lines
 }
 
-/// Wrapped lines under a label, indented by it.
+/// A label and a text wrapped to its right.
 pub fn under(label: Span<'static>, text: &str, style: Style, cells: usize) -> Vec<Line<'static>> {
     let indent = label.width();
     let mut lines = wrap(text, cells.saturating_sub(indent)).into_iter();
@@ -93,7 +93,7 @@ pub fn under(label: Span<'static>, text: &str, style: Style, cells: usize) -> Ve
     out
 }
 
-/// `1.4k`, `22M`: at most five cells.
+/// A number such as `1.4k`, `22M`: at most five cells.
 pub fn count(n: u64) -> String {
     const UNITS: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
     if n < 1000 {
@@ -112,7 +112,7 @@ pub fn count(n: u64) -> String {
     }
 }
 
-/// `0.4s`, `12s`, `3m20`, `2h05`, `4d03`: at most five cells.
+/// A duration such as `0.4s`, `12s`, `3m20`, `2h05`, `4d03`: at most five cells up to years.
 pub fn age(ns: u64) -> String {
     let s = ns / 1_000_000_000;
     match s {
@@ -129,7 +129,7 @@ pub fn age(ns: u64) -> String {
 
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A bar of up to eight eighths; something is never nothing.
+/// A bar of up to eight eighths; at least one for anything above 0.
 pub fn bar(value: f64, most: f64) -> char {
     if value <= 0.0 || most <= 0.0 {
         return BARS[0];
@@ -138,7 +138,7 @@ pub fn bar(value: f64, most: f64) -> char {
     BARS[eighths as usize]
 }
 
-/// Bars as high as the highest.
+/// Bars scaled to the largest value.
 pub fn spark(values: &[u64]) -> String {
     let most = values.iter().copied().max().unwrap_or(0) as f64;
     values
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_takes_as_many_cells_as_it_should() {
+    fn text_has_the_width_asked_for() {
         for text in [
             "",
             "sleep",
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_wider_than_asked() {
+    fn no_wrapped_line_is_too_wide() {
         let text = "the server 日本語日本語日本語 closed averyveryverylongwordindeed 🦀";
         for cells in 2..40 {
             for line in wrap(text, cells) {

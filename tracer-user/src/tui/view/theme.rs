@@ -1,4 +1,5 @@
-//! Colours that can be read on light and on dark, and never say anything alone.
+//! Colours and signs. Every colour is readable on light and on dark backgrounds, and none carries a meaning
+//! alone: the same is always said by a sign or a word.
 
 use ratatui::style::{Color, Modifier, Style};
 
@@ -7,7 +8,7 @@ use crate::{
     tui::state::row::{Condition, Outcome},
 };
 
-/// Colours of the 256: bright enough for black, dark enough for white.
+/// Of the 256 colours, bright enough for a black background and dark enough for a white one.
 const RED: Color = Color::Indexed(160);
 const ORANGE: Color = Color::Indexed(166);
 const GREEN: Color = Color::Indexed(28);
@@ -16,7 +17,7 @@ const MAGENTA: Color = Color::Indexed(163);
 const CYAN: Color = Color::Indexed(31);
 const GREY: Color = Color::Indexed(243);
 
-/// How things look.
+/// The styles; without colours if `NO_COLOR` is set.
 #[derive(Clone, Copy, Debug)]
 pub struct Theme {
     colours: bool,
@@ -39,7 +40,7 @@ impl Theme {
         Style::new()
     }
 
-    /// What matters less.
+    /// Less important text.
     pub fn faint(self) -> Style {
         if self.colours {
             self.of(GREY)
@@ -52,12 +53,12 @@ impl Theme {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    /// Headings of columns and parts.
+    /// Headings.
     pub fn heading(self) -> Style {
         self.of(BLUE).add_modifier(Modifier::BOLD)
     }
 
-    /// Where the user is: colours that were there would be those of the background.
+    /// The selected line: reversed, without the colours it had, as those would become backgrounds.
     pub fn selected(self) -> Style {
         match self.colours {
             true => Style::new().fg(Color::Reset),
@@ -82,20 +83,22 @@ impl Theme {
         self.of(ORANGE).add_modifier(Modifier::BOLD)
     }
 
-    /// Bytes written; bytes read; bytes in between.
+    /// Bytes written.
     pub fn written(self) -> Style {
         self.of(BLUE)
     }
 
+    /// Bytes read.
     pub fn read(self) -> Style {
         self.of(GREEN)
     }
 
+    /// Unread bytes.
     pub fn unread(self) -> Style {
         self.of(ORANGE)
     }
 
-    /// Who holds something.
+    /// Holders.
     pub fn holder(self) -> Style {
         self.of(MAGENTA).add_modifier(Modifier::BOLD)
     }
@@ -114,8 +117,8 @@ impl Theme {
         }
     }
 
-    pub fn outcome(self, word: Outcome) -> Style {
-        match word {
+    pub fn outcome(self, outcome: Outcome) -> Style {
+        match outcome {
             Outcome::Truncated => self.bad(),
             Outcome::Unknown => self.warning(),
             Outcome::ClientGone => self.plain(),
@@ -136,7 +139,7 @@ impl Theme {
     }
 }
 
-/// The sign that goes before the word.
+/// The sign of a condition.
 pub const fn sign(condition: Condition) -> &'static str {
     match condition {
         Condition::Orphaned => "▲",
@@ -148,9 +151,9 @@ pub const fn sign(condition: Condition) -> &'static str {
     }
 }
 
-/// The same of a verdict.
-pub const fn outcome_sign(word: Outcome) -> &'static str {
-    match word {
+/// The sign of an outcome.
+pub const fn outcome_sign(outcome: Outcome) -> &'static str {
+    match outcome {
         Outcome::Truncated => "✗",
         Outcome::Unknown => "?",
         Outcome::ClientGone => "←",
@@ -160,7 +163,7 @@ pub const fn outcome_sign(word: Outcome) -> &'static str {
     }
 }
 
-/// The same of a finding.
+/// The sign of a kind of finding.
 pub const fn kind_sign(kind: Kind) -> &'static str {
     match kind {
         Kind::Truncated => "✗",
@@ -178,7 +181,7 @@ mod tests {
     /// The colour cube and the greys of xterm's 256 colours.
     fn rgb(colour: Color) -> [f64; 3] {
         let Color::Indexed(index) = colour else {
-            panic!("{colour:?} is whatever the terminal makes of it");
+            panic!("{colour:?} has no fixed value");
         };
         let step = |n: u8| f64::from([0, 95, 135, 175, 215, 255][usize::from(n)]) / 255.0;
         match index {
@@ -187,11 +190,11 @@ mod tests {
                 [step(n / 36), step(n / 6 % 6), step(n % 6)]
             }
             232.. => [f64::from(8 + 10 * u16::from(index - 232)) / 255.0; 3],
-            _ => panic!("{index} is whatever the terminal makes of it"),
+            _ => panic!("{index} has no fixed value"),
         }
     }
 
-    /// Relative luminance as WCAG has it.
+    /// Relative luminance as defined by WCAG.
     fn luminance(colour: Color) -> f64 {
         let linear = |c: f64| match c <= 0.03928 {
             true => c / 12.92,

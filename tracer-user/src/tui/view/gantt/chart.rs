@@ -28,7 +28,7 @@ pub(super) struct Chart {
 }
 
 impl Chart {
-    /// The column of a moment, if it is on the chart.
+    /// The column of a time, if that is visible.
     pub(super) fn column(&self, time: u64) -> Option<usize> {
         if time < self.from || time > self.to {
             return None;
@@ -42,7 +42,7 @@ impl Chart {
         (column as usize).min(self.cells.saturating_sub(1))
     }
 
-    /// When a column begins.
+    /// The time at which a column begins.
     pub(super) fn time(&self, column: usize) -> u64 {
         let span = u128::from(self.to - self.from);
         self.from + (span * column as u128 / self.cells.max(1) as u128) as u64
@@ -78,7 +78,7 @@ impl Chart {
         Line::from(spans)
     }
 
-    /// Round times since the beginning.
+    /// The axis: round times since the session began.
     pub(super) fn axis(&self, began: u64) -> Line<'static> {
         let mut cells = Cells(vec![Some((' ', Style::new())); self.cells]);
         let wanted = (self.cells / 14).max(1) as u64;
@@ -100,13 +100,13 @@ impl Chart {
             at = next;
         }
         let span = format!(
-            "  {} in all",
+            "  {} shown",
             duration(self.now.min(self.to) - self.from.min(self.now))
         );
         self.finish(&span, self.theme.faint(), cells)
     }
 
-    /// Writes what a bar is about: after it, before it, or on it, wherever it can be read best.
+    /// Writes the text of a bar: after it, before it, or on it, wherever there is room.
     pub(super) fn beside(&self, cells: &mut Cells, from: u64, to: u64, text: &str) {
         let (first, last) = (self.nearest(from), self.nearest(to));
         let after = self.cells.saturating_sub(last + 2);
@@ -137,7 +137,7 @@ impl Chart {
         }
     }
 
-    /// Puts a sign at a moment, or where there is room right after it.
+    /// Draws a sign at a time, or in the next free cells after it.
     pub(super) fn put(&self, cells: &mut Cells, time: u64, sign: char, style: Style) {
         if let Some(column) = self.column(time) {
             let free = (column..self.cells.min(column + 6)).find(|at| cells.is_free(*at));

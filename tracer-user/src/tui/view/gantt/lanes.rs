@@ -1,4 +1,4 @@
-//! A lane for each stream: what was written, read and left, and what happened to it.
+//! A lane for each stream: its events, bytes written and read, and unread bytes.
 
 use ratatui::{style::Style, text::Line};
 
@@ -47,12 +47,12 @@ impl Chart {
             theme.read(),
         ));
         let levels = self.levels(&points);
-        let unread = label("unread, most", most);
+        let unread = label("unread, max", most);
         out.push(self.bars(&unread, &levels, most as f64, theme.unread()));
         out
     }
 
-    /// From when to when it was open, and what happened to it.
+    /// The line of events, drawn while the stream is open.
     fn edges(&self, line: &Timeline, lane: &Lane) -> Cells {
         let mut cells = self.empty();
         let ends = |edge| matches!(edge, Edge::ServerClose | Edge::SessionClose);
@@ -86,7 +86,7 @@ impl Chart {
         cells
     }
 
-    /// Bytes that went by during each column, those between two points evenly.
+    /// Bytes in each column. Between two points they are spread evenly.
     fn rates(&self, points: &[Point], of: fn(&Point) -> u64) -> Vec<f64> {
         let mut at = 0;
         let mut sum = |time: u64| {
@@ -117,7 +117,7 @@ impl Chart {
             .collect()
     }
 
-    /// The most that was unread during each column.
+    /// Maximum of unread bytes in each column.
     fn levels(&self, points: &[Point]) -> Vec<f64> {
         let mut levels = vec![0.0f64; self.cells];
         for (at, point) in points.iter().enumerate() {
@@ -126,7 +126,7 @@ impl Chart {
                 continue;
             }
             let (first, last) = (self.nearest(point.time), self.nearest(next));
-            // What is left at the next point is that one's to tell.
+            // The next point's column belongs to the next point.
             let last = if last > first { last - 1 } else { last };
             for level in &mut levels[first..=last] {
                 *level = level.max(point.unread as f64);

@@ -13,12 +13,12 @@ use self::{chart::Chart, tree::tree};
 use super::Theme;
 use crate::{model::timeline::Timeline, tui::state::State};
 
-/// How much room there is.
+/// The room that the chart has.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Cells of a line.
+    /// Width in cells.
     pub cells: usize,
-    /// Lanes have all their lines.
+    /// Draw every line of a lane, and the legend.
     pub full: bool,
 }
 
@@ -45,12 +45,12 @@ pub fn draw(line: &Timeline, state: &State, size: Size, theme: Theme) -> Vec<Lin
     }
     if line.left_out.processes > 0 {
         let more = format!(
-            " … and {} processes that were there for a shorter time",
+            " … and {} more processes, which lived shorter",
             line.left_out.processes
         );
         out.push(Line::styled(more, theme.faint()));
     }
-    out.extend(chart.strangers(line));
+    out.extend(chart.outside_holders(line));
     out.push(chart.server(line));
     for lane in &line.streams {
         out.extend(chart.lane(line, lane, size.full));
@@ -63,9 +63,9 @@ pub fn draw(line: &Timeline, state: &State, size: Size, theme: Theme) -> Vec<Lin
 
 impl Chart {
     fn legend(&self) -> Vec<Line<'static>> {
-        let text = "┊ command exited · s S R SIGCHLD sent, delivered, reaped · w r first write, read · \
-                    E end-of-file · C closed by the server · G last writer gone · F connection ends · \
-                    █ holds a stream";
+        let text = "┊ command exited · s S R SIGCHLD sent, delivered, command reaped · w r first write, read · \
+                    E end of file · C c closed by the server, by the session · G last writer gone · \
+                    X write refused · F ! connection closed, failed · K signal to the server · █ holds a stream";
         let lines = super::text::wrap(text, self.label + self.cells);
         let faint = self.theme.faint();
         lines

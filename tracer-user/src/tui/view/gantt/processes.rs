@@ -44,7 +44,7 @@ impl Chart {
         });
         let mut held: Vec<Slot> = Vec::new();
         for hold in holds {
-            // It had them all along: that it is told later is the grace.
+            // It held them since the exit; the finding came later because of the grace period.
             let from = line.session.exited.unwrap_or(hold.began).max(life.began);
             let to = hold
                 .ended
@@ -93,8 +93,8 @@ impl Chart {
         self.finish(&label, style, cells)
     }
 
-    /// Holders that are none of the session's own processes.
-    pub(super) fn strangers(&self, line: &Timeline) -> Vec<Line<'static>> {
+    /// Holders that are not processes of the session.
+    pub(super) fn outside_holders(&self, line: &Timeline) -> Vec<Line<'static>> {
         let is_member = |pid, start| {
             line.processes
                 .iter()
@@ -111,7 +111,7 @@ impl Chart {
                     .filter(|ended| *ended <= self.now)
                     .unwrap_or(self.now);
                 self.stroke(&mut cells, hold.began, to, '█', self.theme.holder());
-                let text = format!("{}  not of this session", names(&hold.streams));
+                let text = format!("{}  not part of this session", names(&hold.streams));
                 self.beside(&mut cells, hold.began, to, &text);
                 let label = format!(" ▲ {} {}", hold.holder.comm, hold.holder.pid);
                 self.finish(&label, self.theme.holder(), cells)
@@ -119,7 +119,7 @@ impl Chart {
             .collect()
     }
 
-    /// What the server was told and did.
+    /// The server: signals it received, and the end of the connection.
     pub(super) fn server(&self, line: &Timeline) -> Line<'static> {
         let mut cells = self.empty();
         let theme = self.theme;
