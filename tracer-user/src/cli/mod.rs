@@ -90,22 +90,22 @@ struct Top {
     trace: Trace,
     #[command(flatten)]
     attach: Attach,
-    /// Play a past session that the daemon remembers: its id, or the pid of its command
+    /// Play a past session from the daemon's history: its id, or the pid of its command
     #[arg(long, value_name = "ID|PID", conflicts_with = "replay")]
     past: Option<String>,
-    /// Show a recording instead of this machine; needs no privileges
+    /// Play a recording instead of tracing this host; needs no privileges
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
-    /// How fast to play the recording
+    /// How fast to play a recording or a past session; 1 is real time
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed)]
     speed: f64,
-    /// Begin at the recording's beginning, paused: `.` steps, `n` goes to the next finding
+    /// Start paused at the beginning of the recording: `.` steps, `n` goes to the next finding
     #[arg(long)]
     paused: bool,
-    /// Let `K` send SIGTERM to a holder, after a question
+    /// Allow `K` to send SIGTERM to a holder, after confirmation
     #[arg(long)]
     allow_signals: bool,
-    /// Let the mouse scroll and select; the terminal's own selection then takes Shift
+    /// Scroll and select with the mouse; hold Shift for the terminal's own selection
     #[arg(long)]
     mouse: bool,
 }

@@ -130,20 +130,20 @@ impl Terminal {
         }
     }
 
-    /// Reads on until the screen shows a text.
+    /// Reads until the screen shows a text.
     #[track_caller]
     pub fn shows(&mut self, text: &str) {
         self.until(text, |it| it.text().contains(text));
     }
 
-    /// Reads on until nothing has come for a while.
+    /// Reads until there is no output for a while.
     pub fn rests(&mut self) {
         while let Ok(bytes) = self.output.recv_timeout(Duration::from_secs(1)) {
             self.took(&bytes);
         }
     }
 
-    /// Reads for so long.
+    /// Reads for a time.
     pub fn for_a_while(&mut self, time: Duration) {
         let end = Instant::now() + time;
         loop {
@@ -165,12 +165,12 @@ impl Terminal {
         self.written.extend_from_slice(bytes);
     }
 
-    /// Whether the program is on the terminal's other screen.
+    /// Whether the program uses the alternate screen.
     pub fn is_taken(&self) -> bool {
         self.screen.screen().alternate_screen()
     }
 
-    /// The terminal has another size.
+    /// Changes the size of the terminal.
     pub fn resize(&mut self, (columns, rows): (u16, u16)) {
         let size = Winsize {
             ws_row: rows,
@@ -193,7 +193,7 @@ impl Terminal {
         Pid::from_child(&self.child)
     }
 
-    /// The letter that proc_pid_stat(5) has for the program's state.
+    /// The program's state, a letter as in proc_pid_stat(5).
     pub fn state(&self) -> char {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
         let stat = stat.expect("the program is there");
@@ -203,13 +203,14 @@ impl Terminal {
             .expect("a state")
     }
 
-    /// Waits for the end: its exit status, and that the terminal is as it was before.
+    /// Waits for the program to end, and checks that it restored the terminal. Returns the exit status and
+    /// the screen.
     #[track_caller]
     pub fn ends(mut self) -> (Option<i32>, String) {
         loop {
             match self.output.recv_timeout(PATIENCE) {
                 Ok(bytes) => self.took(&bytes),
-                // Nobody has the other end open.
+                // All copies of the other end are closed.
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("it does not end\n{}", self.text()),
             }

@@ -53,19 +53,26 @@ impl State {
 
     /// The findings view's list, newest first.
     pub fn shown_findings(&self) -> Vec<&LoggedFinding> {
+        let now = self.clock.now();
         let wanted = |logged: &&LoggedFinding| {
-            let Some(finding) = logged.at(self.clock.now()) else {
-                return false;
-            };
-            match self.kind {
-                Some(kind) => {
-                    finding.kind == kind
-                        && (self.routine || kind == Kind::NearMiss || !finding.is_routine())
-                }
-                None => self.routine || !finding.is_routine(),
-            }
+            let finding = logged.at(now);
+            finding.is_some_and(|it| self.shows(it, self.kind))
         };
-        self.log.until(self.clock.now()).filter(wanted).collect()
+        self.log.until(now).filter(wanted).collect()
+    }
+
+    /// Number of findings that the view shows of a kind.
+    pub fn count_of(&self, kind: Kind) -> usize {
+        let now = self.clock.now();
+        let versions = self.log.until(now).filter_map(|logged| logged.at(now));
+        versions.filter(|it| self.shows(it, Some(kind))).count()
+    }
+
+    /// Whether the findings view shows a finding when it is limited to a kind, or not.
+    fn shows(&self, finding: &Finding, kind: Option<Kind>) -> bool {
+        // Near misses are routine, so choosing them must show them.
+        let routine = self.routine || kind == Some(Kind::NearMiss) || !finding.is_routine();
+        routine && kind.is_none_or(|kind| kind == finding.kind)
     }
 
     /// Index of the selected finding. If that is not shown, the next older one.

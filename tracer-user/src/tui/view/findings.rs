@@ -86,11 +86,6 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) -> Vie
 
 /// The kinds, which of them is shown, and the number of findings of each.
 fn kinds(state: &State, theme: Theme) -> Line<'static> {
-    let now = state.clock.now();
-    let of = |kind: Kind| {
-        let versions = state.log.until(now).filter_map(|logged| logged.at(now));
-        versions.filter(|it| it.kind == kind).count()
-    };
     let all = match state.routine {
         true => " all + near misses ",
         false => " all findings ",
@@ -104,7 +99,7 @@ fn kinds(state: &State, theme: Theme) -> Line<'static> {
         let style = shown(state.kind == Some(kind));
         spans.push(Span::raw(" "));
         spans.push(Span::styled(
-            format!(" {} {} ", label(kind), of(kind)),
+            format!(" {} {} ", label(kind), state.count_of(kind)),
             style,
         ));
     }

@@ -303,10 +303,6 @@ fn hints(state: &State) -> Vec<(&'static str, &'static str)> {
             (". ,", "step"),
         ]);
     }
-    let near_misses = match state.routine {
-        true => "hide near misses",
-        false => "include near misses",
-    };
     hints.extend(match state.view {
         View::Sessions => [
             ("⏎", "open"),
@@ -327,7 +323,7 @@ fn hints(state: &State) -> Vec<(&'static str, &'static str)> {
         View::Findings => vec![
             ("⏎", "session"),
             ("f", "kind"),
-            ("a", near_misses),
+            ("a", "near misses"),
             ("e", "explain"),
             ("y", "copy"),
         ],
