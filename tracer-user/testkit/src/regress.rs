@@ -57,7 +57,7 @@ const SCRIPTS: &[&str] = &[
 ];
 
 /// Sessions that the scripts have at the least; fewer, and the tracer or the scripts did not work.
-const LEAST: usize = 200;
+const LEAST: usize = 140;
 
 /// What came of it.
 #[derive(Debug)]
