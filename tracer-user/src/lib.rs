@@ -9,5 +9,8 @@ pub mod export;
 pub mod model;
 mod pipeline;
 pub mod probe;
+#[cfg(test)]
+#[path = "../tests/support/skipped.rs"]
+mod skipped;
 pub mod store;
 pub mod tui;

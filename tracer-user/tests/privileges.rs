@@ -1,5 +1,8 @@
-//! What is left once a daemon has given up its privileges. Only root has any: another user's run
-//! tries what is refused.
+//! What a daemon can still do once it has given up its privileges. Only root has any: for another user
+//! only the refusals are tested.
+
+#[path = "support/skipped.rs"]
+mod skipped;
 
 use std::{
     fs,
@@ -10,6 +13,7 @@ use std::{
 
 use lastbyte::daemon::privileges::{self, PrivilegesError};
 use nix::unistd::{Uid, geteuid, setuid};
+use skipped::skipped;
 
 fn main() {
     let refused =
@@ -18,8 +22,7 @@ fn main() {
     let error = privileges::user("no-such-user").unwrap_err().to_string();
     assert!(error.contains("useradd --system no-such-user"), "{error}");
     if !geteuid().is_root() {
-        println!("not root: nothing to give up");
-        return;
+        return skipped("privileges", "only root has privileges to give up");
     }
 
     let before = privileges::held(std::process::id()).expect("this process");

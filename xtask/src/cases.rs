@@ -24,7 +24,7 @@ pub fn main(args: &Args) -> Result<()> {
 /// Runs the cases as root and keeps their results; an error when one fails.
 pub fn native(binaries: &Binaries, args: &[OsString]) -> Result<()> {
     let outcomes = paths::cargo_target().join("native-results.jsonl");
-    let ran = sh::run_telling(
+    let ran = sh::run_reporting(
         sh::root_cmd(&binaries.cases)?
             .arg("--lastbyte")
             .arg(&binaries.lastbyte)

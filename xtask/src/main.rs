@@ -39,7 +39,7 @@ enum Task {
     Build(build::Args),
     /// Build lastbyte and run it as root: `cargo xtask run -- watch`
     Run(run::Args),
-    /// Format, lints, licences, unit tests, the native cases, the cases in VMs
+    /// Run all checks: format, lints, docs, unit tests, licences, the cases here and in VMs
     Test(test::Args),
     /// Run the cases on this machine's kernel, as root
     Cases(cases::Args),
@@ -47,9 +47,9 @@ enum Task {
     Regress(regress::Args),
     /// Run the cases on Debian's kernels in QEMU
     Vm(vm::Args),
-    /// Write into the README what the last results say about each kernel and backend
+    /// Update the tables of support in the README from the last results
     Support(support::Args),
-    /// Run the fuzz targets, each for some time
+    /// Run each fuzz target for some time
     Fuzz(fuzz::Args),
     /// Make the README's pictures of the terminal UI
     Screenshot(screenshot::Args),

@@ -52,7 +52,8 @@ pub fn root_cmd(program: impl AsRef<OsStr>) -> Result<Command> {
     Ok(command)
 }
 
-fn is_root() -> Result<bool> {
+/// Whether this process is root.
+pub fn is_root() -> Result<bool> {
     // A process's directory in /proc belongs to its effective user.
     let own =
         std::fs::metadata("/proc/self").context("cannot read /proc/self: is /proc mounted?")?;
@@ -71,9 +72,33 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` with its output on ours; when it fails, the last of what it printed that `matters`
-/// is in the error, for whoever sees no more than that.
-pub fn run_telling(command: &mut Command, matters: impl Fn(&str) -> bool) -> Result<()> {
+/// Runs `command` with its output on ours; returns the lines of its stderr that begin with `prefix`.
+pub fn run_collecting(command: &mut Command, prefix: &str) -> Result<Vec<String>> {
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {}", shown(command)))?;
+    let mut collected = Vec::new();
+    for line in BufReader::new(child.stderr.take().expect("it is piped")).split(b'\n') {
+        let line = line.with_context(|| format!("cannot read the output of {}", shown(command)))?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        eprintln!("{line}");
+        if line.starts_with(prefix) {
+            collected.push(line);
+        }
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("cannot wait for {}", shown(command)))?;
+    if !status.success() {
+        bail!("{} failed: {status}", shown(command));
+    }
+    Ok(collected)
+}
+
+/// Runs `command` with its output on ours. When it fails, the error ends with the last lines of its
+/// stdout that `matters` accepts.
+pub fn run_reporting(command: &mut Command, matters: impl Fn(&str) -> bool) -> Result<()> {
     const LINES: usize = 20;
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command
@@ -81,7 +106,7 @@ pub fn run_telling(command: &mut Command, matters: impl Fn(&str) -> bool) -> Res
         .with_context(|| format!("cannot start {}", shown(command)))?;
     let mut last = VecDeque::with_capacity(LINES);
     for line in BufReader::new(child.stdout.take().expect("it is piped")).split(b'\n') {
-        let line = line.with_context(|| format!("cannot read what {} says", shown(command)))?;
+        let line = line.with_context(|| format!("cannot read the output of {}", shown(command)))?;
         let line = String::from_utf8_lossy(&line).into_owned();
         println!("{line}");
         if matters(&line) {
@@ -111,7 +136,7 @@ pub fn output(command: &mut Command) -> Result<String> {
         .with_context(|| format!("{} printed something that is not UTF-8", shown(command)))
 }
 
-/// Runs `command` in silence; its output is shown only when it fails.
+/// Runs `command` and shows its output only when it fails.
 pub fn quietly(command: &mut Command) -> Result<()> {
     let out = finished(command)?;
     if !out.status.success() {

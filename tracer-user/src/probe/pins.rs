@@ -186,7 +186,7 @@ fn holder(file: &File) -> Option<u32> {
 /// Removes everything that any tracer has pinned there.
 ///
 /// # Errors
-/// [`PinError::InUse`] while one uses it, [`PinError::Io`].
+/// `PinError::InUse` while one uses it, `PinError::Io`.
 pub fn remove_all(root: &Path) -> Result<usize, PinError> {
     if !root.exists() {
         return Ok(0);

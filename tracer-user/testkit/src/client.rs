@@ -255,7 +255,7 @@ impl Client {
     /// takes says nothing on a busy machine.
     ///
     /// # Errors
-    /// When it neither ends nor gets anything within `patience`, or gets something [`TURNS`] times; it
+    /// When it neither ends nor gets anything within `patience`, or gets something `TURNS` times; it
     /// is killed then.
     pub fn finish(mut self, patience: Duration) -> anyhow::Result<Arrived> {
         let what = format!("the end of {}", self.tool);

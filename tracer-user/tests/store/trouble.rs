@@ -12,6 +12,7 @@ use lastbyte::store::{StoreHealth, StoreQuery, StoreReader};
 use tempfile::TempDir;
 
 use crate::{
+    skipped::skipped,
     stories,
     trace::{PATIENCE, Trace, in_memory},
 };
@@ -93,8 +94,8 @@ fn ballast(directory: &Path) -> PathBuf {
 fn with_a_full_disk_findings_wait_until_there_is_room() {
     listen();
     let Some(small) = Small::mount() else {
-        println!("skipped: a small file system can only be mounted by root");
-        return;
+        let name = "with_a_full_disk_findings_wait_until_there_is_room";
+        return skipped(name, "only root can mount a small file system");
     };
     let directory = small.0.path();
     let mut trace = Trace::at(directory);

@@ -1,6 +1,6 @@
 //! The stages of `cargo xtask test`.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     arch::Arch,
@@ -34,7 +34,7 @@ pub fn clippy() -> Result<()> {
             sh::cargo()
                 .current_dir(workspace)
                 .args(["clippy", "--workspace", "--all-targets"])
-                // Of the same versions, so what was checked for one need not be for the other.
+                // The versions are the same, so dependencies are checked once for both.
                 .arg("--target-dir")
                 .arg(paths::cargo_target())
                 .args(DENY_WARNINGS),
@@ -43,8 +43,8 @@ pub fn clippy() -> Result<()> {
     Ok(())
 }
 
-/// The eBPF program is no target of the host, so it is checked as its build makes it: for BPF,
-/// with `core` from source, which stable rustc does only when told that it is bootstrapping.
+/// The eBPF program cannot be built for the host, so it is checked for BPF, with `core` from source:
+/// stable rustc does that only with RUSTC_BOOTSTRAP.
 pub fn clippy_ebpf() -> Result<()> {
     sh::run(
         sh::cargo()
@@ -55,14 +55,32 @@ pub fn clippy_ebpf() -> Result<()> {
     )
 }
 
-pub fn unit_tests() -> Result<()> {
-    sh::run(sh::cargo().args(["test", "--quiet", "--workspace"]))
+/// Warnings of rustdoc, such as links that lead nowhere. It shares what clippy has built.
+pub fn docs() -> Result<()> {
+    sh::run(
+        sh::cargo()
+            .args(["doc", "--quiet", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "--deny warnings"),
+    )
 }
 
+/// Tests that cannot run say so on stderr. As root each of them can.
+pub fn unit_tests() -> Result<()> {
+    let tests = &mut sh::cargo();
+    tests.args(["test", "--quiet", "--workspace"]);
+    let skipped = sh::run_collecting(tests, "skipped: ")?;
+    println!("{} tests skipped", skipped.len());
+    if sh::is_root()? && !skipped.is_empty() {
+        bail!("no test may be skipped as root:\n{}", skipped.join("\n"));
+    }
+    Ok(())
+}
+
+/// Waits for the network more than it computes, so it runs beside other stages, and in silence.
 pub fn dependencies() -> Result<()> {
     let deny = paths::tool("cargo-deny");
     for workspace in [paths::workspace(), &fuzz::project()] {
-        sh::run(
+        sh::quietly(
             sh::cmd(&deny)
                 .arg("--manifest-path")
                 .arg(workspace.join("Cargo.toml"))
@@ -86,11 +104,11 @@ pub fn dependencies() -> Result<()> {
         );
         return Ok(());
     }
-    sh::run(sh::cmd(&deny).args(["check", "--disable-fetch", "advisories"]))
+    sh::quietly(sh::cmd(&deny).args(["check", "--disable-fetch", "advisories"]))
         .context("a dependency has a known vulnerability")
 }
 
-/// Optimised; static, where the VMs need that: what is built once serves them and this machine.
+/// Optimised, and static where VMs are supported: one build then serves them and this machine.
 pub fn build() -> Result<Binaries> {
     match vm::SUPPORTED {
         true => build::static_with_testkit(Arch::X86_64),
@@ -102,8 +120,8 @@ pub fn native_cases(binaries: &Binaries) -> Result<()> {
     cases::native(binaries, &[])
 }
 
-/// The same sessions each time: a failure here can be looked into. Another seed is for whoever
-/// doubts: `cargo xtask cases -- --random 200`.
+/// The same sessions each time, so that a failure can be reproduced. `cargo xtask cases -- --random 200`
+/// draws others.
 pub fn random_sessions(binaries: &Binaries) -> Result<()> {
     cases::native(
         binaries,
@@ -112,7 +130,7 @@ pub fn random_sessions(binaries: &Binaries) -> Result<()> {
 }
 
 /// A daemon under load, and clients that misbehave. For half an hour: `cargo xtask cases -- --soak 1800`.
-/// So short a time leaves the memory no time to settle.
+/// Memory does not settle in so short a time, so it may grow more.
 pub fn soak(binaries: &Binaries) -> Result<()> {
     cases::native(
         binaries,
@@ -120,16 +138,16 @@ pub fn soak(binaries: &Binaries) -> Result<()> {
     )
 }
 
-/// How exposed the service may be, tenths of what `systemd-analyze security` calls its exposure.
+/// The highest exposure that `systemd-analyze security` may report for the service, in tenths.
 const EXPOSURE: &str = "30";
 
-/// Whom the service becomes: where lastbyte is installed, its directory is that user's.
+/// The user that the service becomes: where lastbyte is installed, its directory belongs to that user.
 const USERS: [&str; 2] = ["lastbyte", "nobody"];
-/// Where the service keeps what it sees: where its unit lets it, beside an installed one's store.
+/// The service's store: where its unit may write, apart from the store of an installed service.
 const SERVICE_STORE: &str = "/var/lib/lastbyte/test";
 
-/// What differs from a real service: whom it becomes, and where its socket is, as no systemd passes one. That
-/// goes to a group that every machine has, as the group `lastbyte` is only where lastbyte is installed.
+/// What differs from a real service: its user, and the path of its socket, as no systemd passes one. The
+/// socket's group is one that every machine has: the group `lastbyte` exists only where lastbyte is installed.
 fn service_config(user: &str) -> String {
     format!(
         "user = {user:?}\n\
@@ -139,8 +157,8 @@ fn service_config(user: &str) -> String {
     )
 }
 
-/// `$0` confines, by the unit `$1`; `$2` is lastbyte, `$3` its configuration: it traces, keeps what it sees,
-/// lets the group in, and ends when it is told to.
+/// `$0` runs `$2`, lastbyte, under the restrictions of the unit `$1`; `$3` is its configuration. It must
+/// trace, store, admit the group, and end on SIGTERM.
 const SERVICE: &str = "\
 \"$0\" \"$1\" -- \"$2\" daemon --config \"$3\" & daemon=$!
 inside() { nsenter --mount --target $daemon \"$@\"; }
@@ -158,12 +176,12 @@ wait $daemon
 [ \"$socket\" = root:daemon:660 ] || { echo \"the socket is $socket\" >&2; exit 1; }
 ";
 
-/// Where the service's files are for the test: wherever the project is, in somebody's home or in /tmp, the
-/// unit hides it.
+/// Where the test puts the service's files: the unit hides home directories and /tmp, where the project
+/// may be.
 const SERVICE_FILES: &str = "/var/lib/lastbyte.test";
 
-/// The files for systemd: they are understood, the service can do little, and what it can do is
-/// enough for tracing.
+/// The files for systemd: systemd accepts them, the service's exposure is low, and tracing works under
+/// its restrictions.
 pub fn service(binaries: &Binaries) -> Result<()> {
     let dist = paths::workspace().join("tracer-user/dist");
     let unit = dist.join("lastbyte.service");
@@ -190,12 +208,12 @@ pub fn service(binaries: &Binaries) -> Result<()> {
         )?;
     }
 
-    let is_there = |user: &&&str| sh::quietly(sh::cmd("id").arg(user)).is_ok();
+    let exists = |user: &&&str| sh::quietly(sh::cmd("id").arg(user)).is_ok();
     let user = USERS
         .iter()
-        .find(is_there)
+        .find(exists)
         .context("there is no user nobody")?;
-    // As systemd-tmpfiles would have it; where lastbyte is installed it has.
+    // As systemd-tmpfiles creates it where lastbyte is installed.
     let store = std::path::Path::new(SERVICE_STORE);
     for directory in store
         .parent()
@@ -217,7 +235,7 @@ pub fn service(binaries: &Binaries) -> Result<()> {
             .args(["-D", "--target-directory", SERVICE_FILES])
             .args([&binaries.lastbyte, &config]),
     );
-    let traces = install.and_then(|()| {
+    let traced = install.and_then(|()| {
         sh::run(
             sh::root_cmd("sh")?
                 .args(["-euc", SERVICE])
@@ -229,14 +247,14 @@ pub fn service(binaries: &Binaries) -> Result<()> {
         .context("lastbyte does not trace under the unit's restrictions")
     });
     sh::run(sh::root_cmd("rm")?.args(["-rf", SERVICE_FILES, SERVICE_STORE]))?;
-    traces
+    traced
 }
 
 pub fn vm_cases() -> Result<()> {
     vm::in_short()
 }
 
-/// Holds what the README claims against what has just been tried.
+/// Compares what the README claims with the results of this run.
 pub fn support() -> Result<()> {
     support::main(&support::Args { check: true })
 }

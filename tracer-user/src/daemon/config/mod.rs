@@ -1,5 +1,5 @@
 //! What a daemon does, by its configuration: one TOML file. Every key, its meaning and its default
-//! are in [`settings`], once, for the parser and for the text that documents them.
+//! are in `settings`, once, for the parser and for the text that documents them.
 
 mod read;
 mod settings;

@@ -120,7 +120,7 @@ impl Cause {
     }
 }
 
-/// See [`Update::Finding`].
+/// See [`Update::Finding`](crate::model::Update::Finding).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// When it became so.

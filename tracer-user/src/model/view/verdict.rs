@@ -107,7 +107,7 @@ pub struct StreamReport {
     pub note: Option<String>,
 }
 
-/// See [`Update::SessionClosed`].
+/// See [`Update::SessionClosed`](crate::model::Update::SessionClosed).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Closed {
     /// When its last part ended.

@@ -1,6 +1,6 @@
 //! A daemon under load for a long time: many sessions a second, many clients, some of them bad.
 //!
-//! Sessions are real ones on connections that stay ([`Mux`]), so that a machine of two processors can
+//! Sessions are real ones on connections that stay (`Mux`), so that a machine of two processors can
 //! have fifty of them in a second. What each lost and who held it is known from its client's end.
 
 mod clients;

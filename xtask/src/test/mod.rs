@@ -1,10 +1,12 @@
-//! `cargo xtask test`: every check there is, stage by stage. A failed stage does not hide the
-//! later ones, unless they need what it should have built.
+//! `cargo xtask test`: all checks, stage by stage. After a failed stage the others run all the same,
+//! unless they need what it should have built.
 
 mod stages;
 
 use std::{
+    panic::resume_unwind,
     process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -14,7 +16,7 @@ use crate::vm;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only format, lints and unit tests
+    /// Only format, lints, docs and unit tests
     #[arg(long)]
     quick: bool,
     /// Everything but the cases in VMs
@@ -27,15 +29,21 @@ pub fn main(args: &Args) -> ExitCode {
     if !report.stage("setup", || stages::setup(args.quick)) {
         return report.finish();
     }
+    let dependencies = (!args.quick).then(|| thread::spawn(stages::dependencies));
     report.stage("format", stages::format);
     report.stage("clippy", stages::clippy);
     report.stage("clippy of the eBPF side", stages::clippy_ebpf);
+    report.stage("docs", stages::docs);
     report.stage("unit tests", stages::unit_tests);
-    if args.quick {
+    let Some(dependencies) = dependencies else {
         return report.finish();
-    }
+    };
 
-    report.stage("dependencies", stages::dependencies);
+    report.stage("dependencies", || {
+        dependencies
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    });
     let mut binaries = None;
     report.stage("release build", || {
         binaries = Some(stages::build()?);
@@ -74,7 +82,7 @@ pub fn main(args: &Args) -> ExitCode {
     report.finish()
 }
 
-/// What became of each stage.
+/// The outcome of each stage.
 #[derive(Default)]
 struct Report {
     stages: Vec<Stage>,
