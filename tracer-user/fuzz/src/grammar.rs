@@ -94,28 +94,28 @@ impl Grammar {
 impl Life {
     fn finding(&mut self, it: &Finding) {
         assert!(!it.message.is_empty());
-        let holds = !it.holders.is_empty();
-        match (it.kind, it.state) {
+        let holds = !it.holders().is_empty();
+        match (it.kind(), it.state) {
             (Kind::Orphaned, _) => assert!(holds, "{it:#?}"),
             (Kind::Waiting, _) => {}
             _ => assert!(!holds, "{it:#?}"),
         }
-        if it.kind == Kind::Truncated {
-            assert!(it.bytes > 0, "nothing was lost: {it:#?}");
+        if it.kind() == Kind::Truncated {
+            assert!(it.bytes() > 0, "nothing was lost: {it:#?}");
         }
-        let stream = it.stream.filter(|_| it.kind != Kind::Orphaned);
-        let before = self.findings.insert((it.kind, stream), it.state);
+        let stream = it.stream().filter(|_| it.kind() != Kind::Orphaned);
+        let before = self.findings.insert((it.kind(), stream), it.state);
         let fits = match it.state {
             // What was shown quietly may become news.
             State::Open => {
                 matches!(before, None | Some(State::Resolved))
-                    || it.kind == Kind::Stalled && !it.quiet
+                    || it.kind() == Kind::Stalled && !it.quiet
             }
             State::Updated | State::Resolved => {
                 matches!(before, Some(State::Open | State::Updated))
             }
         };
-        assert!(fits, "{:?} of {:?} after {before:?}", it.state, it.kind);
+        assert!(fits, "{:?} of {:?} after {before:?}", it.state, it.kind());
     }
 
     /// The last word has no losses but those that were told. (One that was told may be taken back:

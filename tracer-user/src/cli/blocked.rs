@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use crate::{
     model::{
-        Cause, Finding, Fix, Kind, SessionView, Slot, State, Visible,
+        Finding, FindingBody, Fix, SessionView, Slot, State, Visible,
         message::{command, duration, stalled_advice, who},
     },
     probe::boottime,
@@ -63,16 +63,14 @@ impl Writers {
         Some(Finding {
             time: boottime(),
             known: 0,
-            kind: Kind::Stalled,
             state: State::Open,
-            since: None,
             session: session.clone().into(),
-            stream: Some(slot),
-            bytes: 0,
+            body: FindingBody::Stalled {
+                stream: slot,
+                unread: 0,
+                since: None,
+            },
             exact: false,
-            cause: Some(Cause::ServerNotReading),
-            holders: Vec::new(),
-            margin_ns: None,
             message: format!(
                 "{} {}: the server has not read {slot} for at least {} while {name} pid {pid} waits to write to it: \
                  its client is not taking more, or the server is stopped",
@@ -177,7 +175,7 @@ mod tests {
             assert!(Instant::now() < until, "{first:?}");
         };
         let (before, found) = blocked;
-        assert_eq!(found.stream, Some(Slot::Stdout));
+        assert_eq!(found.stream(), Some(Slot::Stdout));
         assert!(
             found
                 .message

@@ -20,7 +20,7 @@ use crate::{
         protocol::{Frame, Reply, Request},
     },
     export::is_wanted,
-    model::{Filter, Finding, Kind, Model, SessionId, Slot, State, Update},
+    model::{Filter, Finding, FindingKey, Model, SessionId, State, Update},
 };
 
 /// From one attempt to reach the daemon to the next.
@@ -244,8 +244,7 @@ pub(super) struct Printed {
 /// The last that was said of a finding.
 #[derive(Clone, Copy, PartialEq)]
 struct Word {
-    kind: Kind,
-    stream: Option<Slot>,
+    key: FindingKey,
     state: State,
     time: u64,
 }
@@ -253,9 +252,7 @@ struct Word {
 impl Word {
     fn of(finding: &Finding) -> Self {
         Self {
-            kind: finding.kind,
-            // An orphan's stream changes as holders let go.
-            stream: finding.stream.filter(|_| finding.kind != Kind::Orphaned),
+            key: finding.key(),
             state: finding.state,
             time: finding.time,
         }
@@ -267,7 +264,7 @@ impl Word {
     }
 
     fn is_about_the_same(&self, other: &Self) -> bool {
-        (self.kind, self.stream) == (other.kind, other.stream)
+        self.key == other.key
     }
 }
 
@@ -327,9 +324,7 @@ impl Printed {
                 _ => false,
             })
         };
-        let lasts = |word: &Word| {
-            word.state != State::Resolved && !matches!(word.kind, Kind::Truncated | Kind::NearMiss)
-        };
+        let lasts = |word: &Word| word.state != State::Resolved && word.key.kind.is_hang();
         self.findings
             .iter()
             .filter(|(id, words)| words.iter().any(|word| lasts(word) && !is_so(**id, word)))

@@ -98,7 +98,7 @@ impl Look {
             if let Update::Finding(finding) = update
                 && finding.session.id == session
             {
-                latest.insert(finding.kind.name(), finding);
+                latest.insert(finding.kind().name(), finding);
             }
         }
         latest.into_values().collect()

@@ -89,8 +89,8 @@ impl Recorded {
             Update::Finding(it) => {
                 let told = self.findings.entry(it.session.id).or_default();
                 let one = Told {
-                    kind: it.kind,
-                    cause: it.cause,
+                    kind: it.kind(),
+                    cause: it.cause(),
                 };
                 if !told.contains(&one) {
                     told.push(one);

@@ -133,7 +133,7 @@ impl Why {
 
 /// Stalls that only a second look shows, as nobody traced when they began.
 fn stalls(look: &Look, sessions: &[Involved<'_>]) -> Vec<Finding> {
-    let is_stalled = |findings: &[&Finding]| findings.iter().any(|it| it.kind == Kind::Stalled);
+    let is_stalled = |findings: &[&Finding]| findings.iter().any(|it| it.kind() == Kind::Stalled);
     let suspects = sessions.iter().filter(|(_, found)| !is_stalled(found));
     let before: Vec<_> = suspects
         .map(|(session, _)| (*session, Writers::of(session, look.members(session.id))))
@@ -204,7 +204,7 @@ impl Told {
             .filter(|(session, findings)| match target {
                 Target::Session(id) => session.id == id,
                 Target::Pid(pid) => {
-                    let mut holders = findings.iter().flat_map(|finding| &finding.holders);
+                    let mut holders = findings.iter().flat_map(|finding| finding.holders());
                     [session.leader_pid, session.server_pid].contains(&pid)
                         || holders.any(|holder| holder.pid == pid)
                 }
@@ -316,7 +316,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fix, History, Slot, State};
+    use crate::model::{FindingBody, Fix, History, Slot, State};
 
     fn session(server_exe: &str, server_pid: u32) -> SessionView {
         SessionView {
@@ -341,16 +341,14 @@ mod tests {
         Finding {
             time: since + 1_200_000_000,
             known: 0,
-            kind: Kind::Stalled,
             state: State::Open,
-            since: Some(since),
             session: session("sshd", 1).into(),
-            stream: Some(Slot::Stdout),
-            bytes: 5,
+            body: FindingBody::Stalled {
+                stream: Slot::Stdout,
+                unread: 5,
+                since: Some(since),
+            },
             exact: true,
-            cause: None,
-            holders: Vec::new(),
-            margin_ns: None,
             message: "session 4711 (uid 0) `x has not read stdout for 9 s while y`: the server has not read \
                       stdout for 1.2 s while 5 B wait"
                 .to_owned(),

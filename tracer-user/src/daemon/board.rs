@@ -131,8 +131,8 @@ impl Board {
                     .findings
                     .iter()
                     .map(|it| Told {
-                        kind: it.kind,
-                        cause: it.cause,
+                        kind: it.kind(),
+                        cause: it.cause(),
                     })
                     .collect(),
                 had: live.had.clone(),
@@ -172,11 +172,9 @@ impl Live {
     fn found(&mut self, finding: &Finding) {
         self.had.add(finding);
         // A near miss is told as the session ends.
-        let is_over = finding.state == State::Resolved || finding.kind == Kind::NearMiss;
-        // An orphan's streams change as holders let go; the others are about one stream each.
-        let by_stream = matches!(finding.kind, Kind::Truncated | Kind::Stalled);
-        let same =
-            |it: &Finding| it.kind == finding.kind && (!by_stream || it.stream == finding.stream);
+        let is_over = finding.state == State::Resolved || finding.kind() == Kind::NearMiss;
+        let key = finding.key();
+        let same = |it: &Finding| it.key() == key;
         let before = self.findings.iter().find(|it| same(it));
         // A change that is no news does not make the finding ordinary.
         let quiet = finding.quiet && before.is_none_or(|it| it.quiet);

@@ -140,8 +140,8 @@ impl Past {
         for it in &findings {
             had.add(&it.finding);
             let one = Told {
-                kind: it.finding.kind,
-                cause: it.finding.cause,
+                kind: it.finding.kind(),
+                cause: it.finding.cause(),
             };
             if !told.contains(&one) {
                 told.push(one);

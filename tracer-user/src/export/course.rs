@@ -350,13 +350,13 @@ fn findings<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
             time: it.began,
             text: format!(
                 "{}: {}",
-                it.finding.kind.name(),
-                it.finding.cause.map_or("", |cause| cause.name())
+                it.finding.kind().name(),
+                it.finding.cause().map_or("", |cause| cause.name())
             )
             .trim_end_matches([':', ' '])
             .to_owned(),
             what: What::Finding {
-                kind: it.finding.kind.name(),
+                kind: it.finding.kind().name(),
                 state: it.finding.state.name(),
             },
         });
@@ -419,7 +419,7 @@ pub(super) fn text(line: &Timeline, clock: &Clock) -> Vec<String> {
         out.push(String::new());
         out.push(format!(
             "{}: {}",
-            it.finding.kind.name(),
+            it.finding.kind().name(),
             sentence(&it.finding, clock)
         ));
         out.extend(super::story::fix(&it.finding));

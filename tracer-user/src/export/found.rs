@@ -42,7 +42,7 @@ fn row(it: &Found, now: u64, zone: &Zone, exact: bool) -> [String; 8] {
     [
         clock.recent(it.opened, now),
         lasted(it, now),
-        it.finding.kind.name().to_owned(),
+        it.finding.kind().name().to_owned(),
         it.name.clone(),
         user.or_else(|| session.uid.map(|uid| uid.to_string()))
             .unwrap_or_else(|| "?".to_owned()),
@@ -53,7 +53,7 @@ fn row(it: &Found, now: u64, zone: &Zone, exact: bool) -> [String; 8] {
 }
 
 fn lasted(it: &Found, now: u64) -> String {
-    match (it.finding.kind, it.ended()) {
+    match (it.finding.kind(), it.ended()) {
         // At one moment, and for good.
         (Kind::Truncated | Kind::NearMiss, _) => "-".to_owned(),
         (_, Some(ended)) => duration(ended.saturating_sub(it.opened)),
@@ -67,20 +67,20 @@ fn lasted(it: &Found, now: u64) -> String {
 /// Bytes, causes, processes: what there is to it, in a few words.
 fn what(it: &Found, exact: bool) -> String {
     let finding = &it.finding;
-    let cause = finding.cause.map_or("", |cause| cause.name());
-    let stream = finding.stream.map_or("", |slot| slot.name());
-    match finding.kind {
+    let cause = finding.cause().map_or("", |cause| cause.name());
+    let stream = finding.stream().map_or("", |slot| slot.name());
+    match finding.kind() {
         Kind::Truncated => {
             let least = if finding.exact { "" } else { "at least " };
             format!(
                 "{stream} {least}{} lost: {cause}",
-                size(finding.bytes, exact)
+                size(finding.bytes(), exact)
             )
         }
-        Kind::NearMiss => format!("{stream} {}", size(finding.bytes, exact)),
+        Kind::NearMiss => format!("{stream} {}", size(finding.bytes(), exact)),
         Kind::Stalled => stream.to_owned(),
         Kind::Waiting => cause.to_owned(),
-        Kind::Orphaned => holders(&finding.holders),
+        Kind::Orphaned => holders(&finding.holders()),
     }
 }
 

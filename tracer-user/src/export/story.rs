@@ -61,13 +61,13 @@ pub(super) fn text(line: &Timeline, clock: &Clock) -> Vec<String> {
     for told in line
         .findings
         .iter()
-        .filter(|it| it.finding.kind != Kind::NearMiss)
+        .filter(|it| it.finding.kind() != Kind::NearMiss)
     {
         let finding = &told.finding;
         out.push(String::new());
         out.push(format!(
             "{}: {}.",
-            finding.kind.name(),
+            finding.kind().name(),
             sentence(finding, clock)
         ));
         out.extend(fix(finding));

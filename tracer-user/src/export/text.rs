@@ -70,7 +70,7 @@ fn started(at: &str, it: &Started, clock: &Clock) -> String {
 }
 
 fn finding(at: &str, it: &Finding, earlier: Option<&str>, clock: &Clock, out: &mut Vec<String>) {
-    let label = match (it.state, it.kind) {
+    let label = match (it.state, it.kind()) {
         (State::Resolved, Kind::Orphaned) => "released",
         (State::Resolved, _) => "resolved",
         (State::Open | State::Updated, Kind::Orphaned) => "ORPHANED",
@@ -86,7 +86,7 @@ fn finding(at: &str, it: &Finding, earlier: Option<&str>, clock: &Clock, out: &m
         return;
     }
     out.extend(
-        it.holders
+        it.holders()
             .iter()
             .map(|it| format!("{indent}holder {}", holder(it))),
     );

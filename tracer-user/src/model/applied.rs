@@ -5,7 +5,11 @@
 use tracer_ebpf::{COMM_LEN, Proc};
 
 use super::{
-    Audience, Model, SessionId, Slot, orphan::Scan, session::Session, view::Carried, waiting,
+    Audience, Model, SessionId, Slot,
+    facts::{Scan, Session, Stream},
+    schedule::is_on_its_way,
+    tracked::Tracked,
+    view::Carried,
 };
 
 /// See the module.
@@ -77,20 +81,17 @@ impl Model {
             let held = scan.holders_of(session.0);
             held.map(|proc| (proc, self.servers.name(proc))).collect()
         };
-        let concerned = |session: &Session| {
-            let sockets = scan.sockets.iter().enumerate();
+        let concerning = |session: &Tracked| {
+            let sockets = scan.sockets().iter().enumerate();
             sockets
-                .filter(|(_, socket)| waiting::concerns(session, socket, scan))
+                .filter(|(_, socket)| session.is_concerned_by(socket, scan))
                 .map(|(number, _)| number)
                 .collect()
         };
         open.map(|session| SessionScan {
-            session: session.view.id,
-            holders: holders(session.view.id),
-            sockets: match session.linger.is_pending() {
-                true => concerned(session),
-                false => Vec::new(),
-            },
+            session: session.facts.id(),
+            holders: holders(session.facts.id()),
+            sockets: concerning(session),
         })
         .collect()
     }
@@ -103,19 +104,19 @@ pub(super) struct TimedState {
     is_blocked: bool,
     is_closed: bool,
     is_on_its_way: bool,
-    carried: Carried,
+    carried: Option<Carried>,
 }
 
 impl Session {
     /// The state before or after a record about one of its streams, or about its connection.
     pub(super) fn timed_state(&self, slot: Option<Slot>) -> TimedState {
-        let stream = slot.and_then(|slot| self.streams[slot as usize].as_ref());
+        let stream = slot.and_then(|slot| self.stream(slot));
         TimedState {
             is_pending: stream.is_some_and(|stream| stream.pending() > 0),
-            is_blocked: stream.is_some_and(super::stream::Stream::is_blocked),
-            is_closed: stream.is_some_and(|stream| stream.close.is_some()),
-            is_on_its_way: self.leader_gone.is_some() && self.is_on_its_way(),
-            carried: self.delivery.carried(),
+            is_blocked: stream.is_some_and(Stream::is_blocked),
+            is_closed: stream.is_some_and(Stream::is_closed),
+            is_on_its_way: self.leader_gone().is_some() && is_on_its_way(self),
+            carried: self.connection().carried(),
         }
     }
 
@@ -125,11 +126,11 @@ impl Session {
         // Nothing is measured before the leader's exit or the server's close.
         before.is_closed
             || after.is_closed
-            || self.leader_gone.is_some() && turned(before) != turned(after)
+            || self.leader_gone().is_some() && turned(before) != turned(after)
     }
 
     /// See [`Applied::is_evidence`], for a socket record of its connection.
     pub(super) fn is_connection_evidence(&self, before: TimedState, after: TimedState) -> bool {
-        self.leader_gone.is_some() && before.carried != after.carried
+        self.leader_gone().is_some() && before.carried != after.carried
     }
 }

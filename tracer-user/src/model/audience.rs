@@ -68,7 +68,7 @@ impl Model {
                 Audience::Nobody
             }
             Record::User(it) => {
-                let nameless = |id: &u64| self.sessions[id].is_nameless(it.uid);
+                let nameless = |id: &u64| self.sessions[id].facts.is_nameless(it.uid);
                 self.sessions.keys().copied().filter(nameless).collect()
             }
             Record::Fork(it) => self.tagged(it.session),

@@ -6,62 +6,34 @@
 
 mod applied;
 mod audience;
-mod container;
-mod delivery;
-mod departure;
-mod escape;
-mod handover;
-mod hangup;
-mod lineage;
-pub(crate) mod message;
-mod orphan;
-mod peers;
+mod facts;
+mod findings;
+mod judgement;
 mod records;
 pub mod redact;
-mod session;
-mod settle;
+mod schedule;
 mod size;
-mod stream;
+pub(crate) mod text;
 mod ticks;
 pub mod timeline;
-mod verdict;
+mod tracked;
 mod view;
-mod waiting;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use tracer_ebpf::{Exec, Record, Start, backend};
 
+pub(crate) use self::text as message;
 pub use self::{
     applied::{Applied, SessionScan, Settled},
     audience::Audience,
-    container::Container,
-    escape::Visible,
     size::Size,
     view::*,
 };
 use self::{
-    orphan::Scan,
-    peers::{Conns, Servers},
-    session::Session,
+    facts::{Conns, Env, Scan, Servers},
+    tracked::Tracked,
 };
-
-/// What all decisions share.
-#[derive(Debug, Default)]
-struct Env {
-    /// Wall clock minus `CLOCK_BOOTTIME`, ns.
-    wall_offset: u64,
-    /// How long a leader must be dead before its holders are told, ns.
-    grace: u64,
-    /// How long a stream must stand still before that is a finding, ns.
-    stall_after: u64,
-    /// When the tracer started.
-    started: u64,
-    /// A close is told by the kernel releasing the object, so that nothing can follow.
-    exact_releases: bool,
-    /// Whoever passes a file on over a unix socket is seen, not only members of sessions.
-    all_handovers: bool,
-}
 
 /// A stream that is worth sampling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +53,7 @@ pub struct Model {
     start: Option<Started>,
     ready: bool,
     /// Boxed: a table is up to twice as large as what is in it.
-    sessions: HashMap<u64, Box<Session>>,
+    sessions: HashMap<u64, Box<Tracked>>,
     /// Processes in the trees of all sessions.
     processes: usize,
     servers: Servers,
@@ -131,7 +103,7 @@ impl Model {
     fn remember(&mut self, updates: &mut [Update]) {
         for update in updates {
             match update {
-                Update::Finding(finding) if History::KINDS.contains(&finding.kind) => {
+                Update::Finding(finding) if finding.kind().is_hang() => {
                     let id = finding.session.id.0;
                     self.histories.entry(id).or_default().add(finding);
                 }
@@ -163,20 +135,22 @@ impl Model {
                 applied.forked_as = self.servers.name(it.leader);
                 self.session_start(it, out);
             }
-            Record::Chld(it) => self.each(&applied.about, |session| session.chld(it)),
-            Record::Signal(it) => self.each(&applied.about, |session| session.server_signal(it)),
+            Record::Chld(it) => self.each(&applied.about, |session| session.facts.chld(it)),
+            Record::Signal(it) => {
+                self.each(&applied.about, |session| session.facts.server_signal(it))
+            }
             Record::Stream(it) => applied.is_evidence = self.stream(it, out),
-            Record::Conn(it) => self.each(&applied.about, |session| session.conn(it)),
-            Record::Passed(it) => self.each(&applied.about, |session| session.handovers.add(it)),
+            Record::Conn(it) => self.each(&applied.about, |session| session.facts.conn(it)),
+            Record::Passed(it) => self.each(&applied.about, |session| session.facts.passed(it)),
             Record::ConnectionSiblings(it) => {
-                self.each(&applied.about, |session| session.company = it.others);
+                self.each(&applied.about, |session| session.facts.siblings(it));
             }
             Record::ScanBegin(it) => self.scan_begin(it.header.time),
             Record::Holder(it) => self.holder(it),
             Record::Socket(it) => applied.is_evidence = self.socket(it, &applied.about),
             Record::Cgroup(it) => self.cgroup(it),
             Record::Resume(it) => self.resume(it, out),
-            Record::SessionVanished(it) => self.on(it.session, |session| session.gone = true),
+            Record::SessionVanished(it) => self.on(it.session, |session| session.facts.vanish()),
             Record::ScanEnd(it) => {
                 applied.scans = self.scan_end(it.header.time, it.partial != 0, out);
             }
@@ -199,16 +173,15 @@ impl Model {
 
     /// Streams whose server's end is open.
     pub fn open_streams(&self) -> impl Iterator<Item = OpenStream> {
-        let live = |session: &&Session| !session.linger.is_pending();
-        let sessions = self.sessions.values().map(|session| &**session);
-        sessions.filter(live).flat_map(|session| {
+        let live = self.sessions.values().filter(|it| !it.is_lingering());
+        live.map(|session| &session.facts).flat_map(|session| {
             let open = session
                 .observed()
-                .filter(|stream| stream.settled_at().is_none_or(|at| at > session.last));
+                .filter(|stream| stream.settled_at().is_none_or(|at| at > session.last()));
             open.map(|stream| OpenStream {
-                session: session.view.id,
-                slot: stream.slot,
-                object: stream.object,
+                session: session.id(),
+                slot: stream.slot(),
+                object: stream.object(),
             })
         })
     }
@@ -224,7 +197,9 @@ impl Model {
 
     /// Sessions that are not over.
     pub fn sessions(&self) -> impl Iterator<Item = &SessionView> {
-        self.sessions.values().map(|session| &*session.view)
+        self.sessions
+            .values()
+            .map(|session| &**session.facts.view())
     }
 
     /// How many sessions are not over.
@@ -257,14 +232,7 @@ impl Model {
     /// A tracer begins; what is known from an earlier one stays, and waits for [`Record::Ready`].
     fn started(&mut self, record: &Start) {
         self.ready = false;
-        self.env = Env {
-            wall_offset: record.wall_offset,
-            grace: record.grace,
-            stall_after: record.stall_after,
-            started: record.header.time,
-            exact_releases: record.backend != backend::SYSCALL,
-            all_handovers: record.backend != backend::SYSCALL,
-        };
+        self.env = Env::of(record);
         self.start = Some(Started {
             time: record.header.time,
             wall_offset: record.wall_offset,
@@ -300,7 +268,7 @@ impl Model {
         match self
             .sessions
             .values()
-            .filter(|session| session.view.preexisting && !session.told_opened)
+            .filter(|it| it.facts.view().preexisting && !it.reported.is_opened())
             .count()
         {
             0 => {}
@@ -308,11 +276,7 @@ impl Model {
                 time,
                 reason: GapReason::Preexisting,
                 lost: 0,
-                message: format!(
-                    "{} began before the tracer: what {} wrote and lost until now is not known",
-                    message::counted(n as u64, "session"),
-                    if n == 1 { "it" } else { "they" },
-                ),
+                message: text::preexisting(n),
             })),
         }
         self.touched.extend(self.sessions.keys());

@@ -2,18 +2,16 @@
 
 use std::collections::hash_map::Entry;
 
-use tracer_ebpf::{Exec, Exit, Fork, Loss, Resume, SessionStart, edge, loss, role};
+use tracer_ebpf::{Exec, Exit, Fork, Loss, Resume, SessionStart, edge, role};
 
 use super::{
     Audience, ExitStatus, Gap, GapReason, Model, Process, SessionId, Slot, StreamNews, Update,
     Visible,
-    lineage::{Argv, Tree},
-    message,
-    session::Session,
+    facts::{Argv, MAX_SESSIONS, Session, Tree},
+    text,
+    tracked::Tracked,
 };
 
-/// Most sessions kept at once: as many as the kernel side keeps.
-pub(super) const MAX_SESSIONS: usize = 32_768;
 /// Most processes kept of all sessions together, leaders beside: twice as many as the kernel side
 /// keeps living ones.
 pub(super) const MAX_PROCESSES: usize = 131_072;
@@ -36,34 +34,15 @@ impl Model {
         let time = record.header.time;
         self.lost_at = self.lost_at.max(Some(time));
         for (id, session) in &mut self.sessions {
-            session.gap(GapReason::LostRecords);
+            session.facts.gap(GapReason::LostRecords);
             session.watch.ask(time.saturating_add(LOSS_SETTLES));
             self.touched.insert(*id);
         }
-        let what = [
-            ("record", " for want of room in the ring buffer"),
-            ("process", ""),
-            ("stream", ""),
-            ("session", ""),
-            ("call", ""),
-            ("event", " that came while another was handled"),
-        ];
-        debug_assert_eq!(what.len(), loss::KINDS);
-        let parts: Vec<String> = record
-            .counts
-            .iter()
-            .zip(what)
-            .filter(|(count, _)| **count > 0)
-            .map(|(count, (noun, why))| format!("{}{why}", message::counted(*count, noun)))
-            .collect();
         out.push(Update::Gap(Gap {
             time,
             reason: GapReason::LostRecords,
             lost,
-            message: format!(
-                "evidence was lost: {}; no session open now can be called clean",
-                parts.join(", ")
-            ),
+            message: text::lost_records(&record.counts),
         }));
     }
 
@@ -75,7 +54,7 @@ impl Model {
         let time = record.header.time;
         self.lost_at = self.lost_at.max(Some(time));
         for (id, session) in &mut self.sessions {
-            session.gap(GapReason::Interrupted);
+            session.facts.gap(GapReason::Interrupted);
             session.watch.ask(time);
             self.touched.insert(*id);
         }
@@ -83,13 +62,7 @@ impl Model {
             time,
             reason: GapReason::Interrupted,
             lost: 0,
-            message: match record.since {
-                0 => "what an earlier tracer saw was not kept: no session that was open can be called clean".to_owned(),
-                since => format!(
-                    "not everything was kept or seen within the last {}: no session that was open can be called clean",
-                    message::duration(time.saturating_sub(since))
-                ),
-            },
+            message: text::interrupted(record.since, time),
         }));
     }
 
@@ -98,8 +71,8 @@ impl Model {
             return;
         }
         for session in self.sessions.values_mut() {
-            if session.is_nameless(uid) {
-                session.named(&name);
+            if session.facts.is_nameless(uid) {
+                session.facts.named(&name);
             }
         }
         self.users.insert(uid, name);
@@ -114,9 +87,9 @@ impl Model {
             }
         } else if let Some(session) = self.sessions.get(&record.session) {
             // One that has been followed since its birth is known better.
-            if !session.told_opened || !session.tree.is_member(record.proc) {
+            if !session.reported.is_opened() || !session.facts.tree().is_member(record.proc) {
                 self.on(record.session, |session| {
-                    session.exec(record);
+                    session.facts.exec(record);
                 });
             }
         } else if !self.ready && self.early_len < MAX_EARLY {
@@ -128,7 +101,7 @@ impl Model {
     pub(super) fn fork(&mut self, record: &Fork) {
         // A server that runs inside a session is a member like any other.
         if record.session != 0 {
-            self.on(record.session, |session| session.fork(record));
+            self.on(record.session, |session| session.facts.fork(record));
         } else if record.flags & role::SERVER != 0 {
             self.servers.fork(record.parent, record.child, record.comm);
         }
@@ -145,8 +118,8 @@ impl Model {
         }
         let mut news = None;
         self.on(record.session, |session| {
-            let argv = session.exec(record);
-            news = Some((session.view.clone(), argv));
+            let argv = session.facts.exec(record);
+            news = Some((session.facts.view().clone(), argv));
         });
         if let Some((session, argv)) = news.filter(|_| self.ready) {
             out.push(Update::ProcessExec(Process {
@@ -163,7 +136,7 @@ impl Model {
 
     pub(super) fn exit(&mut self, record: &Exit, out: &mut Vec<Update>) {
         for id in self.servers.exit(record.proc) {
-            self.on(id, |session| session.server_exited(record));
+            self.on(id, |session| session.facts.server_exited(record));
         }
         if record.session == 0 {
             return;
@@ -173,9 +146,9 @@ impl Model {
         }
         let mut news = None;
         self.on(record.session, |session| {
-            let comm = Visible::new(session.tree.comm(record.proc));
+            let comm = Visible::new(session.facts.tree().comm(record.proc));
             session.exit(record);
-            news = Some((session.view.clone(), comm));
+            news = Some((session.facts.view().clone(), comm));
         });
         if let Some((session, comm)) = news.filter(|_| self.ready) {
             out.push(Update::ProcessExit(Process {
@@ -203,36 +176,37 @@ impl Model {
             &self.env,
         );
         let mut members = self.early.remove(&id).unwrap_or_default();
-        session.tree.room = MAX_PROCESSES.saturating_sub(self.processes);
+        session.make_room(MAX_PROCESSES.saturating_sub(self.processes));
         // Parents first.
         members.sort_by_key(|member| (member.proc.start, member.proc.pid));
         for member in members {
             session.exec(&member);
         }
         match self.sessions.entry(id) {
-            Entry::Occupied(mut entry) if entry.get().stub && !entry.get().told_opened => {
-                session.timer = entry.get().timer;
-                let seen = entry.get().view.opened;
+            Entry::Occupied(mut entry) if entry.get().is_unreported_stub() => {
+                let stub = entry.get_mut();
+                let seen = stub.facts.view().opened;
                 if self.lost_at.is_some_and(|at| at >= seen) {
                     session.gap(GapReason::LostRecords);
                 }
-                for edge in std::mem::take(&mut entry.get_mut().early) {
-                    session.stream(&edge);
+                for edge in stub.facts.take_early_edges() {
+                    session.edge(&edge);
                 }
-                self.processes += session.tree.len();
-                self.processes -= entry.insert(Box::new(session)).tree.len();
+                self.processes += session.tree().len();
+                self.processes -= stub.facts.tree().len();
+                stub.begin(session);
             }
             Entry::Occupied(mut entry) => {
                 if record.preexisting != 0 && record.leader.pid == 0 {
                     // Its leader ended while no tracer ran.
-                    entry.get_mut().dead(record.header.time);
+                    entry.get_mut().facts.leader_died(record.header.time);
                     self.touched.insert(id);
                 }
                 return;
             }
             Entry::Vacant(entry) => {
-                self.processes += session.tree.len();
-                entry.insert(Box::new(session));
+                self.processes += session.tree().len();
+                entry.insert(Box::new(Tracked::new(session)));
             }
         }
         self.servers.serves(record.server, id);
@@ -249,10 +223,12 @@ impl Model {
         let slot = Slot::of(record.slot);
         let (mut news, mut is_evidence) = (None, false);
         self.on(record.session, |session| {
-            let before = session.timed_state(slot);
-            session.stream(record);
-            is_evidence = session.is_stream_evidence(before, session.timed_state(slot));
-            news = Some(session.view.clone());
+            let before = session.facts.timed_state(slot);
+            session.edge(record);
+            is_evidence = session
+                .facts
+                .is_stream_evidence(before, session.facts.timed_state(slot));
+            news = Some(session.facts.view().clone());
         });
         let (Some(session), Some(slot)) = (news.filter(|_| self.ready), slot) else {
             return is_evidence;
@@ -278,8 +254,10 @@ impl Model {
         if !self.is_new(id) || !self.has_room(id, time, out) {
             return;
         }
-        self.sessions
-            .insert(id, Box::new(Session::unknown(SessionId(id), time)));
+        self.sessions.insert(
+            id,
+            Box::new(Tracked::new(Session::unknown(SessionId(id), time))),
+        );
         self.touched.insert(id);
     }
 
@@ -291,28 +269,28 @@ impl Model {
             time,
             reason: GapReason::TooMany,
             lost: 1,
-            message: format!(
-                "session {} is not followed: there are {MAX_SESSIONS} already",
-                SessionId(id).pid()
-            ),
+            message: text::too_many(SessionId(id), MAX_SESSIONS),
         }));
         false
     }
 
     /// Does something to each session that a record is about.
-    pub(super) fn each(&mut self, about: &Audience, action: impl Fn(&mut Session)) {
+    pub(super) fn each(&mut self, about: &Audience, action: impl Fn(&mut Tracked)) {
         for id in about.iter() {
             self.on(id, &action);
         }
     }
 
     /// Does something to a session and remembers to see to it.
-    pub(super) fn on(&mut self, id: u64, action: impl FnOnce(&mut Session)) {
+    pub(super) fn on(&mut self, id: u64, action: impl FnOnce(&mut Tracked)) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            self.processes -= session.tree.len();
-            session.tree.room = MAX_PROCESSES.saturating_sub(self.processes + session.tree.len());
+            let before = session.facts.tree().len();
+            session
+                .facts
+                .make_room(MAX_PROCESSES.saturating_sub(self.processes));
             action(session);
-            self.processes += session.tree.len();
+            self.processes -= before;
+            self.processes += session.facts.tree().len();
             self.touched.insert(id);
         }
     }

@@ -1,6 +1,6 @@
 //! How much the model keeps, and the most that it ever will.
 
-use super::{peers, records, ticks};
+use super::{facts, records, ticks};
 
 /// How much is kept of each sort.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,14 +26,14 @@ pub struct Size {
 impl Size {
     /// The most of each that is kept, whatever comes.
     pub const LIMITS: Self = Self {
-        sessions: records::MAX_SESSIONS,
-        processes: records::MAX_PROCESSES + records::MAX_SESSIONS,
-        servers: peers::MAX_SERVERS,
-        connections: records::MAX_SESSIONS,
+        sessions: facts::MAX_SESSIONS,
+        processes: records::MAX_PROCESSES + facts::MAX_SESSIONS,
+        servers: facts::MAX_SERVERS,
+        connections: facts::MAX_SESSIONS,
         users: records::MAX_USERS,
         early: records::MAX_EARLY,
         over: ticks::MAX_OVER,
-        histories: records::MAX_SESSIONS,
+        histories: facts::MAX_SESSIONS,
     };
 
     /// Whether nothing is more than in `limits`.

@@ -5,8 +5,8 @@ use tracer_ebpf::{Cgroup, Holder, Socket};
 use super::{
     Audience, Model, Update,
     applied::{SessionScan, Settled},
-    orphan::{self, Look, Scan},
-    settle::Next,
+    facts::{Look, Scan},
+    schedule::Alarm,
 };
 
 /// Most sessions remembered as over, so that what their last processes do opens none anew.
@@ -30,25 +30,23 @@ impl Model {
         if let Some(timer) = timer {
             self.timers.remove(&(timer, id));
         }
-        let watch = &session.watch;
-        let is_due = timer.is_some_and(|timer| {
-            timer <= now && watch.due != Some(timer) && watch.looked != Some(timer)
-        });
-        let start = session.view.id.start_ms().saturating_mul(1_000_000);
-        if session.stub && self.lost_at.is_none_or(|lost| lost < start) {
+        let is_due = timer.is_some_and(|timer| timer <= now && !session.watch.is_behind(timer));
+        let start = session.facts.id().start_ms().saturating_mul(1_000_000);
+        if session.facts.is_stub() && self.lost_at.is_none_or(|lost| lost < start) {
             // Nothing was lost that could have been its start: whatever it is, it is no session.
-            self.processes -= session.tree.len();
+            self.processes -= session.facts.tree().len();
             self.sessions.remove(&id);
             self.wanted.remove(&id);
             return Some(Settled::dropped(id));
         }
-        let mut next = Next::default();
+        let mut next = Alarm::default();
         let over = session.settle(now, &self.env, &mut next, out);
         // One whose connection is not known is alone, but nothing is concluded from that.
-        let carried = self.conns.sessions(session.conn.sock);
+        let connection = session.facts.connection();
+        let carried = self.conns.sessions(connection.sock());
         let mut settled = Settled {
-            session: session.view.id,
-            is_alone: session.company == 0 && carried.iter().all(|other| *other == id),
+            session: session.facts.id(),
+            is_alone: connection.siblings() == 0 && carried.iter().all(|other| *other == id),
             is_due,
             is_dropped: false,
         };
@@ -61,7 +59,7 @@ impl Model {
         if session.watch.is_due(now) {
             self.wanted.insert(id);
         }
-        if let Some(time) = next.0 {
+        if let Some(time) = next.time() {
             self.set_timer(id, time);
         }
         Some(settled)
@@ -81,10 +79,11 @@ impl Model {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
-        self.processes -= session.tree.len();
+        self.processes -= session.facts.tree().len();
         self.wanted.remove(&id);
-        self.servers.done(session.server.pid, id);
-        self.conns.done(session.conn, id);
+        let facts = &session.facts;
+        self.servers.done(facts.server().pid(), id);
+        self.conns.done(facts.connection().id(), id);
         self.closed += 1;
         if self.over.insert(id) {
             self.over_order.push_back(id);
@@ -94,7 +93,7 @@ impl Model {
         {
             self.over.remove(&old);
         }
-        session.conclude(now, &self.env, out);
+        session.close(now, &self.env, out);
     }
 
     pub(super) fn scan_begin(&mut self, now: u64) {
@@ -113,9 +112,11 @@ impl Model {
         let mut is_evidence = false;
         for id in carried.iter() {
             self.on(id, |session| {
-                let before = session.timed_state(None);
-                session.progressed(record.progress);
-                is_evidence |= session.is_connection_evidence(before, session.timed_state(None));
+                let before = session.facts.timed_state(None);
+                session.facts.progressed(record.progress);
+                is_evidence |= session
+                    .facts
+                    .is_connection_evidence(before, session.facts.timed_state(None));
             });
         }
         if let Some(scan) = &mut self.scan {
@@ -150,7 +151,7 @@ impl Model {
                     servers: &self.servers,
                     env: &self.env,
                 };
-                orphan::looked(session, &look, out);
+                session.looked(&look, out);
                 // A look ends between two ticks; the next one draws the rest of the conclusions.
                 self.set_timer(id, now);
             }

@@ -113,16 +113,16 @@ impl ChangeWriter<'_> {
             insert.execute(params![
                 self.key,
                 time,
-                finding.kind.name(),
+                finding.kind().name(),
                 finding.state.name(),
-                finding.stream.map(|slot| slot.name()),
-                finding.cause.map(|cause| cause.name()),
-                saturated(finding.bytes),
+                finding.stream().map(|slot| slot.name()),
+                finding.cause().map(|cause| cause.name()),
+                saturated(finding.bytes()),
                 json::<Finding>(finding),
             ])?;
         }
         // A session with nothing but near misses is deleted like one without findings.
-        let counts = |(_, finding): &&(i64, Finding)| finding.kind != Kind::NearMiss;
+        let counts = |(_, finding): &&(i64, Finding)| finding.kind() != Kind::NearMiss;
         let counted = self.change.findings.iter().filter(counts).count();
         self.tx.execute(
             "UPDATE session SET findings = findings + ? WHERE key = ?",

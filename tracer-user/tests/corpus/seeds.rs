@@ -36,7 +36,7 @@ fn retold(name: &str) -> (Vec<u8>, BTreeSet<&'static str>) {
 /// Verdicts and kinds of findings.
 fn words(updates: &[Update]) -> BTreeSet<&'static str> {
     let word = |update: &Update| match update {
-        Update::Finding(it) => Some(it.kind.name()),
+        Update::Finding(it) => Some(it.kind().name()),
         Update::SessionClosed(it) => Some(it.verdict.name()),
         _ => None,
     };

@@ -1,6 +1,6 @@
 //! The TCP leg: what the server had read, and whether its client got it.
 
-use lastbyte::model::{Carried, Cause, Cut, GapReason, Kind, Slot, Verdict};
+use lastbyte::model::{Carried, Cut, GapReason, Kind, LossCause, Slot, Verdict};
 use tracer_ebpf::{Progress, edge};
 
 use crate::scenario::{STDERR, STDIN, STDOUT, Scenario, empty};
@@ -55,7 +55,7 @@ fn verdict(scenario: &Scenario) -> Verdict {
     scenario.report(Slot::Stdout).verdict
 }
 
-fn lost(bytes: u64, cause: Cause) -> Verdict {
+fn lost(bytes: u64, cause: LossCause) -> Verdict {
     Verdict::Truncated(Cut {
         bytes,
         exact: false,
@@ -106,7 +106,7 @@ fn a_server_that_dies_with_what_it_has_read_drops_it() {
         .conn_at(FIN_WAIT1, CLOSE, 0, at(301, 301))
         .tick()
         .idle(1000);
-    assert_eq!(verdict(&scenario), lost(200, Cause::ServerDropped));
+    assert_eq!(verdict(&scenario), lost(200, LossCause::ServerDropped));
     let [finding] = scenario.findings(Kind::Truncated)[..] else {
         panic!("{:#?}", scenario.updates)
     };
@@ -137,7 +137,7 @@ fn a_command_that_closes_its_output_before_it_ends_loses_it_all_the_same() {
         .conn_at(FIN_WAIT1, CLOSE, ECONNRESET, at(301, 301))
         .tick()
         .idle(1000);
-    assert_eq!(verdict(&scenario), lost(200, Cause::ServerDropped));
+    assert_eq!(verdict(&scenario), lost(200, LossCause::ServerDropped));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn whoever_killed_it_is_to_blame() {
         .conn_at(FIN_WAIT1, CLOSE, 0, at(300, 300))
         .tick()
         .idle(1000);
-    assert_eq!(verdict(&scenario), lost(200, Cause::ServerKilled));
+    assert_eq!(verdict(&scenario), lost(200, LossCause::ServerKilled));
     let [finding] = scenario.findings(Kind::Truncated)[..] else {
         panic!("{:#?}", scenario.updates)
     };
@@ -201,7 +201,7 @@ fn what_was_sent_and_never_acknowledged_is_undelivered() {
         .conn_at(FIN_WAIT1, CLOSE, ETIMEDOUT, at(561, 300))
         .tick()
         .idle(1000);
-    assert_eq!(verdict(&scenario), lost(200, Cause::Undelivered));
+    assert_eq!(verdict(&scenario), lost(200, LossCause::Undelivered));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Who ended a session: a client that leaves politely, a server's own limit, a signal.
 
-use lastbyte::model::{Cause, Kind, Slot, Verdict};
+use lastbyte::model::{Kind, LossCause, Slot, Verdict};
 use tracer_ebpf::{Stream, edge};
 
 use crate::scenario::{MS, SERVER, STDERR, STDOUT, Scenario, empty};
@@ -19,7 +19,7 @@ fn cut_off(scenario: &mut Scenario, slot: u32, unread: u64, silent: u64, exiting
     });
 }
 
-fn cause(scenario: &Scenario, slot: Slot) -> Option<Cause> {
+fn cause(scenario: &Scenario, slot: Slot) -> Option<LossCause> {
     match scenario.report(slot).verdict {
         Verdict::Truncated(cut) => Some(cut.cause),
         _ => None,
@@ -40,7 +40,7 @@ fn a_client_that_spoke_just_before_has_left() {
         .after(50)
         .leader_exits(5000, 13, empty())
         .idle(1000);
-    assert_eq!(cause(&scenario, Slot::Stdout), Some(Cause::ClientGone));
+    assert_eq!(cause(&scenario, Slot::Stdout), Some(LossCause::ClientGone));
     let findings = scenario.findings(Kind::Truncated);
     assert!(findings.iter().all(|it| it.is_routine()), "{findings:#?}");
 }
@@ -59,7 +59,7 @@ fn a_server_that_gives_up_a_silent_client_is_named() {
             .after(50)
             .leader_exits(5000, 13, empty())
             .idle(40_000);
-        assert_eq!(cause(&scenario, Slot::Stdout), Some(Cause::Timeout));
+        assert_eq!(cause(&scenario, Slot::Stdout), Some(LossCause::Timeout));
         assert!(!scenario.findings(Kind::Truncated)[0].is_routine());
     }
 }
@@ -77,7 +77,10 @@ fn a_server_that_closes_early_is_not_excused_by_a_chatty_client() {
     cut_off(&mut scenario, STDERR, 0, 0, 0);
     scenario.tick();
     let findings = scenario.findings(Kind::Truncated);
-    assert_eq!(findings[0].cause, Some(Cause::ServerClosedEarly));
+    assert_eq!(
+        findings[0].cause(),
+        Some(LossCause::ServerClosedEarly.into())
+    );
 }
 
 /// The command goes on and exits 0, and nobody hears of it.
@@ -96,7 +99,10 @@ fn a_command_that_outlives_its_killed_server_is_never_clean() {
         .after(5000)
         .leader_exits(5000, 0, empty())
         .idle(40_000);
-    assert_eq!(cause(&scenario, Slot::Stdout), Some(Cause::ServerKilled));
+    assert_eq!(
+        cause(&scenario, Slot::Stdout),
+        Some(LossCause::ServerKilled)
+    );
     assert!(scenario.findings(Kind::Truncated).is_empty());
 }
 
@@ -127,7 +133,7 @@ fn a_command_that_was_killed_after_its_server_is_not_cut_off() {
         (9, None),
         (15, None),
         // A write to the stream failed.
-        (13, Some(Cause::ServerKilled)),
+        (13, Some(LossCause::ServerKilled)),
     ] {
         let mut scenario = Scenario::exact();
         scenario

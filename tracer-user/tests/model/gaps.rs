@@ -1,6 +1,6 @@
 //! Missing evidence never looks like good news.
 
-use lastbyte::model::{Cause, Cut, GapReason, Slot, Update, Verdict};
+use lastbyte::model::{Cut, GapReason, LossCause, Slot, Update, Verdict};
 use tracer_ebpf::{Header, Kind, Loss, backend, chld, edge};
 use zerocopy::IntoBytes;
 
@@ -92,7 +92,7 @@ fn direct_evidence_of_a_loss_stands_in_spite_of_gaps() {
     let cut = Cut {
         bytes: 77,
         exact: true,
-        cause: Cause::ServerClosedEarly,
+        cause: LossCause::ServerClosedEarly,
     };
     assert_eq!(scenario.end().verdict, Verdict::Truncated(cut));
     assert_eq!(scenario.report(Slot::Stderr).verdict, Verdict::Unknown);
@@ -177,7 +177,7 @@ fn scraps_of_a_session_count_only_if_its_start_can_have_been_lost() {
     let cut = Cut {
         bytes: 40,
         exact: true,
-        cause: Cause::ServerClosedEarly,
+        cause: LossCause::ServerClosedEarly,
     };
     assert_eq!(scenario.end().verdict, Verdict::Truncated(cut));
     assert_eq!(scenario.end().session.user, None);

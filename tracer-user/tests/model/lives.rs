@@ -91,7 +91,7 @@ fn late_reads_make_a_near_miss() {
         panic!("one near miss")
     };
     assert_eq!(
-        (miss.bytes, miss.stream, miss.margin_ns),
+        (miss.bytes(), miss.stream(), miss.margin_ns()),
         (2048, Some(Slot::Stdout), Some(3 * MS as i64))
     );
 }
@@ -322,7 +322,7 @@ fn a_server_inside_a_session_is_a_member() {
             .server_holds(5000)
             .holds(5000, 5001, "sshd", &[(1, 1)]);
     });
-    assert_eq!(scenario.findings(Kind::Orphaned)[0].holders[0].pid, 5001);
+    assert_eq!(scenario.findings(Kind::Orphaned)[0].holders()[0].pid, 5001);
 }
 
 #[test]

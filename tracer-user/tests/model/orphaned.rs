@@ -40,7 +40,7 @@ fn a_background_job_is_told_after_the_grace_with_its_path_and_fix() {
         panic!("one finding, not one a scan")
     };
     assert_eq!(found.state, State::Open);
-    let holder = &found.holders[0];
+    let holder = &found.holders()[0];
     assert_eq!((holder.pid, holder.start), (5001, proc(5001).start));
     assert_eq!(holder.fds, [1, 2]);
     assert_eq!(holder.streams, [Slot::Stdout, Slot::Stderr]);
@@ -84,7 +84,7 @@ fn it_is_resolved_when_the_last_copy_is_closed() {
         [(State::Open, 1), (State::Resolved, 1)]
     );
     let resolved = scenario.findings(Kind::Orphaned)[1];
-    assert_eq!(resolved.holders[0].pid, 5001, "it was that one");
+    assert_eq!(resolved.holders()[0].pid, 5001, "it was that one");
     assert_eq!(resolved.fix.now, None, "there is nothing left to free");
     assert_eq!(
         resolved.fix.text(),
@@ -142,7 +142,7 @@ fn a_daemons_path_survives_its_ancestors() {
             .server_holds(5000)
             .holds(5000, 5002, "daemonize", &[(1, 1)]);
     });
-    let path: Vec<_> = scenario.findings(Kind::Orphaned)[0].holders[0]
+    let path: Vec<_> = scenario.findings(Kind::Orphaned)[0].holders()[0]
         .path
         .iter()
         .map(|step| step.pid)
@@ -169,8 +169,8 @@ fn a_received_copy_is_told_as_such_once_it_is_certain() {
     );
     scenario.run(300, holds);
     let found = scenario.findings(Kind::Orphaned)[0];
-    assert_eq!(found.holders[0].origin, Origin::Received);
-    assert_eq!(found.holders[0].argv.len(), 2);
+    assert_eq!(found.holders()[0].origin, Origin::Received);
+    assert_eq!(found.holders()[0].argv.len(), 2);
     assert!(
         found
             .message
@@ -223,7 +223,7 @@ fn a_stream_at_its_end_is_not_held() {
         .stream(5000, STDOUT, edge::EOF, |_| ())
         .run(1100, sleep_holds(&[(1, 1), (2, 2)]));
     assert_eq!(
-        scenario.findings(Kind::Orphaned)[0].holders[0].streams,
+        scenario.findings(Kind::Orphaned)[0].holders()[0].streams,
         [Slot::Stderr]
     );
 }
@@ -261,7 +261,7 @@ fn what_is_written_after_the_leaders_end_is_counted() {
     });
     scenario.run(1100, sleep_holds(&[(1, 1)]));
     let found = scenario.findings(Kind::Orphaned)[0];
-    assert_eq!((found.bytes, found.exact), (700, true));
+    assert_eq!((found.bytes(), found.exact), (700, true));
     assert!(found.message.ends_with("; 700 B were written since"));
 }
 
@@ -292,8 +292,8 @@ fn a_hang_that_began_before_the_tracer_is_found() {
     scenario.run(1100, sleep_holds(&[(1, 1), (2, 2)]));
     let found = scenario.findings(Kind::Orphaned)[0];
     assert!(!found.exact);
-    assert_eq!(found.holders[0].origin, Origin::Unknown);
-    assert_eq!(found.holders[0].argv.len(), 2);
+    assert_eq!(found.holders()[0].origin, Origin::Unknown);
+    assert_eq!(found.holders()[0].argv.len(), 2);
     assert!(
         found
             .message
@@ -423,7 +423,7 @@ fn a_crowd_that_comes_and_goes_has_a_bound() {
     let most = scenario
         .findings(Kind::Orphaned)
         .iter()
-        .map(|it| it.holders.len())
+        .map(|it| it.holders().len())
         .max();
     assert!(most.is_some_and(|most| most <= 4096), "{most:?}");
 }

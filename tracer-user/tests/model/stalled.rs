@@ -1,6 +1,6 @@
 //! Streams that do not move.
 
-use lastbyte::model::{Cause, Kind, Slot, State, Verdict};
+use lastbyte::model::{Kind, Slot, StallCause, State, Verdict};
 use tracer_ebpf::{chld, edge};
 
 use crate::scenario::{MS, STDERR, STDIN, STDOUT, Scenario, empty, stdout_has};
@@ -31,10 +31,10 @@ fn a_blocked_writer_is_told_after_a_second_and_until_it_moves() {
         panic!("told once")
     };
     assert_eq!(
-        (found.state, found.bytes, found.stream),
+        (found.state, found.bytes(), found.stream()),
         (State::Open, 65_536, Some(Slot::Stdout))
     );
-    assert_eq!(found.cause, Some(Cause::ServerNotReading));
+    assert_eq!(found.cause(), Some(StallCause::ServerNotReading.into()));
     assert!(found.fix.text().unwrap().contains("ps -o stat= -p 4700"));
     sample(&mut scenario, 5000, 0, false);
     assert_eq!(
@@ -101,7 +101,7 @@ fn what_a_blocked_write_has_put_there_is_not_called_exact() {
     let [found] = scenario.findings(Kind::Stalled)[..] else {
         panic!("told once")
     };
-    assert_eq!((found.bytes, found.exact), (0, false));
+    assert_eq!((found.bytes(), found.exact), (0, false));
     assert!(found.message.contains("while a writer is blocked"));
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lastbyte::{
     model::{
-        Cause, ExitStatus, Kind, Model, SessionId, Slot, State, Update, Verdict,
+        ExitStatus, Kind, LossCause, Model, SessionId, Slot, State, Update, Verdict,
         timeline::{Edge, Stage, Timeline, Timelines},
     },
     store::recording::Reader,
@@ -89,11 +89,11 @@ fn a_job_that_outlives_its_command_is_seen_to_hold_and_let_go() {
         panic!("one finding: {:?}", line.findings);
     };
     assert_eq!(
-        (told.finding.kind, told.finding.state),
+        (told.finding.kind(), told.finding.state),
         (Kind::Orphaned, State::Resolved)
     );
     assert!(told.changes >= 2, "one let go, then the other: {told:?}");
-    assert_eq!(told.finding.holders[0].pid, longer.pid, "who let go last");
+    assert_eq!(told.finding.holders()[0].pid, longer.pid, "who let go last");
     assert_eq!(line.closed.as_ref().unwrap().verdict, Verdict::Clean);
     assert!(edges(line, Slot::Stdout).contains(&Edge::Eof));
 
@@ -129,7 +129,7 @@ fn what_was_lost_is_seen_to_be_unread_when_the_server_closed() {
             _ => None,
         });
     let (line, cut) = cut.expect("a recording of truncated sessions");
-    assert_eq!(cut.cause, Cause::ServerClosedEarly);
+    assert_eq!(cut.cause, LossCause::ServerClosedEarly);
     let lane = line.lane(Slot::Stdout).unwrap();
     let close = lane
         .marks

@@ -73,7 +73,7 @@ fn the_sender_of_a_received_end_is_named() {
     });
     scenario.run(1500, |scenario| keeper_holds(scenario, 5, via::DESCRIPTOR));
     let found = only(&scenario);
-    assert_eq!(found.holders[0].origin, Origin::Passed);
+    assert_eq!(found.holders()[0].origin, Origin::Passed);
     assert!(
         found.message.ends_with(
             "keeper pid 777 still holds its stdout (fd 5), not inherited: received over a unix socket from bash pid 5000"
@@ -108,7 +108,7 @@ fn a_sender_is_not_guessed() {
     });
     scenario.run(1500, |scenario| keeper_holds(scenario, 5, via::DESCRIPTOR));
     assert_eq!(
-        only(&scenario).holders[0].origin,
+        only(&scenario).holders()[0].origin,
         Origin::Received,
         "it received nothing: it took its copy in another way"
     );
@@ -121,7 +121,7 @@ fn where_only_members_are_seen_the_other_end_of_the_socket_must_be_the_holder() 
             passes(scenario, way::SENT, 5000, "bash", peer);
         });
         scenario.run(1500, |scenario| keeper_holds(scenario, 5, via::DESCRIPTOR));
-        only(&scenario).holders[0]
+        only(&scenario).holders()[0]
             .sender
             .as_ref()
             .map(|step| step.pid)
@@ -136,7 +136,7 @@ fn an_end_in_flight_is_held_by_who_can_receive_it() {
         passes(scenario, way::SENT, 5000, "bash", 0);
     });
     scenario.run(1500, |scenario| keeper_holds(scenario, 4, via::SOCKET));
-    let holder = &only(&scenario).holders[0];
+    let holder = &only(&scenario).holders()[0];
     assert_eq!((&holder.fds[..], &holder.sockets[..]), (&[][..], &[4][..]));
     assert!(
         only(&scenario).message.ends_with(
@@ -167,7 +167,7 @@ fn a_ring_holds_what_its_process_has_closed() {
             r.via = via::RING;
         });
     });
-    let holder = &only(&scenario).holders[0];
+    let holder = &only(&scenario).holders()[0];
     assert_eq!((&holder.fds[..], &holder.rings[..]), (&[][..], &[3][..]));
     assert!(
         only(&scenario).message.ends_with(
@@ -195,9 +195,9 @@ fn one_descriptor_table_is_one_holder() {
         table(5001, 0xf000)(scenario);
     });
     let found = only(&scenario);
-    assert_eq!(found.holders.len(), 1);
+    assert_eq!(found.holders().len(), 1);
     assert_eq!(
-        (found.holders[0].pid, &found.holders[0].shared_with[..]),
+        (found.holders()[0].pid, &found.holders()[0].shared_with[..]),
         (5001, &[5002][..])
     );
     assert!(
@@ -237,7 +237,7 @@ fn a_holder_in_a_container_is_told_with_it() {
             r.path[..path.len()].copy_from_slice(path);
         });
     });
-    let container = only(&scenario).holders[0].container.as_ref();
+    let container = only(&scenario).holders()[0].container.as_ref();
     assert_eq!(container.map(Container::short), Some("3f2a9c0d1e4b"));
     assert!(
         only(&scenario)

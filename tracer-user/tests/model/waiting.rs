@@ -1,6 +1,6 @@
 //! Connections that stay open after their last session.
 
-use lastbyte::model::{Cause, Finding, Kind, State, Update, Verdict};
+use lastbyte::model::{Cause, Finding, Kind, State, Update, Verdict, WaitCause};
 use tracer_ebpf::{ConnId, Kind as Record, Scan, Socket};
 
 use crate::scenario::{SERVER, SOCK, Scenario, empty, id, proc, text};
@@ -49,7 +49,7 @@ fn over(scenario: &mut Scenario) -> &mut Scenario {
 }
 
 fn course(scenario: &Scenario) -> Vec<(State, Option<Cause>)> {
-    let told = |finding: &&Finding| (finding.state, finding.cause);
+    let told = |finding: &&Finding| (finding.state, finding.cause());
     scenario.findings(Kind::Waiting).iter().map(told).collect()
 }
 
@@ -72,7 +72,10 @@ fn an_x11_program_keeps_the_connection() {
         "the client may be slow to leave"
     );
     scenario.run(4000, display);
-    assert_eq!(course(&scenario), [(State::Open, Some(Cause::X11))]);
+    assert_eq!(
+        course(&scenario),
+        [(State::Open, Some(WaitCause::X11.into()))]
+    );
     assert!(scenario.closed().is_empty());
     assert_eq!(scenario.model.open_streams().count(), 0);
     let found = scenario.findings(Kind::Waiting)[0];
@@ -85,13 +88,13 @@ fn an_x11_program_keeps_the_connection() {
     assert_eq!(found.fix.warning.as_deref(), Some("ends xclock"));
     let advice = found.fix.text().unwrap();
     assert!(advice.starts_with("start ssh without -X"), "{advice}");
-    assert_eq!(found.holders[0].fds, [3]);
-    assert_eq!(found.holders[0].argv[0].as_str(), "xclock");
+    assert_eq!(found.holders()[0].fds, [3]);
+    assert_eq!(found.holders()[0].argv[0].as_str(), "xclock");
 
     scenario.leaves().tick();
     assert_eq!(
         course(&scenario)[1..],
-        [(State::Resolved, Some(Cause::X11))]
+        [(State::Resolved, Some(WaitCause::X11.into()))]
     );
     let told = &scenario.findings(Kind::Waiting)[1].message;
     assert!(
@@ -110,7 +113,10 @@ fn an_x11_program_keeps_the_connection() {
 fn a_forward_that_ends_while_the_client_stays_lets_the_session_go() {
     let mut scenario = Scenario::exact();
     over(&mut scenario).run(3500, forward);
-    assert_eq!(course(&scenario), [(State::Open, Some(Cause::Forward))]);
+    assert_eq!(
+        course(&scenario),
+        [(State::Open, Some(WaitCause::Forward.into()))]
+    );
     let told = &scenario.findings(Kind::Waiting)[0].message;
     assert!(
         told.ends_with(
@@ -121,7 +127,7 @@ fn a_forward_that_ends_while_the_client_stays_lets_the_session_go() {
     scenario.idle(1100);
     assert_eq!(
         course(&scenario)[1..],
-        [(State::Resolved, Some(Cause::Forward))]
+        [(State::Resolved, Some(WaitCause::Forward.into()))]
     );
     assert_eq!(scenario.end().verdict, Verdict::Clean);
 }
@@ -134,9 +140,15 @@ fn other_forwards_of_the_same_kind_are_no_news() {
         port += 1;
         socket(scenario, 1, (SERVER, MONITOR), (port, 443));
     });
-    assert_eq!(course(&scenario), [(State::Open, Some(Cause::Forward))]);
+    assert_eq!(
+        course(&scenario),
+        [(State::Open, Some(WaitCause::Forward.into()))]
+    );
     scenario.run(2000, display);
-    assert_eq!(course(&scenario)[1..], [(State::Updated, Some(Cause::X11))]);
+    assert_eq!(
+        course(&scenario)[1..],
+        [(State::Updated, Some(WaitCause::X11.into()))]
+    );
 }
 
 #[test]
@@ -173,7 +185,10 @@ fn only_the_last_session_of_a_connection_stands_for_it() {
         .leader_exits(5010, 0, empty())
         .closes_ends(5010, 0)
         .run(2000, forward);
-    assert_eq!(course(&scenario), [(State::Open, Some(Cause::Forward))]);
+    assert_eq!(
+        course(&scenario),
+        [(State::Open, Some(WaitCause::Forward.into()))]
+    );
     assert_eq!(scenario.findings(Kind::Waiting)[0].session.id.0, id(5010));
 }
 
@@ -210,7 +225,7 @@ fn a_server_that_ends_takes_the_connection_with_it() {
     scenario.server_exits(0).tick();
     assert_eq!(
         course(&scenario)[1..],
-        [(State::Resolved, Some(Cause::Forward))]
+        [(State::Resolved, Some(WaitCause::Forward.into()))]
     );
     assert_eq!(scenario.closed().len(), 1);
 }

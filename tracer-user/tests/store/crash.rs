@@ -100,7 +100,7 @@ fn is_there(directory: &Path, leaders: Range<u32>) {
         };
         let findings = reader.findings_of(kept.key).unwrap();
         assert_eq!(
-            findings.iter().any(|kept| kept.finding.bytes == 77),
+            findings.iter().any(|kept| kept.finding.bytes() == 77),
             leader % 10 == 0
         );
         let anew = told(&replay(&reader.records(kept.key).unwrap()), id);

@@ -3,14 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Finding, Kind, SessionId, Slot, State};
-
-/// One hang at a time of each kind on each stream.
-pub(super) type Key = (SessionId, Kind, Option<Slot>);
+use crate::model::{Finding, FindingKey, SessionId, State};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Hangs(BTreeMap<Key, Hang>);
+pub(super) struct Hangs(BTreeMap<FindingKey, Hang>);
 
 #[derive(Debug)]
 pub(super) struct Hang {
@@ -30,18 +27,13 @@ impl Hang {
 }
 
 /// The hang that a finding is about; `None` for a loss, which is final.
-pub(super) fn key(finding: &Finding) -> Option<Key> {
-    match finding.kind {
-        Kind::Orphaned | Kind::Stalled | Kind::Waiting => {
-            Some((finding.session.id, finding.kind, finding.stream))
-        }
-        Kind::Truncated | Kind::NearMiss => None,
-    }
+pub(super) fn key(finding: &Finding) -> Option<FindingKey> {
+    finding.kind().is_hang().then(|| finding.key())
 }
 
 impl Hangs {
     /// Takes in what became known of a hang.
-    pub fn note(&mut self, key: Key, finding: &Finding) {
+    pub fn note(&mut self, key: FindingKey, finding: &Finding) {
         if finding.state == State::Resolved {
             self.0.remove(&key);
             return;
@@ -60,14 +52,14 @@ impl Hangs {
 
     /// The session is closed: nothing of it hangs any more.
     pub fn forget(&mut self, session: SessionId) {
-        self.0.retain(|(id, ..), _| *id != session);
+        self.0.retain(|key, _| key.session != session);
     }
 
-    pub fn contains(&self, key: &Key) -> bool {
+    pub fn contains(&self, key: &FindingKey) -> bool {
         self.0.contains_key(key)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Hang)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&FindingKey, &Hang)> {
         self.0.iter()
     }
 }

@@ -20,16 +20,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use self::{
-    action::Doer,
-    hangs::{Hangs, Key},
-    health::Health,
-    rate::Bucket,
-};
+use self::{action::Doer, hangs::Hangs, health::Health, rate::Bucket};
 use super::config::{Action, Hook};
 use crate::{
     export::Lines,
-    model::{Finding, Kind, Update, Visible},
+    model::{Finding, FindingKey, Kind, Update, Visible},
 };
 
 /// Findings that may wait for a hook.
@@ -207,8 +202,8 @@ fn line(lines: &mut Lines, finding: Finding) -> Arc<str> {
 
 /// Whether a hook is to be told of it.
 fn wants(hook: &Hook, finding: &Finding) -> bool {
-    let is_small = finding.kind == Kind::Truncated && finding.bytes < hook.min_bytes;
-    hook.kinds.contains(&finding.kind)
+    let is_small = finding.kind() == Kind::Truncated && finding.bytes() < hook.min_bytes;
+    hook.kinds.contains(&finding.kind())
         && hook.states.contains(&finding.state)
         && !is_small
         && (!finding.is_routine() || hook.kinds.contains(&Kind::NearMiss))
@@ -236,7 +231,7 @@ struct Worker {
     sender: Option<SyncSender<Job>>,
     bucket: Bucket,
     /// Open hangs that are old enough for it.
-    heard: BTreeSet<Key>,
+    heard: BTreeSet<FindingKey>,
     queued: u64,
     /// Left out since the last that was queued.
     left_out: u64,
@@ -315,7 +310,7 @@ impl Worker {
         let old = hangs
             .iter()
             .filter(|(_, hang)| self.is_old(hang.since, then));
-        let old: Vec<Key> = old.map(|(key, _)| *key).collect();
+        let old: Vec<FindingKey> = old.map(|(key, _)| *key).collect();
         self.heard.extend(old);
     }
 

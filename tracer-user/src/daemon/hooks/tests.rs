@@ -9,13 +9,16 @@ use std::{
 use super::*;
 use crate::{
     daemon::config::Config,
-    model::{Cause, Fix, SessionId, SessionView, Slot, Started, State, Visible},
+    model::{
+        FindingBody, Fix, LossCause, SessionId, SessionView, Slot, Started, State, Visible,
+        WaitCause,
+    },
 };
 
 const LONG: Duration = Duration::from_secs(60);
 const HOSTILE: &str = "$(touch pwned) `x` '; rm -rf / #\" --help\n{\"a\":1}";
 
-fn finding(cause: Cause, bytes: u64) -> Update {
+fn finding(cause: LossCause, bytes: u64) -> Update {
     let session = SessionView {
         id: SessionId(4711),
         user: Some(Visible::new(HOSTILE.as_bytes())),
@@ -35,16 +38,15 @@ fn finding(cause: Cause, bytes: u64) -> Update {
     Update::Finding(Finding {
         time: 1,
         known: 0,
-        kind: Kind::Truncated,
         state: State::Open,
-        since: None,
         session: session.into(),
-        stream: Some(Slot::Stdout),
-        bytes,
+        body: FindingBody::Truncated {
+            stream: Slot::Stdout,
+            lost: bytes,
+            cause,
+            margin_ns: None,
+        },
         exact: true,
-        cause: Some(cause),
-        holders: Vec::new(),
-        margin_ns: None,
         message: HOSTILE.to_owned(),
         fix: Fix::default(),
         quiet: false,
@@ -52,7 +54,7 @@ fn finding(cause: Cause, bytes: u64) -> Update {
 }
 
 fn loss() -> Update {
-    finding(Cause::ServerClosedEarly, 1000)
+    finding(LossCause::ServerClosedEarly, 1000)
 }
 
 fn hooks(text: &str) -> Hooks {
@@ -209,7 +211,7 @@ fn only_what_is_wanted_is_told() {
         };
         wants(&config.hooks[0], finding)
     };
-    let gone = finding(Cause::ClientGone, 5);
+    let gone = finding(LossCause::ClientGone, 5);
     assert!(wanted("", &loss()));
     assert!(!wanted("", &gone), "ordinary");
     assert!(wanted("kinds = [\"truncated\", \"near_miss\"]", &gone));
@@ -334,9 +336,24 @@ fn hang(kind: Kind, state: State, second: u64) -> Update {
     Update::Finding(Finding {
         time: second * SECOND,
         known: 0,
-        kind,
         state,
-        cause: None,
+        body: match kind {
+            Kind::Orphaned => FindingBody::Orphaned {
+                stream: Some(Slot::Stdout),
+                written: 0,
+                holders: Vec::new(),
+            },
+            Kind::Stalled => FindingBody::Stalled {
+                stream: Slot::Stdout,
+                unread: 1000,
+                since: None,
+            },
+            Kind::Waiting => FindingBody::Waiting {
+                cause: WaitCause::Forward,
+                programs: Vec::new(),
+            },
+            Kind::Truncated | Kind::NearMiss => it.body,
+        },
         ..it
     })
 }

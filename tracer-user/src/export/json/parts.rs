@@ -130,7 +130,7 @@ pub(super) struct News<'a> {
 /// What was found of a session that has closed, each once.
 pub(super) fn findings(it: &Closed) -> Vec<Told<'static>> {
     let lost = it.streams.iter().filter_map(|stream| match stream.verdict {
-        Verdict::Truncated(cut) => Some((Kind::Truncated, Some(cut.cause))),
+        Verdict::Truncated(cut) => Some((Kind::Truncated, Some(cut.cause.into()))),
         Verdict::NearMiss { .. } => Some((Kind::NearMiss, None)),
         Verdict::Clean | Verdict::Unknown => None,
     });

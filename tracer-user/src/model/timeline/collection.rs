@@ -11,7 +11,10 @@ use super::{
     Timeline,
     lane::{MAX_POINTS, MIN_POINTS},
 };
-use crate::model::{GapReason, SessionId, SessionView, Update, records::MAX_SESSIONS};
+use crate::model::{
+    facts::MAX_SESSIONS,
+    view::{GapReason, SessionId, SessionView, Update},
+};
 
 /// Points of all streams together: with the streams' number that gives each one's room.
 const ALL_POINTS: usize = 1 << 18;

@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use tracer_ebpf::{Counters, STREAMS, StreamEnds, StreamNow, edge, transport};
+use tracer_ebpf::{Counters, STREAMS, StreamEnds, StreamNow, edge};
 
-use crate::model::{Slot, StreamReport};
+use crate::model::{
+    facts::{observed, transport_name},
+    view::{Slot, StreamReport},
+};
 
 /// Most points of a stream, however much room there is.
 pub(super) const MAX_POINTS: usize = 512;
@@ -119,33 +122,14 @@ impl Edge {
     }
 }
 
-/// The lanes of a session's observed streams: two outputs that are one object are one.
+/// The lanes of a session's observed streams.
 pub(super) fn of_start(ends: &[StreamEnds; STREAMS]) -> Vec<Lane> {
-    let mut lanes: Vec<Lane> = Vec::new();
-    for (slot, ends) in [Slot::Stdin, Slot::Stdout, Slot::Stderr]
-        .into_iter()
-        .zip(ends)
-    {
-        let is_told = |lane: &Lane| lane.slot.is_output() && lane.object == ends.object;
-        if ends.object == 0
-            || ends.transport == transport::NONE
-            || slot.is_output() && lanes.iter().any(is_told)
-        {
-            continue;
-        }
-        lanes.push(Lane {
-            transport: match ends.transport {
-                transport::PIPE => "pipe",
-                transport::UNIX => "unix",
-                transport::PTY => "pty",
-                _ => "other",
-            }
-            .into(),
-            capacity: u64::from(ends.capacity),
-            ..Lane::new(slot, ends.object)
-        });
-    }
-    lanes
+    let lane = |(slot, ends): (Slot, &StreamEnds)| Lane {
+        transport: transport_name(ends.transport).into(),
+        capacity: u64::from(ends.capacity),
+        ..Lane::new(slot, ends.object)
+    };
+    observed(ends).map(lane).collect()
 }
 
 impl Lane {

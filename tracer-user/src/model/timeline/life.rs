@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use tracer_ebpf::{Exec, Exit, Fork, Proc, role};
 
 use super::Timeline;
-use crate::model::{ExitStatus, Visible, lineage::Argv};
+use crate::model::{
+    facts::Argv,
+    view::{ExitStatus, Visible},
+};
 
 /// Most processes that are kept of a session.
 pub(super) const MAX_LIVES: usize = 256;

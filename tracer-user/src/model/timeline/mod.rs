@@ -10,14 +10,15 @@ mod life;
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use tracer_ebpf::{Chld, Conn, Exec, Exit, Fork, Passed, SessionStart, chld, role, way};
+use tracer_ebpf::{Chld, Conn, Exec, Exit, Fork, Passed, SessionStart, role, way};
 
 pub use self::{
     collection::Timelines,
     lane::{Edge, Lane, Mark, Point},
     life::{Life, Program},
 };
-use super::{
+pub use super::view::Stage;
+use super::view::{
     Closed, ExitStatus, Finding, Gap, HolderView, Kind, SessionView, Slot, State, Update, Visible,
 };
 
@@ -83,29 +84,6 @@ pub struct News {
     pub stage: Stage,
     /// Unread bytes of stdin, stdout, stderr then.
     pub unread: [u64; 3],
-}
-
-/// How far the news of a death has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Stage {
-    /// SIGCHLD was generated.
-    Generated,
-    /// SIGCHLD was delivered to the server.
-    Delivered,
-    /// The server reaped the leader.
-    Reaped,
-}
-
-impl Stage {
-    /// In a sentence's words.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Generated => "SIGCHLD generated",
-            Self::Delivered => "SIGCHLD delivered",
-            Self::Reaped => "leader reaped",
-        }
-    }
 }
 
 /// Someone sent a signal.
@@ -221,7 +199,7 @@ impl Timeline {
     /// never delivered a signal.
     #[must_use]
     pub fn told_server(&self) -> Option<News> {
-        [Stage::Delivered, Stage::Reaped, Stage::Generated]
+        Stage::BY_WEIGHT
             .iter()
             .find_map(|stage| self.news.iter().find(|news| news.stage == *stage))
             .copied()
@@ -294,11 +272,8 @@ impl Timeline {
     }
 
     fn chld(&mut self, record: &Chld, room: usize) {
-        let stage = match record.stage {
-            chld::GENERATED => Stage::Generated,
-            chld::DELIVERED => Stage::Delivered,
-            chld::REAPED => Stage::Reaped,
-            _ => return,
+        let Some(stage) = Stage::of(record.stage) else {
+            return;
         };
         let time = record.header.time;
         self.saw(time);
@@ -394,17 +369,13 @@ impl Timeline {
     }
 
     fn found(&mut self, finding: &Finding) {
-        if finding.kind == Kind::Orphaned {
+        if finding.kind() == Kind::Orphaned {
             self.held(finding);
         }
         let mut finding = finding.clone();
-        finding.holders.truncate(MAX_HOLDERS);
-        let same = |told: &&mut Told| {
-            let old = &told.finding;
-            // Which stream is held first changes with the holders.
-            let stream = old.stream == finding.stream || finding.kind == Kind::Orphaned;
-            old.kind == finding.kind && stream
-        };
+        finding.keep_holders(MAX_HOLDERS);
+        let key = finding.key();
+        let same = |told: &&mut Told| told.finding.key() == key;
         match self.findings.iter_mut().find(same) {
             Some(told) => {
                 told.changes += 1;
@@ -422,7 +393,7 @@ impl Timeline {
         // Of a finding that is resolved they are those that held it last.
         let holders = match finding.state {
             State::Resolved => &[],
-            State::Open | State::Updated => finding.holders.as_slice(),
+            State::Open | State::Updated => finding.holders(),
         };
         let now: BTreeSet<_> = holders.iter().map(HolderView::identity).collect();
         for hold in self.holds.iter_mut().filter(|hold| hold.ended.is_none()) {

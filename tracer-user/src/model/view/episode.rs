@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Finding, Kind, Slot, State};
+use super::{Cause, Finding, FindingKey, Kind, Slot, State};
 
 /// Most episodes that are kept of a session. Of more the shortest is dropped.
 const MAX_EPISODES: usize = 16;
@@ -44,27 +44,23 @@ impl History {
 
     /// Takes in the next finding of the session.
     pub fn add(&mut self, finding: &Finding) {
-        if !Self::KINDS.contains(&finding.kind) {
+        if !finding.kind().is_hang() {
             return;
         }
-        let stream = finding.stream.filter(|_| finding.kind == Kind::Stalled);
+        let FindingKey { kind, stream, .. } = finding.key();
         let mut open = self.0.iter_mut();
-        let open =
-            open.find(|it| (it.kind, it.stream, it.resolved) == (finding.kind, stream, None));
+        let open = open.find(|it| (it.kind, it.stream, it.resolved) == (kind, stream, None));
         match (open, finding.state) {
             (Some(episode), State::Resolved) => episode.resolved = Some(finding.time),
             (Some(episode), State::Open | State::Updated) => {
-                episode.cause = finding.cause;
+                episode.cause = finding.cause();
                 episode.quiet &= finding.is_routine();
             }
             (None, State::Open | State::Updated) => {
-                let exited = finding
-                    .session
-                    .exited
-                    .filter(|_| finding.kind == Kind::Orphaned);
+                let exited = finding.session.exited.filter(|_| kind == Kind::Orphaned);
                 self.push(Episode {
-                    kind: finding.kind,
-                    cause: finding.cause,
+                    kind,
+                    cause: finding.cause(),
                     stream,
                     opened: exited.unwrap_or(finding.time),
                     resolved: None,

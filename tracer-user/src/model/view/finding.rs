@@ -1,10 +1,12 @@
-//! Findings, and the processes they name.
+//! Findings: what is worth an operator's attention.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc};
 
-use super::{Fix, SessionView, Slot};
-use crate::model::{Container, Visible};
+use super::{
+    Cause, Fix, HolderView, LossCause, SessionId, SessionView, Slot, StallCause, WaitCause,
+};
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,6 +32,15 @@ impl Kind {
         Self::Waiting,
         Self::NearMiss,
     ];
+
+    /// Whether it is a state that a session is in until it is resolved; else it happens once and is final.
+    #[must_use]
+    pub const fn is_hang(self) -> bool {
+        match self {
+            Self::Orphaned | Self::Stalled | Self::Waiting => true,
+            Self::Truncated | Self::NearMiss => false,
+        }
+    }
 
     /// The word for it.
     #[must_use]
@@ -70,188 +81,213 @@ impl State {
     }
 }
 
-/// Why bytes were lost or are not moving, or what keeps a connection open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Cause {
-    /// The server closed after the command's end without reading the rest.
-    ServerClosedEarly,
-    /// The server closed while writers were alive.
-    WriterCut,
-    /// Someone killed the server.
-    ServerKilled,
-    /// The terminal was hung up.
-    PtyHangup,
-    /// The client left first.
-    ClientGone,
-    /// The server gave up a connection that made no progress.
-    Timeout,
-    /// The server read more than it sent.
-    ServerDropped,
-    /// The peer never acknowledged what was sent.
-    Undelivered,
-    /// A process that is no server read it.
-    Taken,
-    /// The server is not reading.
-    ServerNotReading,
-    /// A program uses the X11 display that the connection forwards.
-    X11,
-    /// A forwarded connection is open.
-    Forward,
+/// What a finding is about, and its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FindingBody {
+    /// Written bytes were discarded before they reached the client.
+    Truncated {
+        /// Which stream.
+        stream: Slot,
+        /// Bytes lost.
+        lost: u64,
+        /// Why.
+        cause: LossCause,
+        /// From the server knowing of the leader's death to its last read, ns.
+        margin_ns: Option<i64>,
+    },
+    /// The leader has exited, others keep its streams open.
+    Orphaned {
+        /// The first of the streams that are held.
+        stream: Option<Slot>,
+        /// Bytes written since the leader's exit.
+        written: u64,
+        /// The processes that hold them; once that is resolved, those that did.
+        holders: Vec<HolderView>,
+    },
+    /// The server does not read what was written.
+    Stalled {
+        /// Which stream.
+        stream: Slot,
+        /// Bytes unread.
+        unread: u64,
+        /// Since when, ns; `None` once it moves again, or where that is not known.
+        since: Option<u64>,
+    },
+    /// Leader and streams are done, the connection stays for another reason.
+    Waiting {
+        /// What keeps it open.
+        cause: WaitCause,
+        /// Programs that use the forwarded X11 display; once that is resolved, those that did.
+        programs: Vec<HolderView>,
+    },
+    /// The server knew of the leader's death before it had read everything, and read it later.
+    NearMiss {
+        /// Which stream.
+        stream: Slot,
+        /// Bytes unread when the server knew.
+        unread: u64,
+        /// From then to its last read, ns.
+        margin_ns: Option<i64>,
+    },
 }
 
-impl Cause {
-    /// The word for it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ServerClosedEarly => "server_closed_early",
-            Self::WriterCut => "writer_cut",
-            Self::ServerKilled => "server_killed",
-            Self::PtyHangup => "pty_hangup",
-            Self::ClientGone => "client_gone",
-            Self::Timeout => "timeout",
-            Self::ServerDropped => "server_dropped",
-            Self::Undelivered => "undelivered",
-            Self::Taken => "taken",
-            Self::ServerNotReading => "server_not_reading",
-            Self::X11 => "x11",
-            Self::Forward => "forward",
-        }
-    }
-}
-
-/// See [`Update::Finding`](crate::model::Update::Finding).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// See [`Update::Finding`](super::Update::Finding).
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// When it became so.
+    /// When it became so, ns.
     pub time: u64,
-    /// When that was known, and reported; 0 where it was not kept.
-    #[serde(default)]
+    /// When that was known, and reported, ns; 0 where it was not kept.
     pub known: u64,
-    /// About what.
-    pub kind: Kind,
     /// How far it has come.
     pub state: State,
-    /// Since when it has been so, where the sentence says for how long.
-    #[serde(default)]
-    pub since: Option<u64>,
-    /// Whose.
+    /// The session that it is about.
     pub session: Arc<SessionView>,
-    /// Which stream; of several, the first.
-    pub stream: Option<Slot>,
-    /// Bytes lost (truncated), written since the leader's exit (orphaned), unread (stalled), unread
-    /// when the server was told of the leader's death (near miss).
-    pub bytes: u64,
-    /// No gap in `bytes`.
+    /// What was found.
+    pub body: FindingBody,
+    /// No gap in its bytes.
     pub exact: bool,
-    /// Why.
-    pub cause: Option<Cause>,
-    /// Who keeps the streams (orphaned) or the forwarded X11 display (waiting) open; who did, when that
-    /// is resolved.
-    pub holders: Vec<HolderView>,
-    /// From the server being told of the leader's death to its last read, ns.
-    pub margin_ns: Option<i64>,
     /// One sentence for a person.
     pub message: String,
     /// What to do about it.
     pub fix: Fix,
     /// A state that may well be ordinary: shown where sessions are listed, but not worth a line.
-    #[serde(default)]
     pub quiet: bool,
 }
 
+/// What makes two findings one that changes: the same session, kind and stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FindingKey {
+    /// Its session.
+    pub session: SessionId,
+    /// What it is about.
+    pub kind: Kind,
+    /// Its stream; `None` for what is about the whole session: the stream that is held first changes with
+    /// the holders.
+    pub stream: Option<Slot>,
+}
+
 impl Finding {
+    /// What tells it from other findings, however it changes.
+    #[must_use]
+    pub fn key(&self) -> FindingKey {
+        FindingKey {
+            session: self.session.id,
+            kind: self.kind(),
+            stream: match self.body {
+                FindingBody::Truncated { stream, .. }
+                | FindingBody::Stalled { stream, .. }
+                | FindingBody::NearMiss { stream, .. } => Some(stream),
+                FindingBody::Orphaned { .. } | FindingBody::Waiting { .. } => None,
+            },
+        }
+    }
+
+    /// Keeps the first `most` holders.
+    pub(in crate::model) fn keep_holders(&mut self, most: usize) {
+        match &mut self.body {
+            FindingBody::Orphaned { holders, .. } => holders.truncate(most),
+            FindingBody::Waiting { programs, .. } => programs.truncate(most),
+            FindingBody::Truncated { .. }
+            | FindingBody::Stalled { .. }
+            | FindingBody::NearMiss { .. } => {}
+        }
+    }
+
     /// What clients and commands do all day: reported only where everything is asked for.
     #[must_use]
-    pub fn is_routine(&self) -> bool {
-        self.quiet || self.kind == Kind::NearMiss || self.cause == Some(Cause::ClientGone)
+    pub const fn is_routine(&self) -> bool {
+        let is_ordinary = matches!(
+            self.body,
+            FindingBody::NearMiss { .. }
+                | FindingBody::Truncated {
+                    cause: LossCause::ClientGone,
+                    ..
+                }
+        );
+        self.quiet || is_ordinary
     }
-}
 
-/// A process with an open session end of a stream, or a connection to a forwarded X11 display.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HolderView {
-    /// Its pid.
-    pub pid: u32,
-    /// Its pid in its own namespace.
-    pub ns_pid: u32,
-    /// When it started.
-    pub start: u64,
-    /// Real user id.
-    pub uid: u32,
-    /// Its name.
-    pub comm: Visible,
-    /// Its arguments; empty when not known.
-    pub argv: Vec<Visible>,
-    /// The arguments were longer than what was kept.
-    pub argv_cut: bool,
-    /// The arguments hold nothing that had to be made visible: they can be given to a shell.
-    #[serde(default)]
-    pub argv_verbatim: bool,
-    /// What stood before its arguments when it was started, such as `nohup` or `sudo -u app`.
-    #[serde(default)]
-    pub launcher: Vec<Visible>,
-    /// It is a fork that never executed a program of its own: `argv` is its parent's.
-    pub forked: bool,
-    /// Descriptors, ascending.
-    pub fds: Vec<u32>,
-    /// Its unix sockets in whose queues an end waits to be received, ascending.
-    pub sockets: Vec<u32>,
-    /// Its io_urings that an end is registered with, ascending.
-    pub rings: Vec<u32>,
-    /// Pids of younger processes that have the same descriptor table, ascending.
-    pub shared_with: Vec<u32>,
-    /// Streams held, ascending; none when it is the display that is held.
-    pub streams: Vec<Slot>,
-    /// From the leader to the holder; what is not known is left out, and the middle of a long one.
-    pub path: Vec<Step>,
-    /// How it came by its copies.
-    pub origin: Origin,
-    /// Who passed them to it, where only one can have done so.
-    pub sender: Option<Step>,
-    /// The container that it runs in.
-    pub container: Option<Container>,
-}
-
-impl HolderView {
-    /// All that it has waits to be received from its unix sockets.
+    /// What it is about.
     #[must_use]
-    pub fn is_in_flight(&self) -> bool {
-        !self.sockets.is_empty() && self.fds.is_empty() && self.rings.is_empty()
+    pub const fn kind(&self) -> Kind {
+        match &self.body {
+            FindingBody::Truncated { .. } => Kind::Truncated,
+            FindingBody::Orphaned { .. } => Kind::Orphaned,
+            FindingBody::Stalled { .. } => Kind::Stalled,
+            FindingBody::Waiting { .. } => Kind::Waiting,
+            FindingBody::NearMiss { .. } => Kind::NearMiss,
+        }
     }
-}
 
-impl HolderView {
-    /// Start and pid: its process.
-    pub(in crate::model) const fn identity(&self) -> (u64, u32) {
-        (self.start, self.pid)
+    /// Which stream; of several, the first.
+    #[must_use]
+    pub const fn stream(&self) -> Option<Slot> {
+        match &self.body {
+            FindingBody::Truncated { stream, .. }
+            | FindingBody::Stalled { stream, .. }
+            | FindingBody::NearMiss { stream, .. } => Some(*stream),
+            FindingBody::Orphaned { stream, .. } => *stream,
+            FindingBody::Waiting { .. } => None,
+        }
     }
-}
 
-/// One process of an inheritance path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// Its name.
-    pub comm: Visible,
-    /// Its pid.
-    pub pid: u32,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.comm, self.pid)
+    /// Bytes lost (truncated), written since the leader's exit (orphaned), unread (stalled), unread when the
+    /// server knew of the leader's death (near miss).
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        match &self.body {
+            FindingBody::Truncated { lost, .. } => *lost,
+            FindingBody::Orphaned { written, .. } => *written,
+            FindingBody::Stalled { unread, .. } | FindingBody::NearMiss { unread, .. } => *unread,
+            FindingBody::Waiting { .. } => 0,
+        }
     }
-}
 
-/// How a holder came by its copies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Origin {
-    /// It descends from the leader.
-    Inherited,
-    /// The copies were sent over a unix socket.
-    Passed,
-    /// It does not descend from the leader: the copies were handed to it in some way.
-    Received,
-    /// Not known, as part of the past is.
-    Unknown,
+    /// Why.
+    #[must_use]
+    pub const fn cause(&self) -> Option<Cause> {
+        match &self.body {
+            FindingBody::Truncated { cause, .. } => Some(Cause::Loss(*cause)),
+            FindingBody::Stalled { .. } => Some(Cause::Stall(StallCause::ServerNotReading)),
+            FindingBody::Waiting { cause, .. } => Some(Cause::Wait(*cause)),
+            FindingBody::Orphaned { .. } | FindingBody::NearMiss { .. } => None,
+        }
+    }
+
+    /// Processes that hold the session open, or did.
+    #[must_use]
+    pub const fn holders(&self) -> &[HolderView] {
+        match &self.body {
+            FindingBody::Orphaned { holders, .. } => holders.as_slice(),
+            FindingBody::Waiting { programs, .. } => programs.as_slice(),
+            FindingBody::Truncated { .. }
+            | FindingBody::Stalled { .. }
+            | FindingBody::NearMiss { .. } => &[],
+        }
+    }
+
+    /// From the server knowing of the leader's death to its last read, ns.
+    #[must_use]
+    pub const fn margin_ns(&self) -> Option<i64> {
+        match &self.body {
+            FindingBody::Truncated { margin_ns, .. } | FindingBody::NearMiss { margin_ns, .. } => {
+                *margin_ns
+            }
+            FindingBody::Orphaned { .. }
+            | FindingBody::Stalled { .. }
+            | FindingBody::Waiting { .. } => None,
+        }
+    }
+
+    /// Since when a stream stands still, ns; `None` once it moves again.
+    #[must_use]
+    pub const fn since(&self) -> Option<u64> {
+        match &self.body {
+            FindingBody::Stalled { since, .. } => *since,
+            FindingBody::Truncated { .. }
+            | FindingBody::Orphaned { .. }
+            | FindingBody::Waiting { .. }
+            | FindingBody::NearMiss { .. } => None,
+        }
+    }
 }

@@ -59,12 +59,8 @@ impl Found {
     ) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for finding in told {
-            let by_stream = !matches!(finding.kind, Kind::Orphaned | Kind::Waiting);
-            let same = |it: &&mut Self| {
-                it.finding.kind == finding.kind
-                    && it.resolved.is_none()
-                    && (!by_stream || it.finding.stream == finding.stream)
-            };
+            let key = finding.key();
+            let same = |it: &&mut Self| it.finding.key() == key && it.resolved.is_none();
             match (all.iter_mut().rev().find(same), finding.state) {
                 (Some(found), State::Resolved) => {
                     found.finding.state = State::Resolved;
@@ -85,7 +81,7 @@ impl Found {
                         host: host.to_owned(),
                         wall_offset,
                         opened: exited
-                            .filter(|_| finding.kind == Kind::Orphaned)
+                            .filter(|_| finding.kind() == Kind::Orphaned)
                             .unwrap_or(finding.time),
                         finding: finding.clone(),
                         resolved: None,
@@ -122,7 +118,7 @@ impl FindingFilter {
         let peer = session.peer.map(|peer| peer.ip().to_string());
         let command = session.command.as_deref().unwrap_or_default();
         let wall = |time: u64| time.wrapping_add(it.wall_offset);
-        let kind = it.finding.kind.name();
+        let kind = it.finding.kind().name();
         is(&self.kind, Some(kind))
             && (is(&self.user, session.user.as_deref()) || is(&self.user, uid.as_deref()))
             && is(&self.peer, peer.as_deref())

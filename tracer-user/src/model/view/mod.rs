@@ -3,26 +3,36 @@
 //! Times are ns of `CLOCK_BOOTTIME`, sizes are bytes. Text from traced processes is [`Visible`].
 
 use serde::{Deserialize, Serialize};
+mod address;
+mod cause;
+mod container;
 mod episode;
 mod finding;
 mod fix;
 mod found;
+mod holder;
 mod listed;
 mod session;
+mod stored;
 mod verdict;
+mod visible;
 
 use std::{borrow::Cow, sync::Arc};
 
+pub(in crate::model) use self::{address::addresses, visible::until_nul};
 pub use self::{
+    cause::{Cause, LossCause, StallCause, WaitCause},
+    container::Container,
     episode::{Episode, History},
-    finding::{Cause, Finding, HolderView, Kind, Origin, State, Step},
+    finding::{Finding, FindingBody, FindingKey, Kind, State},
     fix::Fix,
     found::{FindingFilter, Found},
+    holder::{HolderView, Origin, Step},
     listed::{End, Filter, Listed, Told},
-    session::{BadSessionId, ExitStatus, SessionId, SessionView, Slot},
+    session::{BadSessionId, ExitStatus, SessionId, SessionView, Slot, Stage},
     verdict::{Carried, Closed, Cut, GapReason, StreamReport, Verdict},
+    visible::Visible,
 };
-use super::escape::Visible;
 
 /// One fact that became known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

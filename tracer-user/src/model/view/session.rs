@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr, str::FromStr};
 
-use tracer_ebpf::SessionStart;
+use tracer_ebpf::{SessionStart, chld};
 
-use crate::model::{Visible, peers::addresses};
+use super::{Visible, addresses};
 
 /// Names a session for as long as the machine runs. Shown as `PID-START`: the leader's pid and its
 /// start in ms since boot, base 36.
@@ -83,6 +83,9 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// Every one of them, by descriptor number.
+    pub const ALL: [Self; 3] = [Self::Stdin, Self::Stdout, Self::Stderr];
+
     /// By descriptor number.
     #[must_use]
     pub const fn of(number: u32) -> Option<Self> {
@@ -114,6 +117,47 @@ impl Slot {
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// How far the news of a leader's death has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Stage {
+    /// SIGCHLD was generated.
+    Generated,
+    /// SIGCHLD was delivered to the server.
+    Delivered,
+    /// The server reaped the leader.
+    Reaped,
+}
+
+impl Stage {
+    /// Every one of them, in the order in which they happen.
+    pub const ALL: [Self; 3] = [Self::Generated, Self::Delivered, Self::Reaped];
+
+    /// The first of these that happened is when the server knew. Delivery counts; a server that waits on a
+    /// signalfd or in wait(2) is never delivered a signal.
+    pub(in crate::model) const BY_WEIGHT: [Self; 3] =
+        [Self::Delivered, Self::Reaped, Self::Generated];
+
+    /// As a record names it.
+    pub(in crate::model) const fn of(stage: u32) -> Option<Self> {
+        Some(match stage {
+            chld::GENERATED => Self::Generated,
+            chld::DELIVERED => Self::Delivered,
+            chld::REAPED => Self::Reaped,
+            _ => return None,
+        })
+    }
+
+    /// In a sentence's words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Generated => "SIGCHLD generated",
+            Self::Delivered => "SIGCHLD delivered",
+            Self::Reaped => "leader reaped",
+        }
     }
 }
 

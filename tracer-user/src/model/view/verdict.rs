@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Cause, History, SessionView, Slot};
+use super::{History, LossCause, SessionView, Slot};
 
 /// The final word on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl Verdict {
         matches!(
             self,
             Self::Truncated(Cut {
-                cause: Cause::ClientGone,
+                cause: LossCause::ClientGone,
                 ..
             })
         )
@@ -78,7 +78,7 @@ pub struct Cut {
     /// Exactly so, not at least.
     pub exact: bool,
     /// Why.
-    pub cause: Cause,
+    pub cause: LossCause,
 }
 
 /// The ledger of a stream.

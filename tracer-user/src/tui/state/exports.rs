@@ -23,7 +23,7 @@ impl State {
     pub(super) fn pid(&self) -> Option<String> {
         let holder = self
             .finding()
-            .and_then(|it| it.holders.first().map(|it| it.pid));
+            .and_then(|it| it.holders().first().map(|it| it.pid));
         let leader = || {
             self.rows
                 .get(&self.session()?.0)
@@ -77,7 +77,7 @@ impl State {
         let holders = self
             .finding()
             .filter(|it| it.state != Stage::Resolved)
-            .map(|it| it.holders.clone())
+            .map(|it| it.holders().to_vec())
             .unwrap_or_default();
         if holders.is_empty() {
             self.notify("no holder to send a signal to");

@@ -5,15 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use crate::model::{Finding, Kind, SessionId, Slot, State};
+use crate::model::{Finding, FindingKey, Kind, SessionId, State};
 
 /// Maximum number of findings kept.
 const MAX_FINDINGS: usize = 4096;
 /// Maximum number of versions kept of a finding: the first one, and the latest ones.
 const MAX_VERSIONS: usize = 16;
-
-/// What makes two findings versions of the same one: session, kind, and the stream where that is fixed.
-type Key = (SessionId, Kind, Option<Slot>);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +19,7 @@ pub struct FindingLog {
     /// Number of the oldest one that is kept.
     first: u64,
     /// Number of the latest one with a key.
-    latest: HashMap<Key, u64>,
+    latest: HashMap<FindingKey, u64>,
 }
 
 /// A finding and its updates.
@@ -57,19 +54,10 @@ impl LoggedFinding {
     }
 }
 
-fn key(finding: &Finding) -> Key {
-    let stream = match finding.kind {
-        // The streams change with the holders.
-        Kind::Orphaned | Kind::Waiting => None,
-        Kind::Truncated | Kind::Stalled | Kind::NearMiss => finding.stream,
-    };
-    (finding.session.id, finding.kind, stream)
-}
-
 impl FindingLog {
     /// Adds a finding: as a new version if an unresolved one with its key is known, else as a new one.
     pub fn add(&mut self, finding: &Finding) {
-        let key = key(finding);
+        let key = finding.key();
         let known = self.latest.get(&key).copied();
         let mut finding = finding.clone();
         if let Some(logged) = known.and_then(|number| self.find_mut(number))
@@ -134,7 +122,7 @@ impl FindingLog {
     /// Time and kind of each finding that is not routine.
     pub fn moments(&self) -> impl Iterator<Item = (u64, Kind)> {
         self.urgent()
-            .filter_map(|it| Some((it.began, it.latest()?.kind)))
+            .filter_map(|it| Some((it.began, it.latest()?.kind())))
     }
 
     /// Number of findings before a time that the user has not looked at.
@@ -176,7 +164,7 @@ impl FindingLog {
             .filter_map(|logged| logged.at(time))
             .filter(|it| it.session.id == session)
             .collect();
-        found.sort_by_key(|it| (it.state == State::Resolved, it.kind));
+        found.sort_by_key(|it| (it.state == State::Resolved, it.kind()));
         found
     }
 }

@@ -167,12 +167,12 @@ impl Row {
         let open = self
             .troubles
             .iter()
-            .rposition(|trouble| trouble.kind == finding.kind && trouble.to.is_none());
+            .rposition(|trouble| trouble.kind == finding.kind() && trouble.to.is_none());
         match (open, finding.state) {
             (Some(at), State::Resolved) => self.troubles[at].to = Some(finding.time),
             (None, State::Open | State::Updated) if self.troubles.len() < MAX_TROUBLES => {
                 self.troubles.push(Trouble {
-                    kind: finding.kind,
+                    kind: finding.kind(),
                     from: finding.time,
                     to: None,
                 });

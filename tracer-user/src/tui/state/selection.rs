@@ -72,7 +72,7 @@ impl State {
     fn shows(&self, finding: &Finding, kind: Option<Kind>) -> bool {
         // Near misses are routine, so choosing them must show them.
         let routine = self.routine || kind == Some(Kind::NearMiss) || !finding.is_routine();
-        routine && kind.is_none_or(|kind| kind == finding.kind)
+        routine && kind.is_none_or(|kind| kind == finding.kind())
     }
 
     /// Index of the selected finding. If that is not shown, the next older one.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     model::{
-        Cause, Closed, Cut, Finding, Fix, History, HolderView, Opened, SessionView, Slot,
-        State as Stage, StreamReport, Update, Verdict, Visible,
+        Closed, Cut, Finding, FindingBody, Fix, History, HolderView, LossCause, Opened,
+        SessionView, Slot, State as Stage, StreamReport, Update, Verdict, Visible, WaitCause,
     },
     tui::{
         feed::Feed,
@@ -57,20 +57,45 @@ fn opened(pid: u32) -> Update {
     })
 }
 
+fn body(kind: Kind) -> FindingBody {
+    let stream = Slot::Stdout;
+    match kind {
+        Kind::Truncated => FindingBody::Truncated {
+            stream,
+            lost: 10,
+            cause: LossCause::ServerClosedEarly,
+            margin_ns: None,
+        },
+        Kind::Orphaned => FindingBody::Orphaned {
+            stream: Some(stream),
+            written: 10,
+            holders: Vec::new(),
+        },
+        Kind::Stalled => FindingBody::Stalled {
+            stream,
+            unread: 10,
+            since: None,
+        },
+        Kind::Waiting => FindingBody::Waiting {
+            cause: WaitCause::Forward,
+            programs: Vec::new(),
+        },
+        Kind::NearMiss => FindingBody::NearMiss {
+            stream,
+            unread: 10,
+            margin_ns: None,
+        },
+    }
+}
+
 fn finding(pid: u32, time: u64, kind: Kind, state: Stage) -> Update {
     Update::Finding(Finding {
         time,
         known: 0,
-        kind,
         state,
-        since: None,
         session: Arc::new(view(pid)),
-        stream: Some(Slot::Stdout),
-        bytes: 10,
+        body: body(kind),
         exact: true,
-        cause: None,
-        holders: Vec::new(),
-        margin_ns: None,
         message: format!("session {pid} is {}", kind.name()),
         fix: Fix {
             advice: Some("do better".to_owned()),
@@ -109,7 +134,7 @@ fn three_sessions() -> State {
     let cut = Verdict::Truncated(Cut {
         bytes: 10,
         exact: true,
-        cause: Cause::ServerClosedEarly,
+        cause: LossCause::ServerClosedEarly,
     });
     let mut state = State::new(setup(false));
     state.feed(Feed::Updates(vec![
@@ -382,7 +407,11 @@ fn a_signal_needs_the_option_the_live_view_and_a_holder() {
         sender: None,
         container: None,
     };
-    it.holders = vec![holder(5000), holder(5001)];
+    it.body = FindingBody::Orphaned {
+        stream: Some(Slot::Stdout),
+        written: 10,
+        holders: vec![holder(5000), holder(5001)],
+    };
     state.feed(Feed::Updates(vec![opened(2000), Update::Finding(it)]));
     state.command(Command::Signal);
     assert_eq!(state.mode(), Mode::Confirming);

@@ -119,10 +119,10 @@ fn one(logged: &LoggedFinding, state: &State, cells: usize, theme: Theme) -> Lin
     let Some(finding) = logged.at(now) else {
         return Line::default();
     };
-    let kind = label(finding.kind);
+    let kind = label(finding.kind());
     let kind = match finding.state {
         Stage::Resolved => format!("✓ {kind}, resolved"),
-        Stage::Open | Stage::Updated => format!("{} {kind}", kind_sign(finding.kind)),
+        Stage::Open | Stage::Updated => format!("{} {kind}", kind_sign(finding.kind())),
     };
     let before = format!(
         " {} {}  ",
@@ -142,7 +142,7 @@ fn one(logged: &LoggedFinding, state: &State, cells: usize, theme: Theme) -> Lin
         ),
         Span::styled(
             format!("{kind} "),
-            theme.finding(finding.kind, finding.state),
+            theme.finding(finding.kind(), finding.state),
         ),
         Span::raw(fit(&state.sentence(finding), room).into_owned()),
     ])

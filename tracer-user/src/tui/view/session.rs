@@ -247,10 +247,10 @@ fn entry(
     let findings = state.log.of(timeline.session.id, now);
     let cut = findings
         .iter()
-        .find(|it| it.kind == Kind::Truncated && it.stream == Some(lane.slot));
+        .find(|it| it.kind() == Kind::Truncated && it.stream() == Some(lane.slot));
     let cut = match report.map(|it| it.verdict) {
         Some(Verdict::Truncated(cut)) => Some((cut.bytes, cut.exact)),
-        _ => cut.map(|it| (it.bytes, it.exact)),
+        _ => cut.map(|it| (it.bytes(), it.exact)),
     };
     let (outcome, lost, style) = match (cut, report.map(|it| it.verdict)) {
         (Some(_), Some(verdict)) if verdict.is_clients_choice() => {
@@ -299,10 +299,10 @@ fn entry(
 
 /// A finding in full: its message, holders and fix.
 pub fn finding(it: &Arc<Finding>, state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
-    let style = theme.finding(it.kind, it.state);
+    let style = theme.finding(it.kind(), it.state);
     let label = match it.state {
-        Stage::Resolved => format!(" ✓ {} (resolved) ", it.kind.name()),
-        Stage::Open | Stage::Updated => format!(" {} {} ", kind_sign(it.kind), it.kind.name()),
+        Stage::Resolved => format!(" ✓ {} (resolved) ", it.kind().name()),
+        Stage::Open | Stage::Updated => format!(" {} {} ", kind_sign(it.kind()), it.kind().name()),
     };
     let mut out = vec![Line::from(vec![
         Span::styled(label, style),
@@ -314,12 +314,12 @@ pub fn finding(it: &Arc<Finding>, state: &State, cells: usize, theme: Theme) -> 
         theme.plain(),
         cells,
     ));
-    for holder in it.holders.iter().take(8) {
+    for holder in it.holders().iter().take(8) {
         let label = Span::styled("   holder ", theme.holder());
         out.extend(under(label, &described(holder), theme.plain(), cells));
     }
-    if it.holders.len() > 8 {
-        let more = format!("   … and {} more", it.holders.len() - 8);
+    if it.holders().len() > 8 {
+        let more = format!("   … and {} more", it.holders().len() - 8);
         out.push(Line::styled(more, theme.faint()));
     }
     for (label, part) in it.fix.parts() {

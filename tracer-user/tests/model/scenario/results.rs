@@ -14,7 +14,7 @@ impl Scenario {
             Update::Finding(finding) => Some(finding),
             _ => None,
         });
-        findings.filter(|finding| finding.kind == kind).collect()
+        findings.filter(|finding| finding.kind() == kind).collect()
     }
 
     /// Findings of a kind, each with how many holders it has.
@@ -22,7 +22,7 @@ impl Scenario {
         self.findings(kind)
             .iter()
             .filter(|finding| !finding.quiet)
-            .map(|finding| (finding.state, finding.holders.len()))
+            .map(|finding| (finding.state, finding.holders().len()))
             .collect()
     }
 

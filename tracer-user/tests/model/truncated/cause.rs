@@ -1,6 +1,6 @@
 //! Who lost the bytes: the server, its killer, its client or the network.
 
-use lastbyte::model::{Cause, Kind, Slot, Verdict};
+use lastbyte::model::{Kind, LossCause, Slot, Verdict};
 use tracer_ebpf::{StreamNow, chld, edge};
 
 use super::{closed_with, only_stdout_is_left, the_loss, verdict};
@@ -44,10 +44,10 @@ fn the_race_is_the_servers_fault() {
     eager(scenario.runs(5000, "cat big"), STDOUT);
     let loss = the_loss(&scenario);
     assert_eq!(
-        (loss.bytes, loss.exact, loss.cause),
-        (22168, true, Some(Cause::ServerClosedEarly))
+        (loss.bytes(), loss.exact, loss.cause()),
+        (22168, true, Some(LossCause::ServerClosedEarly.into()))
     );
-    assert_eq!(loss.stream, Some(Slot::Stdout));
+    assert_eq!(loss.stream(), Some(Slot::Stdout));
     assert!(
         loss.message.ends_with(
             "the server closed stdout 1.0 ms after reaping the command with 22168 B unread: \
@@ -58,7 +58,7 @@ fn the_race_is_the_servers_fault() {
     );
     assert_eq!(
         scenario.end().verdict,
-        verdict(22168, true, Cause::ServerClosedEarly)
+        verdict(22168, true, LossCause::ServerClosedEarly)
     );
 }
 
@@ -66,7 +66,7 @@ fn the_race_is_the_servers_fault() {
 fn stderr_can_be_lost_as_well() {
     let mut scenario = Scenario::exact();
     eager(scenario.runs(5000, "echo only-line >&2"), STDERR);
-    assert_eq!(the_loss(&scenario).stream, Some(Slot::Stderr));
+    assert_eq!(the_loss(&scenario).stream(), Some(Slot::Stderr));
     assert_eq!(scenario.report(Slot::Stdout).verdict, Verdict::Clean);
 }
 
@@ -87,11 +87,14 @@ fn a_client_that_left_first_is_nobodys_fault() {
             r.writers = 1;
         });
         scenario.server_exits(255 << 8).tick();
-        assert_eq!(the_loss(&scenario).cause, Some(Cause::ClientGone));
+        assert_eq!(
+            the_loss(&scenario).cause(),
+            Some(LossCause::ClientGone.into())
+        );
         scenario.leader_exits(5000, 0, empty()).tick();
         assert_eq!(
             scenario.end().verdict,
-            verdict(65536, true, Cause::ClientGone)
+            verdict(65536, true, LossCause::ClientGone)
         );
     }
 }
@@ -102,7 +105,10 @@ fn a_client_that_leaves_because_the_server_closed_is_no_excuse() {
     only_stdout_is_left(&mut scenario);
     scenario.stream(5000, STDOUT, edge::SERVER_CLOSE, closed_with(10, 20));
     scenario.after(1).conn(ESTABLISHED, CLOSE_WAIT, 0).tick();
-    assert_eq!(the_loss(&scenario).cause, Some(Cause::ServerClosedEarly));
+    assert_eq!(
+        the_loss(&scenario).cause(),
+        Some(LossCause::ServerClosedEarly.into())
+    );
 }
 
 #[test]
@@ -120,7 +126,10 @@ fn a_reset_after_the_server_hung_up_is_no_excuse() {
     scenario
         .stream(5000, STDOUT, edge::SERVER_CLOSE, closed_with(10, 20))
         .tick();
-    assert_eq!(the_loss(&scenario).cause, Some(Cause::ServerClosedEarly));
+    assert_eq!(
+        the_loss(&scenario).cause(),
+        Some(LossCause::ServerClosedEarly.into())
+    );
 }
 
 #[test]
@@ -139,7 +148,10 @@ fn a_cut_network_is_told_apart_from_a_client_that_left() {
         )
         .server_exits(255 << 8)
         .tick();
-    assert_eq!(the_loss(&scenario).cause, Some(Cause::Undelivered));
+    assert_eq!(
+        the_loss(&scenario).cause(),
+        Some(LossCause::Undelivered.into())
+    );
 }
 
 #[test]
@@ -162,7 +174,12 @@ fn a_killed_server_is_named_with_its_killer() {
             scenario.server_exits(255 << 8).tick();
         }
         let loss = the_loss(&scenario);
-        assert_eq!(loss.cause, Some(Cause::ServerKilled), "{}", loss.message);
+        assert_eq!(
+            loss.cause(),
+            Some(LossCause::ServerKilled.into()),
+            "{}",
+            loss.message
+        );
         assert!(
             loss.message
                 .contains("sshd-session pid 4700 was ended by SIGTERM from kill pid 99"),
@@ -172,7 +189,7 @@ fn a_killed_server_is_named_with_its_killer() {
         scenario.idle(600);
         assert_eq!(
             scenario.end().verdict,
-            verdict(65536, true, Cause::ServerKilled)
+            verdict(65536, true, LossCause::ServerKilled)
         );
         assert_eq!(scenario.end().session.exit, None, "the command may live on");
     }
@@ -187,7 +204,10 @@ fn a_signal_seen_only_in_the_servers_exit_status_counts() {
         r.exiting = 1;
     });
     scenario.tick();
-    assert_eq!(the_loss(&scenario).cause, Some(Cause::ServerKilled));
+    assert_eq!(
+        the_loss(&scenario).cause(),
+        Some(LossCause::ServerKilled.into())
+    );
 }
 
 #[test]
@@ -205,7 +225,7 @@ fn a_server_that_gives_up_a_resting_connection_times_out() {
         r.counters.last_read = read;
     });
     scenario.tick();
-    assert_eq!(the_loss(&scenario).cause, Some(Cause::Timeout));
+    assert_eq!(the_loss(&scenario).cause(), Some(LossCause::Timeout.into()));
 }
 
 #[test]
@@ -217,7 +237,10 @@ fn output_that_the_client_closes_is_its_own_choice() {
         r.writers = 1;
     });
     scenario.tick();
-    assert_eq!(the_loss(&scenario).cause, Some(Cause::ClientGone));
+    assert_eq!(
+        the_loss(&scenario).cause(),
+        Some(LossCause::ClientGone.into())
+    );
     scenario.closes(5000, STDERR, 0).tick().idle(60_000);
     assert!(scenario.closed().is_empty(), "the client still writes");
     scenario.closes(5000, STDIN, 0).tick();
@@ -226,5 +249,8 @@ fn output_that_the_client_closes_is_its_own_choice() {
         "the command may follow at once"
     );
     scenario.idle(2_000);
-    assert_eq!(scenario.end().verdict, verdict(7, true, Cause::ClientGone));
+    assert_eq!(
+        scenario.end().verdict,
+        verdict(7, true, LossCause::ClientGone)
+    );
 }

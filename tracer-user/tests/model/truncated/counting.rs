@@ -1,6 +1,6 @@
 //! How many bytes, and whether that number is exact.
 
-use lastbyte::model::{Cause, GapReason, Slot, Verdict};
+use lastbyte::model::{GapReason, LossCause, Slot, Verdict};
 use tracer_ebpf::{backend, edge};
 
 use super::{closed_with, verdict};
@@ -21,7 +21,7 @@ fn without_releases_a_count_is_exact_only_when_nobody_could_add() {
         scenario.leaves().tick();
         assert_eq!(
             scenario.end().verdict,
-            verdict(100, exact, Cause::ServerClosedEarly)
+            verdict(100, exact, LossCause::ServerClosedEarly)
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Processes that the hangup of their terminal kills before they have read their input.
 
-use lastbyte::model::{Cause, Slot, Verdict};
+use lastbyte::model::{LossCause, Slot, Verdict};
 use tracer_ebpf::{Exit, Stream, edge, transport};
 
 use super::verdict;
@@ -97,7 +97,7 @@ fn a_pipe_that_two_of_the_killed_share_counts_once_and_a_chain_leads_to_the_term
     scenario.closes_all(5000, 0).idle(1000);
     assert_eq!(
         scenario.report(Slot::Stdout).verdict,
-        verdict(720, false, Cause::PtyHangup)
+        verdict(720, false, LossCause::PtyHangup)
     );
 }
 
@@ -115,7 +115,7 @@ fn what_a_hangup_left_unread_is_summed_whatever_it_is() {
     scenario.closes_all(5000, 0).idle(1000);
     assert_eq!(
         scenario.report(Slot::Stdout).verdict,
-        verdict(u64::MAX, false, Cause::PtyHangup)
+        verdict(u64::MAX, false, LossCause::PtyHangup)
     );
 }
 
@@ -139,6 +139,6 @@ fn a_client_that_answers_before_the_terminal_closes_excuses_no_hangup() {
     scenario.idle(1000);
     assert_eq!(
         scenario.report(Slot::Stdout).verdict,
-        verdict(700, false, Cause::PtyHangup)
+        verdict(700, false, LossCause::PtyHangup)
     );
 }

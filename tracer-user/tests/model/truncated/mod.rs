@@ -6,7 +6,7 @@ mod hangup;
 mod shared_ends;
 mod writers;
 
-use lastbyte::model::{Cause, Cut, Finding, Kind, Verdict};
+use lastbyte::model::{Cut, Finding, Kind, LossCause, Verdict};
 use tracer_ebpf::Stream;
 
 use crate::scenario::{STDERR, STDIN, Scenario, empty};
@@ -27,7 +27,7 @@ fn the_loss(scenario: &Scenario) -> &Finding {
     }
 }
 
-fn verdict(bytes: u64, exact: bool, cause: Cause) -> Verdict {
+fn verdict(bytes: u64, exact: bool, cause: LossCause) -> Verdict {
     Verdict::Truncated(Cut {
         bytes,
         exact,

@@ -1,6 +1,6 @@
 //! A server end that several processes have: only the last close counts.
 
-use lastbyte::model::{Cause, Kind, Verdict};
+use lastbyte::model::{Kind, LossCause, Verdict};
 use tracer_ebpf::{backend, edge};
 
 use super::{closed_with, only_stdout_is_left, verdict};
@@ -65,7 +65,7 @@ fn once_no_process_of_the_server_has_the_end_a_shared_close_is_the_end() {
     scenario.leaves().tick();
     assert_eq!(
         scenario.end().verdict,
-        verdict(50, true, Cause::ServerClosedEarly)
+        verdict(50, true, LossCause::ServerClosedEarly)
     );
 }
 
@@ -102,6 +102,6 @@ fn when_a_childs_copy_goes_last_the_most_unread_counts() {
     scenario.leaves().tick();
     assert_eq!(
         scenario.end().verdict,
-        verdict(80, true, Cause::ServerClosedEarly)
+        verdict(80, true, LossCause::ServerClosedEarly)
     );
 }

@@ -1,6 +1,6 @@
 //! Processes that go on writing after the server has closed its end.
 
-use lastbyte::model::{Cause, Kind, Verdict};
+use lastbyte::model::{Kind, LossCause, Verdict};
 use tracer_ebpf::{chld, edge};
 
 use super::{the_loss, verdict};
@@ -27,10 +27,13 @@ fn a_writer_that_outlives_the_stream_is_cut_when_it_writes() {
         .exits(5000, 5001)
         .leaves()
         .tick();
-    assert_eq!(the_loss(&scenario).cause, Some(Cause::WriterCut));
+    assert_eq!(
+        the_loss(&scenario).cause(),
+        Some(LossCause::WriterCut.into())
+    );
     assert_eq!(
         scenario.end().verdict,
-        verdict(8893, false, Cause::WriterCut)
+        verdict(8893, false, LossCause::WriterCut)
     );
 }
 

@@ -1,28 +1,23 @@
 //! What was found, in one sentence for a person.
 
+use tracer_ebpf::{ConnId, X11_PORTS};
+
 use super::{
     durations::duration,
     fixes::foremost,
     names::{command, held, list, server, signal_name, since_exit, told_end, who},
-    notes::taken,
+    notes::{disagrees, taken},
 };
 use crate::model::{
-    Env,
-    delivery::{self, Fate},
-    escape::{Visible, until_nul},
-    hangup,
-    session::Session,
-    stream::{Close, Stream},
-    verdict,
-    view::{Cause, Cut, ExitStatus, Finding, HolderView, Origin, StreamReport, Verdict},
+    facts::{Close, Env, Session, Stream},
+    judgement::{Fate, fate, losers_by_hangup},
+    view::{
+        ExitStatus, Finding, HolderView, LossCause, Origin, Slot, Visible, WaitCause, addresses,
+        until_nul,
+    },
 };
 
-pub(in crate::model) fn orphaned(
-    session: &Session,
-    holders: &[HolderView],
-    bytes: u64,
-    env: &Env,
-) -> String {
+pub(super) fn orphaned(session: &Session, holders: &[HolderView], bytes: u64, env: &Env) -> String {
     let Some(first) = foremost(holders) else {
         return String::new();
     };
@@ -45,7 +40,7 @@ pub(in crate::model) fn orphaned(
     };
     format!(
         "{}, but the connection waits: {} still holds its {}{how}{others}{since}",
-        told_end(&session.view, env),
+        told_end(session.view(), env),
         name(first),
         held(first),
     )
@@ -80,13 +75,8 @@ fn passed(holder: &HolderView) -> String {
     }
 }
 
-pub(in crate::model) fn released(
-    session: &Session,
-    told: &[HolderView],
-    now: u64,
-    _env: &Env,
-) -> String {
-    let view = &session.view;
+pub(super) fn released(session: &Session, told: &[HolderView], now: u64) -> String {
+    let view = session.view();
     let waited = match since_exit(session, now) {
         Some(waited) => format!(" {waited} after the command's end"),
         None => String::new(),
@@ -106,16 +96,17 @@ pub(in crate::model) fn released(
     }
 }
 
-pub(in crate::model) fn truncated(
+pub(super) fn truncated(
     session: &Session,
     stream: &Stream,
     close: &Close,
-    cut: &Cut,
+    bytes: u64,
+    cause: LossCause,
 ) -> String {
-    let view = &session.view;
-    let (name, bytes) = (stream.slot, cut.bytes);
-    let what = match cut.cause {
-        Cause::ServerClosedEarly => {
+    let view = session.view();
+    let name = stream.slot();
+    let what = match cause {
+        LossCause::ServerClosedEarly => {
             let saw = match view.exit {
                 Some(ExitStatus::Code(code)) => format!(", though it saw exit status {code}"),
                 _ => String::new(),
@@ -125,11 +116,11 @@ pub(in crate::model) fn truncated(
                 after_what(session, close),
             )
         }
-        Cause::WriterCut if close.unread == 0 => format!(
+        LossCause::WriterCut if close.unread == 0 => format!(
             "the server closed {name} while it was still being written: a later write of {bytes} B failed and never reached the client"
         ),
-        Cause::WriterCut => {
-            let unsure = match session.conn.sock {
+        LossCause::WriterCut => {
+            let unsure = match session.connection().sock() {
                 0 => " (its connection is not known: the client may have left first)",
                 _ => "",
             };
@@ -137,60 +128,57 @@ pub(in crate::model) fn truncated(
                 "the server closed {name} while the command was running, with {bytes} B unread: at least that much never reached the client{unsure}"
             )
         }
-        Cause::ServerKilled if close.unread == 0 && stream.refused.is_none() => format!(
+        LossCause::ServerKilled if close.unread == 0 && stream.refused().is_none() => format!(
             "the server {} was ended by {} before it had sent the last {bytes} B that it had read of {name}",
             server(view),
-            killer(
-                session,
-                session.server_exit.map_or(close.time, |(time, _)| time)
-            ),
+            killer(session, session.server().exit_time().unwrap_or(close.time)),
         ),
-        Cause::ServerKilled if close.unread == 0 && stream.refused.is_some() => format!(
+        LossCause::ServerKilled if close.unread == 0 && stream.refused().is_some() => format!(
             "the server {} was ended by {} while the command ran; a later write of {bytes} B to {name} failed",
             server(view),
             killer(session, close.time),
         ),
-        Cause::ServerKilled => format!(
+        LossCause::ServerKilled => format!(
             "the server {} was ended by {} with {bytes} B of {name} unread: at least that much never reached the client",
             server(view),
             killer(session, close.time),
         ),
-        Cause::ClientGone if session.left_before(close.time).is_some() => {
+        LossCause::ClientGone if session.connection().left_before(close.time).is_some() => {
             format!(
                 "the client left first, {bytes} B of {name} were still unread: not the server's fault"
             )
         }
-        Cause::ClientGone => {
+        LossCause::ClientGone => {
             format!(
                 "the client wanted no more of {name}, {bytes} B were still unread: not the server's fault"
             )
         }
-        Cause::Undelivered if close.unread == 0 => format!(
+        LossCause::Undelivered if close.unread == 0 => format!(
             "the client stopped answering: it never acknowledged what the server sent after it had read the last {bytes} B of {name}"
         ),
-        Cause::ServerDropped => format!(
+        LossCause::ServerDropped => format!(
             "the server read the last {bytes} B of {name} and never sent anything afterwards: at least that much was lost in its memory"
         ),
-        Cause::Undelivered => format!(
+        LossCause::Undelivered => format!(
             "the client stopped answering, {bytes} B of {name} were still unread when the connection was given up"
         ),
-        Cause::Timeout if close.unread == 0 => format!(
+        LossCause::Timeout if close.unread == 0 => format!(
             "the server ended the session by a limit of its own while the command ran; a later write of {bytes} B to {name} failed"
         ),
-        Cause::Taken => format!(
+        LossCause::Taken => format!(
             "{}: it never reached the client",
             taken(stream).unwrap_or_else(|| format!("another process read {bytes} B of {name}")),
         ),
-        Cause::Timeout => format!(
+        LossCause::Timeout => format!(
             "the server gave up after {} without progress, with {bytes} B of {name} unread",
             duration(
                 close
                     .time
-                    .saturating_sub(stream.counters.last_read.max(view.opened))
+                    .saturating_sub(stream.counters().last_read.max(view.opened))
             ),
         ),
-        Cause::PtyHangup => {
-            let mut lost: Vec<_> = hangup::losers(session, stream, Some(close))
+        LossCause::PtyHangup => {
+            let mut lost: Vec<_> = losers_by_hangup(session, stream)
                 .iter()
                 .map(|it| {
                     format!(
@@ -210,14 +198,11 @@ pub(in crate::model) fn truncated(
                 lost.join(", ")
             )
         }
-        Cause::ServerNotReading | Cause::X11 | Cause::Forward => {
-            format!("{bytes} B of {name} were lost")
-        }
     };
-    let also = verdict::disagreement(session, stream)
+    let also = disagrees(session, stream)
         .map(|text| format!("; {text}"))
         .unwrap_or_default();
-    let kept = match delivery::fate(session, stream) {
+    let kept = match fate(session, stream) {
         Fate::Kept(kept) if close.unread > 0 => {
             format!("; {kept} B more had been read and were never sent")
         }
@@ -226,7 +211,7 @@ pub(in crate::model) fn truncated(
     format!("{} {}: {what}{kept}{also}", who(view), command(view))
 }
 
-pub(in crate::model) fn stalled(session: &Session, stream: &Stream, since: u64) -> String {
+pub(super) fn stalled(session: &Session, stream: &Stream, since: u64) -> String {
     let waiting = match (stream.pending(), stream.is_blocked()) {
         (0, true) => "a writer is blocked".to_owned(),
         (bytes, true) => format!("at least {bytes} B wait, and a writer is blocked"),
@@ -234,16 +219,16 @@ pub(in crate::model) fn stalled(session: &Session, stream: &Stream, since: u64) 
     };
     format!(
         "{} {}: the server has not read {} for {} while {waiting}: its client is not taking more, or the server is stopped",
-        who(&session.view),
-        command(&session.view),
-        stream.slot,
-        duration(stream.sampled.saturating_sub(since)),
+        who(session.view()),
+        command(session.view()),
+        stream.slot(),
+        duration(stream.sampled().saturating_sub(since)),
     )
 }
 
 /// The sentence of a stall, with the time that it has lasted by `now`.
 pub(crate) fn still_stalled(finding: &Finding, now: u64) -> Option<String> {
-    let (since, slot) = (finding.since?, finding.stream?);
+    let (since, slot) = (finding.since()?, finding.stream()?);
     let message = &finding.message;
     // The last of them, as the command before it may hold the same words.
     let before = format!("has not read {slot} for ");
@@ -258,34 +243,96 @@ pub(crate) fn still_stalled(finding: &Finding, now: u64) -> Option<String> {
 }
 
 /// A stall is over.
-pub(in crate::model) fn moves(session: &Session, stream: &Stream, since: u64, now: u64) -> String {
+pub(super) fn moves(session: &Session, stream: &Stream, since: u64, now: u64) -> String {
     let rested = duration(now.saturating_sub(since));
-    let what = if stream.close.is_some() {
+    let what = if stream.is_closed() {
         "was closed"
     } else {
         "moves again"
     };
     format!(
         "{}: {} {what} after {rested}",
-        who(&session.view),
-        stream.slot
+        who(session.view()),
+        stream.slot()
     )
 }
 
-pub(in crate::model) fn near_miss(session: &Session, report: &StreamReport) -> String {
-    let unread = match report.verdict {
-        Verdict::NearMiss { unread } => unread,
-        _ => report.unread,
-    };
-    let margin = match report.margin_ns {
+pub(super) fn near_miss(
+    session: &Session,
+    stream: Slot,
+    unread: u64,
+    margin_ns: Option<i64>,
+) -> String {
+    let margin = match margin_ns {
         Some(ns) if ns > 0 => format!(" {} later", duration(ns.unsigned_abs())),
         _ => String::new(),
     };
     format!(
-        "{} {}: {unread} B of {} were unread when the server was told of the command's end; it read the last of them{margin}",
-        who(&session.view),
-        command(&session.view),
-        report.slot,
+        "{} {}: {unread} B of {stream} were unread when the server was told of the command's end; it read the last of them{margin}",
+        who(session.view()),
+        command(session.view()),
+    )
+}
+
+/// The connection is kept; `first` is one of so many forwards.
+pub(super) fn waiting(
+    session: &Session,
+    cause: WaitCause,
+    programs: &[HolderView],
+    first: &ConnId,
+    forwards: usize,
+    env: &Env,
+) -> String {
+    let display = first.local_port.wrapping_sub(X11_PORTS.start);
+    let why = match (cause, programs) {
+        (WaitCause::X11, [one]) => format!(
+            "{} pid {} still uses its forwarded X11 display localhost:{display}",
+            one.comm, one.pid
+        ),
+        (WaitCause::X11, [one, others @ ..]) => format!(
+            "{} pid {} and {} more still use its forwarded X11 display localhost:{display}",
+            one.comm,
+            one.pid,
+            others.len()
+        ),
+        (WaitCause::X11, []) => {
+            format!("an X11 program still uses its forwarded display localhost:{display}")
+        }
+        _ => {
+            let ends = addresses(first)
+                .map(|(peer, local)| format!(" between {local} and {peer}"))
+                .unwrap_or_default();
+            let others = match forwards {
+                0 | 1 => String::new(),
+                n => format!(", and {} more", n - 1),
+            };
+            format!("it still carries a forwarded connection{ends}{others}")
+        }
+    };
+    format!(
+        "{}, but the connection stays open: {why}",
+        told_end(session.view(), env)
+    )
+}
+
+/// Nothing keeps the connection any more.
+pub(super) fn waits_no_more(session: &Session, cause: WaitCause) -> String {
+    let ended = session
+        .connection()
+        .ended()
+        .or(session.server().exit_time());
+    let what = match (ended, cause) {
+        (Some(_), _) => "the connection ended",
+        (None, WaitCause::X11) => "nothing uses its forwarded X11 display any more,",
+        (None, _) => "its last forwarded connection ended",
+    };
+    let after = match session.leader_gone() {
+        Some(gone) => duration(session.last().saturating_sub(gone)),
+        None => String::new(),
+    };
+    format!(
+        "{}: {what} {after} after the command's end",
+        who(session.view())
     )
 }
 
@@ -293,10 +340,10 @@ fn after_what(session: &Session, close: &Close) -> String {
     let since = |time: u64| duration(close.time.saturating_sub(time));
     let reaped = session.reaped().filter(|time| *time <= close.time);
     let told = session
-        .told_server()
-        .map(|news| news.time)
+        .notice()
+        .map(|notice| notice.time)
         .filter(|time| *time <= close.time);
-    match (reaped, told, session.view.exited) {
+    match (reaped, told, session.view().exited) {
         (Some(time), ..) => format!("{} after reaping the command", since(time)),
         (None, Some(time), _) => format!("{} after being told of the command's end", since(time)),
         (None, None, Some(time)) => format!("{} after the command's end", since(time)),
@@ -306,7 +353,7 @@ fn after_what(session: &Session, close: &Close) -> String {
 
 /// Who ended the server by `time`.
 fn killer(session: &Session, time: u64) -> String {
-    let Some(killer) = session.killed_before(time) else {
+    let Some(killer) = session.server().killed_before(time) else {
         return "a signal".to_owned();
     };
     let signal = signal_name(killer.signal);

@@ -2,10 +2,9 @@
 
 use super::names::{list, numbered, server_name, streams};
 use crate::model::{
-    escape::shell_command,
+    facts::{Session, shell_command},
     redact::MASK,
-    session::Session,
-    view::{Cause, Fix, HolderView, Origin, Slot},
+    view::{Fix, HolderView, LossCause, Origin, Slot, WaitCause},
 };
 
 /// Most processes that one command ends.
@@ -16,7 +15,7 @@ const STARTED_AT_ONCE: u64 = 1_000_000_000;
 const SHELLS: [&str; 8] = ["ash", "bash", "busybox", "dash", "fish", "ksh", "sh", "zsh"];
 
 /// The holder to name: the job, not the subshell that was forked to start it.
-pub(in crate::model) fn foremost(holders: &[HolderView]) -> Option<&HolderView> {
+pub(super) fn foremost(holders: &[HolderView]) -> Option<&HolderView> {
     let first = holders.first()?;
     let job = holders.iter().find(|it| {
         let at_once = it.start.saturating_sub(first.start) < STARTED_AT_ONCE;
@@ -37,7 +36,7 @@ fn is_subshell(it: &HolderView) -> bool {
 }
 
 /// How to free a session that these keep open, and how to keep the next one like it from waiting.
-pub(in crate::model) fn fix(session: &Session, holders: &[HolderView]) -> Fix {
+pub(super) fn fix(session: &Session, holders: &[HolderView]) -> Fix {
     let Some(job) = foremost(holders) else {
         return Fix::default();
     };
@@ -194,7 +193,7 @@ fn others(job: &HolderView, holders: &[HolderView]) -> Option<String> {
 }
 
 fn mentions_nohup(session: &Session, job: &HolderView) -> bool {
-    let command = session.view.command.as_deref().unwrap_or("");
+    let command = session.view().command.as_deref().unwrap_or("");
     let launched = job.launcher.iter().any(|word| word.ends_with("nohup"));
     launched || command.contains("nohup")
 }
@@ -220,33 +219,30 @@ fn let_go(holder: &HolderView) -> String {
     ways.join(", and ")
 }
 
-pub(in crate::model) fn fix_truncated(session: &Session, cause: Cause) -> Fix {
+pub(super) fn fix_truncated(session: &Session, cause: LossCause) -> Fix {
     Fix::advice(match cause {
-        Cause::ServerClosedEarly => format!(
+        LossCause::ServerClosedEarly => format!(
             "{} must read to end-of-file before it closes; until it does, let the command end with `; sleep 1`",
-            server_name(&session.view),
+            server_name(session.view()),
         ),
-        Cause::WriterCut => {
+        LossCause::WriterCut => {
             "let the command wait for all that write (`wait`) before it exits, or redirect them to a file".to_owned()
         }
-        Cause::ServerKilled => "find out why the server was sent that signal, and run the command again".to_owned(),
-        Cause::Timeout => "see the server's limits (ClientAliveInterval, ClientAliveCountMax, ChannelTimeout)".to_owned(),
-        Cause::Taken => "find out who reads /proc/PID/fd of the session's processes".to_owned(),
-        Cause::Undelivered => "check the network to the client, and run the command again".to_owned(),
-        Cause::PtyHangup => "let the command wait for all that use the terminal before it exits".to_owned(),
-        Cause::ServerDropped => format!(
+        LossCause::ServerKilled => "find out why the server was sent that signal, and run the command again".to_owned(),
+        LossCause::Timeout => "see the server's limits (ClientAliveInterval, ClientAliveCountMax, ChannelTimeout)".to_owned(),
+        LossCause::Taken => "find out who reads /proc/PID/fd of the session's processes".to_owned(),
+        LossCause::Undelivered => "check the network to the client, and run the command again".to_owned(),
+        LossCause::PtyHangup => "let the command wait for all that use the terminal before it exits".to_owned(),
+        LossCause::ServerDropped => format!(
             "{} must send what it has read before it ends; run the command again",
-            server_name(&session.view)
+            server_name(session.view())
         ),
-        Cause::ClientGone
-        | Cause::ServerNotReading
-        | Cause::X11
-        | Cause::Forward => return Fix::default(),
+        LossCause::ClientGone => return Fix::default(),
     })
 }
 
-pub(in crate::model) fn fix_stalled(session: &Session) -> Fix {
-    Fix::advice(stalled_advice(session.view.server_pid))
+pub(super) fn fix_stalled(session: &Session) -> Fix {
+    Fix::advice(stalled_advice(session.view().server_pid))
 }
 
 /// What to do about a server, of this pid, that does not read.
@@ -257,10 +253,10 @@ pub(crate) fn stalled_advice(server: u32) -> String {
 }
 
 /// What ends the wait for a forward, and keeps the next session from waiting.
-pub(in crate::model) fn fix_waiting(cause: Cause, programs: &[HolderView]) -> Fix {
+pub(super) fn fix_waiting(cause: WaitCause, programs: &[HolderView]) -> Fix {
     let advice = match cause {
-        Cause::X11 => "start ssh without -X for a command that leaves X11 programs behind",
-        _ => {
+        WaitCause::X11 => "start ssh without -X for a command that leaves X11 programs behind",
+        WaitCause::Forward => {
             "end what uses the forward, or the client; a forward that is to outlive the command belongs on a \
              connection of its own: `ssh -f -N -L …` (or -R, -D)"
         }

@@ -4,7 +4,10 @@
 //! 4253 and 4254), and the server may act on it before the client's FIN is there. So the time of the
 //! last data from the client counts as well: a client that has been silent did not ask for anything.
 
-use super::{session::Session, stream::Close, view::ExitStatus};
+use crate::model::{
+    facts::{Close, Session},
+    view::ExitStatus,
+};
 
 /// From the client's last message to the server's close for it, at most, ns. OpenSSH's shortest limits
 /// of its own (ClientAliveInterval, ChannelTimeout; sshd_config(5)) are one second of silence.
@@ -15,9 +18,12 @@ const TICKS: u64 = 20_000_000;
 /// said just before is the likelier reason, ns.
 const RACES_WITHIN: u64 = 1_000_000_000;
 
+/// From the last close to the leader being ended by it, ns.
+pub(in crate::model) const LEADER_FOLLOWS: u64 = 250_000_000;
+
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ender {
+pub(in crate::model) enum Ender {
     /// The client left, closed the channel or wanted no more of this output. Also where that is likely
     /// and nothing proves another.
     Client,
@@ -34,14 +40,14 @@ pub(super) enum Ender {
 }
 
 /// Who is behind a close of the server's end; the order is the point.
-pub(super) fn ender(session: &Session, close: &Close) -> Ender {
-    if let Some(left) = session.left_before(close.time) {
+pub(in crate::model) fn ender(session: &Session, close: &Close) -> Ender {
+    if let Some(left) = session.connection().left_before(close.time) {
         return match left.unreached {
             true => Ender::Network,
             false => Ender::Client,
         };
     }
-    if close.exiting && session.killed_before(close.time).is_some() {
+    if close.exiting && session.server().killed_before(close.time).is_some() {
         return Ender::Killed;
     }
     if client_spoke_last(session, close) {
@@ -66,24 +72,25 @@ pub(super) fn ender(session: &Session, close: &Close) -> Ender {
 
 /// Whether the client ended the connection: its FIN or reset came first, or the server ended itself just
 /// after a message from it.
-pub(super) fn client_left(session: &Session) -> bool {
-    if session.peer_left.is_some_and(|left| !left.unreached) {
+pub(in crate::model) fn client_left(session: &Session) -> bool {
+    let connection = session.connection();
+    if connection.peer_left().is_some_and(|left| !left.unreached) {
         return true;
     }
-    let heard = session.delivery.heard();
-    session.server_exit.is_some_and(|(exit, _)| {
+    let heard = connection.heard();
+    session.server().exit_time().is_some_and(|exit| {
         heard != 0
             && exit.saturating_sub(heard) <= REACTS_WITHIN
-            && session.killed_before(exit).is_none()
+            && session.server().killed_before(exit).is_none()
     })
 }
 
 /// The client sent something just before the close, and nothing else explains the close as well.
 fn client_spoke_last(session: &Session, close: &Close) -> bool {
     let died = session
-        .told_server()
-        .map(|news| news.time)
-        .or(session.leader_gone);
+        .notice()
+        .map(|notice| notice.time)
+        .or(session.leader_gone());
     let after = match died.filter(|_| close.after_leader) {
         // A client that gets data says so now and then (SSH_MSG_CHANNEL_WINDOW_ADJUST): that alone does
         // not make it the one who closed.
@@ -98,6 +105,6 @@ fn client_spoke_last(session: &Session, close: &Close) -> bool {
 
 /// The server ended itself with an error.
 fn has_failed(session: &Session) -> bool {
-    let status = session.server_exit.map(|(_, status)| status);
-    status.is_some_and(|status| !matches!(ExitStatus::of_wait(status), ExitStatus::Code(0)))
+    let status = session.server().exit_status();
+    status.is_some_and(|status| status != ExitStatus::Code(0))
 }

@@ -2,7 +2,7 @@
 
 use tracer_ebpf::{Passed, Proc, way};
 
-use super::{escape::Visible, view::Step};
+use crate::model::view::{Step, Visible};
 
 /// Most handovers kept of one session. Of what comes after them nothing is concluded.
 const MAX: usize = 64;
@@ -19,14 +19,14 @@ struct Handover {
 
 /// What is known of a session's handovers.
 #[derive(Debug, Default)]
-pub(super) struct Handovers {
+pub(in crate::model) struct Handovers {
     known: Vec<Handover>,
     cut: bool,
 }
 
 /// How far the handovers that were seen can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sight {
+pub(in crate::model) enum Sight {
     /// Every process that sends or receives a file is seen.
     Whole,
     /// Only what members of sessions send.

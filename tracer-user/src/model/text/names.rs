@@ -2,8 +2,7 @@
 
 use super::durations::{duration, utc_time_of_day};
 use crate::model::{
-    Env,
-    session::Session,
+    facts::{Env, Session},
     view::{ExitStatus, HolderView, SessionView, Slot},
 };
 
@@ -35,7 +34,7 @@ pub(crate) fn own_server(view: &SessionView) -> String {
 }
 
 /// Whose command ended, and how.
-pub(in crate::model) fn told_end(view: &SessionView, env: &Env) -> String {
+pub(super) fn told_end(view: &SessionView, env: &Env) -> String {
     let end = match (view.exit, view.exited) {
         (Some(exit), Some(at)) => format!(
             "{} at {}",
@@ -53,8 +52,8 @@ pub(in crate::model) fn told_end(view: &SessionView, env: &Env) -> String {
 
 /// How long ago the command exited, where that is known: at least so long if its exit was not seen.
 pub(super) fn since_exit(session: &Session, now: u64) -> Option<String> {
-    let ago = duration(now.saturating_sub(session.leader_gone?));
-    Some(match session.view.exited {
+    let ago = duration(now.saturating_sub(session.leader_gone()?));
+    Some(match session.view().exited {
         Some(_) => ago,
         None => format!("at least {ago}"),
     })

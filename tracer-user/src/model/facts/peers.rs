@@ -1,17 +1,11 @@
 //! Servers and connections: what happens to them happens to all their sessions.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::collections::HashMap;
 
 use tracer_ebpf::{COMM_LEN, ConnId, Proc};
 
 /// Most servers kept; children that servers forked and that became something else would stay.
-pub(super) const MAX_SERVERS: usize = 65_536;
-
-const AF_INET: u32 = 2;
-const AF_INET6: u32 = 10;
+pub(in crate::model) const MAX_SERVERS: usize = 65_536;
 
 #[derive(Debug)]
 struct Server {
@@ -25,7 +19,7 @@ struct Server {
 
 /// Processes that speak for servers, by pid.
 #[derive(Debug, Default)]
-pub(super) struct Servers {
+pub(in crate::model) struct Servers {
     by_pid: HashMap<u32, Server>,
 }
 
@@ -134,7 +128,7 @@ fn same(a: u64, b: u64) -> bool {
 
 /// Sessions by the connection they live on.
 #[derive(Debug, Default)]
-pub(super) struct Conns {
+pub(in crate::model) struct Conns {
     by_sock: HashMap<u64, (ConnId, Vec<u64>)>,
 }
 
@@ -156,7 +150,7 @@ impl Conns {
         sessions.push(session);
     }
 
-    pub fn done(&mut self, conn: ConnId, session: u64) {
+    pub fn done(&mut self, conn: &ConnId, session: u64) {
         if let Some((_, sessions)) = self.by_sock.get_mut(&conn.sock) {
             sessions.retain(|id| *id != session);
             if sessions.is_empty() {
@@ -170,20 +164,4 @@ impl Conns {
             .get(&sock)
             .map_or(&[], |(_, sessions)| sessions)
     }
-}
-
-/// The client's and the server's address of a connection, when known.
-pub(super) fn addresses(conn: &ConnId) -> Option<(SocketAddr, SocketAddr)> {
-    let ip = |bytes: [u8; 16]| match conn.family {
-        AF_INET => Some(IpAddr::V4(Ipv4Addr::new(
-            bytes[0], bytes[1], bytes[2], bytes[3],
-        ))),
-        // A dual-stack listener sees IPv4 clients as mapped addresses.
-        AF_INET6 => Some(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()),
-        _ => None,
-    };
-    Some((
-        SocketAddr::new(ip(conn.peer)?, conn.peer_port),
-        SocketAddr::new(ip(conn.local)?, conn.local_port),
-    ))
 }

@@ -1,6 +1,6 @@
 //! Which container a process is in, by the path of its control group.
 
-use super::escape::Visible;
+use super::Visible;
 use serde::{Deserialize, Serialize};
 
 /// Hexadecimal digits of the ids that docker, podman, containerd and CRI-O give.
@@ -14,7 +14,7 @@ pub struct Container(Visible);
 
 impl Container {
     /// The container that a control group is of; of one within another the inner one.
-    pub(super) fn of(path: &[u8]) -> Option<Self> {
+    pub(in crate::model) fn of(path: &[u8]) -> Option<Self> {
         let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
         (0..parts.len()).rev().find_map(|at| {
             let above = at.checked_sub(1).map_or(&b""[..], |above| parts[above]);

@@ -4,10 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use tracer_ebpf::{COMM_LEN, Proc};
 
-use super::{
-    escape::{Visible, until_nul},
-    view::{Origin, Step},
-};
+use super::argv::Argv;
+use crate::model::view::{Origin, Step, Visible, until_nul};
 
 /// Most processes kept of one session; a fork bomb's rest is not told apart.
 const MAX_NODES: usize = 4096;
@@ -16,49 +14,6 @@ const MAX_LINKS: usize = 32;
 /// Most steps of a path that are told: of a longer one, those next to the leader and those next to
 /// the holder. Every link of a chain of processes that wait for one another may hold the stream.
 const MAX_STEPS: usize = 32;
-
-/// Arguments as they came, each ended by a NUL.
-#[derive(Debug)]
-pub(super) struct Argv {
-    bytes: Box<[u8]>,
-    /// The process has more than was kept.
-    pub cut: bool,
-}
-
-impl Argv {
-    pub fn new(bytes: &[u8], cut: bool) -> Self {
-        Self {
-            bytes: bytes.into(),
-            cut,
-        }
-    }
-
-    pub fn of(record: &tracer_ebpf::Exec) -> Self {
-        let len = (record.argv_len as usize).min(record.argv.len());
-        Self::new(&record.argv[..len], record.argv_full > record.argv_len)
-    }
-
-    /// One text an argument.
-    pub fn words(&self) -> Vec<Visible> {
-        let bytes = self.bytes.strip_suffix(b"\0").unwrap_or(&self.bytes);
-        if self.bytes.is_empty() {
-            return Vec::new();
-        }
-        bytes.split(|byte| *byte == 0).map(Visible::new).collect()
-    }
-
-    /// Whether its words say exactly what it holds.
-    pub fn is_verbatim(&self) -> bool {
-        let mut words = self.bytes.split(|byte| *byte == 0);
-        words.all(|word| Visible::new(word).as_bytes() == word)
-    }
-
-    /// What comes before `rest`, if this ends with it.
-    fn before<'a>(&'a self, rest: &Self) -> Option<&'a [u8]> {
-        let before = self.bytes.strip_suffix(&*rest.bytes)?;
-        (before.ends_with(b"\0") && !rest.bytes.is_empty() && !self.cut).then_some(before)
-    }
-}
 
 #[derive(Debug)]
 struct Node {
@@ -75,7 +30,7 @@ struct Node {
 
 /// The living processes of a session and their ancestors.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(in crate::model) struct Tree {
     nodes: HashMap<Proc, Node>,
     leader: Proc,
     living: usize,
@@ -423,12 +378,5 @@ mod tests {
         }
         assert_eq!(tree.nodes.len(), MAX_NODES);
         assert_eq!(tree.path(proc(19_999), false).1, Origin::Unknown);
-    }
-
-    #[test]
-    fn empty_arguments_are_kept() {
-        assert_eq!(Argv::new(b"a\0\0b\0", false).words().len(), 3);
-        assert_eq!(Argv::new(b"", false).words().len(), 0);
-        assert_eq!(Argv::new(b"cut-her", true).words().len(), 1);
     }
 }
