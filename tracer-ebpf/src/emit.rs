@@ -1,4 +1,4 @@
-//! The ring buffer and what is counted when it, or a table, is full.
+//! The ring buffer of records, and the counters of what could not be recorded.
 
 use aya_ebpf::{
     helpers::bpf_get_smp_processor_id,
@@ -12,12 +12,13 @@ use crate::kernel::now;
 #[map]
 static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
+/// Number of losses by [`loss`] kind.
 #[map]
 static LOST: PerCpuArray<[u64; loss::KINDS]> = PerCpuArray::with_max_entries(1, 0);
 
-/// Counts one piece of evidence that could not be kept.
+/// Counts one loss of this [`loss`] kind.
 #[inline(always)]
-pub fn lost(kind: u32) {
+pub fn count_loss(kind: u32) {
     let Some(counts) = LOST.get_ptr_mut(0) else {
         return;
     };
@@ -27,12 +28,12 @@ pub fn lost(kind: u32) {
     }
 }
 
-/// Writes one record: zeroed, headed, then filled in place by `fill` (records are too large for
-/// the 512 bytes of stack).
+/// Writes one record: zeroes it, writes the header, and lets `fill` fill in the rest in place.
+/// Records are too large for the 512 bytes of stack.
 #[inline(always)]
 pub fn emit<T: Body + 'static>(kind: Kind, fill: impl FnOnce(&mut T)) {
     let Some(mut entry): Option<RingBufEntry<T>> = RECORDS.reserve::<T>(0) else {
-        lost(loss::RING);
+        count_loss(loss::RING);
         return;
     };
     let words = entry.as_mut_ptr().cast::<u64>();

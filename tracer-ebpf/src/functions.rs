@@ -1,17 +1,19 @@
-//! Kernel functions as the `fentry` and `kprobe` backends see them: one body, a program for each.
+//! Kernel functions as the `fentry` and `kprobe` backends see them: one body, and a program of each
+//! kind that runs it.
 //!
-//! An fexit program has the arguments beside the result. A kretprobe has the result alone: its
-//! kprobe keeps the arguments of those calls whose end matters.
+//! An fexit program gets the arguments together with the result. A kretprobe gets only the result,
+//! so the function's kprobe saves the arguments of those calls whose end matters.
 //!
-//! The kernel may not tell of a return: it follows a limited number of calls at once, in all
-//! processes together (`kretprobe.maxactive`). Such a call's arguments are still there when its
-//! thread begins another or ends, and count as lost; they are never taken for another call's.
+//! The kernel may skip a kretprobe: it follows a limited number of calls at once, in all processes
+//! together (`kretprobe.maxactive`). The saved arguments of such a call are still there when its
+//! thread begins another call or ends. They count as a loss and are never used for another call.
 //!
-//! The kernel skips an fexit program, too, where one can be preempted and another process comes to it on
-//! the same CPU (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c). There each has a twin, and the first
-//! of the two that comes to a return keeps that it has told of it until the other comes. What is kept
-//! because that was skipped is dropped as the thread's next call begins: so an event is lost only if
-//! both are skipped, or two of the function's programs are in a row.
+//! The kernel may skip an fexit program, too. Where it can preempt one, and another process reaches
+//! the same program on the same CPU, that process's run is skipped (`__bpf_prog_enter_recur`,
+//! kernel/bpf/trampoline.c). There each program has a backup program. The first of the two that
+//! reaches a return handles it, and leaves a note for the other. A note that stays because the other
+//! was skipped is dropped when the thread's next call begins. So an event is lost only if both
+//! programs are skipped, or two programs of the function in a row.
 
 use aya_ebpf::{
     EbpfContext,
@@ -20,8 +22,8 @@ use aya_ebpf::{
 use tracer_ebpf::loss;
 
 use crate::{
-    calls,
-    emit::lost,
+    calls::{self, HandledReturn, SavedArgs},
+    emit::count_loss,
     kernel::{constant, field, read},
 };
 
@@ -29,7 +31,8 @@ use crate::{
 pub trait Arguments {
     fn arg(&self, n: usize) -> u64;
 
-    /// The same as a number: the verifier gives no typed pointer to a global function.
+    /// The argument as a number. The verifier does not let a program pass a typed pointer to a
+    /// global function.
     #[inline(always)]
     fn number(&self, n: usize) -> u64 {
         self.arg(n)
@@ -55,8 +58,8 @@ impl Arguments for FExitContext {
     }
 }
 
-/// Read by a helper: before 6.11 the verifier lets no program read the context at an offset that
-/// is not written into the instruction (`check_ptr_off_reg`, kernel/bpf/verifier.c).
+/// Uses a helper: before 6.11 the verifier lets no program read the context at an offset that is not
+/// a constant of the instruction (`check_ptr_off_reg`, kernel/bpf/verifier.c).
 impl Arguments for ProbeContext {
     #[inline(always)]
     fn arg(&self, n: usize) -> u64 {
@@ -69,74 +72,97 @@ impl Arguments for ProbeContext {
     }
 }
 
-impl Arguments for calls::Call {
+impl Arguments for SavedArgs {
     #[inline(always)]
     fn arg(&self, n: usize) -> u64 {
         self.args[n]
     }
 }
 
-/// A call has just begun; its arguments are kept if its end matters. What another left is dropped
-/// also where it does not, or this call's return would be taken for that one's.
+/// A call begins: saves its arguments if its end matters. What an earlier call left is dropped in
+/// any case, or this call's return would use the earlier call's arguments.
 #[inline(always)]
-pub fn begun(what: u64, call: &ProbeContext, matters: bool) {
-    missed();
+pub fn save_args(function: u64, call: &ProbeContext, matters: bool) {
+    count_stale();
     if matters {
         let args = [0, 1, 2].map(|n| Arguments::arg(call, n));
-        calls::begin(what, args);
+        calls::begin(SavedArgs { function, args });
     }
 }
 
-/// The kept arguments of a call that has just ended, and its result.
+/// A call returns: its saved arguments and its result.
 #[inline(always)]
-pub fn kept(what: u64, ctx: &RetProbeContext) -> Option<(calls::Call, u64)> {
-    let call = calls::end()?;
-    if call.what != what {
-        lost(loss::CALLS);
+pub fn take_args(function: u64, ctx: &RetProbeContext) -> Option<(SavedArgs, u64)> {
+    let saved = calls::end()?.saved_args();
+    if saved.function != function {
+        count_loss(loss::CALLS);
         return None;
     }
-    Some((call, field!(ctx.as_ptr() as u64, regs_result: u64)))
+    Some((saved, field!(ctx.as_ptr() as u64, regs_result: u64)))
 }
 
-/// A call begins: what its thread has kept of the one before, as the other twin was skipped, is of no use
-/// any more.
+/// A call begins: drops the note of the thread's previous return, which no program needs any more.
 #[inline(always)]
-pub fn begins() {
-    if constant!(twins) != 0 {
+pub fn clear_pending() {
+    if constant!(backups) != 0 {
         let _ = calls::end();
     }
 }
 
-/// Which of two twins a program is.
+/// One of the two programs that see the same event, where programs have backups.
 #[derive(Clone, Copy)]
-pub enum Twin {
-    First = 1,
-    Again = 2,
+pub enum Program {
+    Primary = 1,
+    Backup = 2,
 }
 
-/// A call returns: tells of it, unless the program's twin just did. `tell` says whether there was
-/// anything to tell that must not be told again.
+/// Whether an event that was handled may be handled once more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It changes nothing the second time.
+    Harmless,
+    /// It would count something twice.
+    Forbidden,
+}
+
+impl Repeat {
+    /// Forbidden if the event was counted.
+    #[inline(always)]
+    pub fn unless_counted(counted: bool) -> Self {
+        match counted {
+            true => Self::Forbidden,
+            false => Self::Harmless,
+        }
+    }
+}
+
+/// A call returns: handles that with `handle`, unless the other program just did.
 #[inline(always)]
-pub fn returns(what: u64, this: Twin, result: u64, tell: impl FnOnce() -> bool) {
-    let twins = constant!(twins) != 0;
-    let by_other = |kept: calls::Call| {
-        let [told, by, _] = kept.args;
-        // What this very program has kept is of an earlier call, whose return the other did not see.
-        kept.what == what && told == result && by != this as u64
+pub fn report_once(function: u64, this: Program, result: u64, handle: impl FnOnce() -> Repeat) {
+    let backups = constant!(backups) != 0;
+    let by_other = |call: calls::Call| {
+        let note = call.handled_return();
+        // A note of this very program is about an earlier call, whose return the other did not see.
+        note.function == function && note.result == result && note.by != this as u64
     };
-    if twins && calls::end().is_some_and(by_other) {
+    if backups && calls::end().is_some_and(by_other) {
         return;
     }
-    if tell() && twins {
-        calls::begin(what, [result, this as u64, 0]);
+    if handle() == Repeat::Forbidden && backups {
+        calls::begin(HandledReturn {
+            function,
+            result,
+            by: this as u64,
+            pad: 0,
+        });
     }
 }
 
-/// The current thread is in no call: what is still kept of one is of a return that was not told.
+/// The current thread is in no call: counts what is still pending as a return that was not seen.
 #[inline(always)]
-pub fn missed() {
+pub fn count_stale() {
     if calls::end().is_some() {
-        lost(loss::CALLS);
+        count_loss(loss::CALLS);
     }
 }
 
@@ -147,7 +173,7 @@ pub fn int(result: u64) -> i64 {
 }
 
 /// A number for a function's name (FNV-1a).
-pub const fn number_of(name: &str) -> u64 {
+pub const fn function_id(name: &str) -> u64 {
     let (name, mut hash, mut i) = (name.as_bytes(), 0xcbf2_9ce4_8422_2325_u64, 0);
     while i < name.len() {
         hash = (hash ^ name[i] as u64).wrapping_mul(0x0100_0000_01b3);
@@ -156,8 +182,8 @@ pub const fn number_of(name: &str) -> u64 {
     hash
 }
 
-/// Programs that run as a kernel function begins: `fentry_NAME`, `kprobe_NAME`. The twin tells all of it
-/// again, which changes nothing.
+/// Programs that run when a kernel function begins: `fentry_NAME` and `kprobe_NAME`. The backup runs
+/// the same body again, which changes nothing.
 macro_rules! on_entry {
     ($(#[$doc:meta])* fn $name:ident($call:ident) $body:block) => {
         $(#[$doc])*
@@ -168,19 +194,20 @@ macro_rules! on_entry {
             fn entry($call: &impl Arguments) $body
 
             program!("fentry", $name, "", fentry(ctx: FEntryContext) { entry(&ctx) });
-            program!("fentry", $name, "_again", again(ctx: FEntryContext) { entry(&ctx) });
+            program!("fentry", $name, "_backup", backup(ctx: FEntryContext) { entry(&ctx) });
             program!("kprobe", $name, "", kprobe(ctx: ProbeContext) { entry(&ctx) });
         }
     };
 }
 pub(crate) use on_entry;
 
-/// Programs that run as a kernel function returns: `fexit_NAME` with its twin, and `kretprobe_NAME` with
-/// a `kprobe_NAME` that keeps the arguments of calls of which `when` holds. `enter` in its place has also
-/// something to do as the call begins: `fentry_NAME`, which without it is for twins only. The body says
-/// whether it must not run again for the same call.
+/// Programs that run when a kernel function returns: `fexit_NAME` with its backup, and
+/// `kretprobe_NAME` with a `kprobe_NAME` that saves the arguments.
 ///
-/// `fn pipe_read(call: 2) -> result` is a function of two parameters.
+/// `fn pipe_read(call: 2) -> result` is a function with two parameters. Before the body comes one of
+/// two blocks that say whether the end of a call matters: `when { … }` only asks, and `enter { … }`
+/// also has something to do when the call begins. With `enter` there is a `fentry_NAME` too; with
+/// `when` that program is only needed for backups. The body returns a [`Repeat`].
 macro_rules! on_return {
     (
         $(#[$doc:meta])*
@@ -191,9 +218,9 @@ macro_rules! on_return {
         mod $name {
             use super::*;
 
-            const NUMBER: u64 = functions::number_of(stringify!($name));
+            const ID: u64 = functions::function_id(stringify!($name));
 
-            /// Whether the call's end matters.
+            /// Whether the end of this call matters.
             #[inline(always)]
             fn begin($call: &impl Arguments) -> bool {
                 let _ = $call;
@@ -201,25 +228,25 @@ macro_rules! on_return {
             }
 
             #[inline(always)]
-            fn end($call: &impl Arguments, $result: u64) -> bool $body
+            fn end($call: &impl Arguments, $result: u64) -> Repeat $body
 
             program!("fentry", $name, "", fentry(ctx: FEntryContext) {
-                functions::begins();
+                functions::clear_pending();
                 on_return!(@$how ctx);
             });
             program!("fexit", $name, "", fexit(ctx: FExitContext) {
                 let result = ctx.arg($parameters);
-                functions::returns(NUMBER, functions::Twin::First, result, || end(&ctx, result));
+                functions::report_once(ID, Program::Primary, result, || end(&ctx, result));
             });
-            program!("fexit", $name, "_again", again(ctx: FExitContext) {
+            program!("fexit", $name, "_backup", backup(ctx: FExitContext) {
                 let result = ctx.arg($parameters);
-                functions::returns(NUMBER, functions::Twin::Again, result, || end(&ctx, result));
+                functions::report_once(ID, Program::Backup, result, || end(&ctx, result));
             });
             program!("kprobe", $name, "", kprobe(ctx: ProbeContext) {
-                functions::begun(NUMBER, &ctx, begin(&ctx));
+                functions::save_args(ID, &ctx, begin(&ctx));
             });
             program!("kretprobe", $name, "", kretprobe(ctx: RetProbeContext) {
-                if let Some((call, result)) = functions::kept(NUMBER, &ctx) {
+                if let Some((call, result)) = functions::take_args(ID, &ctx) {
                     end(&call, result);
                 }
             });
@@ -230,7 +257,8 @@ macro_rules! on_return {
 }
 pub(crate) use on_return;
 
-/// One program of a kind, in the section that tells aya the kind, named `KIND_NAME` and a suffix.
+/// One program of a kind, in the section that names the kind for aya. Its name is `KIND_NAME` and a
+/// suffix.
 macro_rules! program {
     (
         $kind:literal, $name:ident, $suffix:literal,
@@ -239,7 +267,7 @@ macro_rules! program {
         #[unsafe(link_section = $kind)]
         #[unsafe(export_name = concat!($kind, "_", stringify!($name), $suffix))]
         fn $function(ctx: *mut c_void) -> u32 {
-            if duty::on_duty() {
+            if active_load::is_active() {
                 let $ctx = <$context>::new(ctx);
                 $body
             }

@@ -1,5 +1,7 @@
-//! Who holds which end of which stream, exactly, now: one step of the kernel's own walk over all
-//! descriptors of all processes (`iter/task_file`, kernel/bpf/task_iter.c).
+//! Which process holds which end of which stream at this moment: one step of the kernel's own walk
+//! over all descriptors of all processes (`iter/task_file`, kernel/bpf/task_iter.c).
+//!
+//! User space runs the walk, and reads the records from the iterator's output.
 
 use core::ffi::c_void;
 
@@ -11,30 +13,30 @@ use crate::{
     streams,
 };
 
-/// What the next walk is to tell: 0 what belongs to sessions, 1 every end of every pipe and every
-/// TCP socket.
+/// What the next walk reports: with 0 only what belongs to sessions, with 1 every end of every pipe
+/// and every TCP socket. User space writes it.
 #[map]
 static SCAN_ALL: Array<u32> = Array::with_max_entries(1, 0);
 
 /// See [`SCAN_ALL`].
 #[inline(always)]
-pub fn wants_all() -> bool {
+pub fn scans_all() -> bool {
     SCAN_ALL.get(0).is_some_and(|all| *all != 0)
 }
 
-/// Whether what a task has is told. Of a child that its parent waits for the parent has the same.
+/// Whether the walk looks at a task. A child in vfork(2) has the same descriptors as its parent.
 #[inline(always)]
-pub fn is_looked_at(task: Task) -> bool {
-    wants_all() || !task.is_vforked()
+pub fn is_scanned(task: Task) -> bool {
+    scans_all() || !task.is_vforked()
 }
 
 /// One descriptor of one task; `seq` is the iterator's output.
 #[inline(always)]
 pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
-    if !is_looked_at(task) {
+    if !is_scanned(task) {
         return;
     }
-    ends(file, |end| {
+    each_end(file, |end| {
         let holder = end.held_by(task, fd, via::DESCRIPTOR);
         // SAFETY: `seq` is the context's own, the bytes are a padding-free struct on the stack.
         unsafe {
@@ -47,20 +49,20 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
     });
 }
 
-/// Tells each end that a file is, of the objects that are wanted.
+/// Calls `found` for each end of a stream that the file is, if the walk reports it.
 #[inline(always)]
-pub fn ends(file: File, mut tell: impl FnMut(End)) {
+pub fn each_end(file: File, mut found: impl FnMut(End)) {
     if let Some(pipe) = file.pipe() {
         let object = file.ino();
         let mut end = End::new(file, transport::PIPE, pipe.0, object);
         end.mode = file.mode() & (FMODE_READ | FMODE_WRITE);
         end.capacity = pipe.capacity();
-        if end.is_wanted(|state| state.object == object) {
-            tell(end);
+        if end.is_reported(|state| state.object == object) {
+            found(end);
         }
         return;
     }
-    // A socket or tty reads the one stream and writes the other.
+    // A socket or tty reads one stream and writes the other.
     let (mut reads, mut writes) = if let Some(sock) = file.unix() {
         (
             End::new(file, transport::UNIX, sock.0, file.ino()),
@@ -77,11 +79,11 @@ pub fn ends(file: File, mut tell: impl FnMut(End)) {
     let key = reads.key;
     reads.mode = FMODE_READ;
     writes.mode = FMODE_WRITE;
-    if reads.is_wanted(|state| state.reader == key) {
-        tell(reads);
+    if reads.is_reported(|state| state.reader == key) {
+        found(reads);
     }
-    if writes.is_wanted(|state| state.writer == key) {
-        tell(writes);
+    if writes.is_reported(|state| state.writer == key) {
+        found(writes);
     }
 }
 
@@ -113,22 +115,23 @@ impl End {
         }
     }
 
-    /// Whether it is to be told: an end of a session's stream, or any. `is_its` says whether what is
-    /// known of a stream with its key is of this one, and not of an older object at the address.
+    /// Whether the walk reports it: an end of a session's stream, or any end. `is_same` says whether
+    /// the entry of its key is about this object, and not about an older one at the same address.
     #[inline(always)]
-    fn is_wanted(&mut self, is_its: impl Fn(&StreamState) -> bool) -> bool {
+    fn is_reported(&mut self, is_same: impl Fn(&StreamState) -> bool) -> bool {
         match streams::stream(self.key) {
-            Some(state) if state.session != 0 && is_its(state) => {
+            Some(state) if state.session != 0 && is_same(state) => {
                 self.session = state.session;
                 self.slot = state.slot;
                 self.object = state.object;
                 true
             }
-            _ => wants_all() && self.key != 0,
+            _ => scans_all() && self.key != 0,
         }
     }
 
-    /// The record that a task has it, by a descriptor or through what the descriptor is of.
+    /// The record that a task holds it: by a descriptor of the end, or [`via`] what the descriptor is
+    /// of.
     #[inline(always)]
     pub fn held_by(self, task: Task, fd: u32, via: u32) -> Holder {
         Holder {
@@ -159,7 +162,7 @@ impl End {
     }
 }
 
-/// One process, told as if its parent had just forked it; for the start-up snapshot.
+/// One process of the start-up snapshot, reported as if its parent had just forked it.
 #[inline(always)]
 pub fn process(seq: *mut c_void, task: Task) {
     let child = task.proc();

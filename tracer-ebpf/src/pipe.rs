@@ -1,30 +1,18 @@
-//! Pipes: made by the server, released end by end.
+//! Pipes: how a server makes them, and how their ends are released.
 
-use tracer_ebpf::{StreamState, edge, told, transport};
+use tracer_ebpf::{StreamState, edge, seen, transport};
 
 use crate::{
-    kernel::{FMODE_READ, FMODE_WRITE, File, current_tgid, field},
-    streams::{self, by_server, once, server_close, stream, tell_of},
+    kernel::{FMODE_READ, FMODE_WRITE, File, current_tgid},
+    streams::{self, emit_edge_with, emit_once, server_close, stream},
+    tasks::current_is_server,
 };
 
-/// Key of the pipe that a `kiocb` is for.
-#[inline(always)]
-pub fn of_call(kiocb: u64) -> u64 {
-    File(field!(kiocb, kiocb_file: u64)).as_pipe().0
-}
-
-/// A write to a pipe begins. Tells whether it is to a stream.
-#[inline(always)]
-pub fn write_enter(kiocb: u64) -> bool {
-    let file = File(field!(kiocb, kiocb_file: u64));
-    streams::write_enter(file.as_pipe().0, file)
-}
-
-/// A file was cloned: a pipe is made of a write end and its clone, the read end.
+/// A file was cloned. A pipe is made of a write end and its clone, the read end.
 #[inline(always)]
 pub fn cloned(writer: File, reader: File) {
-    // Servers are few: asked before the file is looked at.
-    if by_server() && !reader.is_error() && writer.pipe().is_some() {
+    // Servers are few, so ask this before looking at the file.
+    if current_is_server() && !reader.is_error() && writer.pipe().is_some() {
         created(reader, writer);
     }
 }
@@ -32,7 +20,7 @@ pub fn cloned(writer: File, reader: File) {
 /// A server made a pipe with these ends.
 #[inline(always)]
 pub fn created(reader: File, writer: File) {
-    if let Some(state) = streams::created(writer.as_pipe().0, transport::PIPE) {
+    if let Some(state) = streams::add(writer.as_pipe().0, transport::PIPE) {
         state.object = writer.ino();
         state.reader = reader.0;
         state.writer = writer.0;
@@ -40,7 +28,7 @@ pub fn created(reader: File, writer: File) {
     }
 }
 
-/// An end of a pipe is being released; the pipe still counts it.
+/// An end of a pipe is being released. The pipe still counts it.
 #[inline(always)]
 pub fn release(file: File) {
     let pipe = file.as_pipe();
@@ -52,16 +40,16 @@ pub fn release(file: File) {
     if is_server_end(state, file) {
         server_close(state, pipe.0, 1);
     } else if state.slot == 0 && file.mode() & FMODE_READ != 0 && pipe.readers() == 1 {
-        once(told::SESSION_CLOSED, edge::SESSION_CLOSE, state, pipe.0, 0);
+        emit_once(seen::SESSION_CLOSED, edge::SESSION_CLOSE, state, pipe.0, 0);
     } else if state.slot != 0 && file.mode() & FMODE_WRITE != 0 && pipe.writers() == 1 {
         streams::note_packets(state, file);
-        once(told::WRITERS_GONE, edge::WRITERS_GONE, state, pipe.0, 0);
+        emit_once(seen::WRITERS_GONE, edge::WRITERS_GONE, state, pipe.0, 0);
     }
 }
 
-/// A descriptor is being closed, where releases themselves cannot be seen: it is the end of the
-/// server's side when the server closes it, whatever copies its children have for a moment, and
-/// when the last such copy goes.
+/// Process `pid` closes a descriptor, where the backend cannot see releases. The server's end counts
+/// as closed when the server closes it, whatever copies its children have for a moment, and again
+/// when the last such copy is closed.
 #[inline(always)]
 pub fn close(file: File, pid: u32) {
     let Some(pipe) = file.pipe() else { return };
@@ -80,41 +68,43 @@ pub fn close(file: File, pid: u32) {
     }
 }
 
-/// Until the leader's exec it is not known whether this is the server's end or the copy it has of
-/// the session's: of a client without input a server closes the command's stdin at once.
+/// An end that a server made is closed before a session has the stream. Until the leader's exec it
+/// is not known whether this is the server's end or the server's copy of the session's: of a client
+/// without input a server closes the command's stdin at once.
 #[inline(always)]
 fn closed_early(state: &mut StreamState, file: File, key: u64, refs: u32) {
     if file.0 == state.reader {
-        state.told[told::READER_CLOSED] = 1;
+        state.seen[seen::READER_CLOSED] = 1;
     } else if file.0 == state.writer {
-        state.told[told::WRITER_CLOSED] = 1;
+        state.seen[seen::WRITER_CLOSED] = 1;
     }
-    // The leader may have begun its session on another CPU meanwhile, and not have seen this: either
-    // of the two comes after the other's, and tells.
+    // Meanwhile the leader may have started its session on another CPU without seeing this. One of
+    // the two runs after the other has written, and reports the close.
     if streams::has_session(state)
         && is_server_end(state, file)
-        && state.told[told::SERVER_CLOSED] == 0
+        && state.seen[seen::SERVER_CLOSED] == 0
     {
         server_close(state, key, refs);
     }
 }
 
-/// Tells that the server's end was closed before the session began. A global function: checked
-/// once by the verifier, called for each stream.
+/// Reports that the server's end was closed before the session started, if it was.
+///
+/// It is a global function: the verifier checks it once, and each stream calls it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tell_closed_early(key: u64) -> u64 {
+pub extern "C" fn report_closed_early(key: u64) -> u64 {
     let Some(state) = stream(key) else { return 0 };
-    let ours = if state.slot == 0 {
-        told::WRITER_CLOSED
+    let server_end = if state.slot == 0 {
+        seen::WRITER_CLOSED
     } else {
-        told::READER_CLOSED
+        seen::READER_CLOSED
     };
-    if state.told[ours] != 0 {
-        state.told[told::SERVER_CLOSED] = 1;
+    if state.seen[server_end] != 0 {
+        state.seen[seen::SERVER_CLOSED] = 1;
         let server = state.server;
-        // There was no one to write yet but the server itself, and its stdin is no loss.
-        tell_of(edge::SERVER_CLOSE, state, key, 0, |r| {
+        // Only the server itself could write until now, and what is left of a stdin is no loss.
+        emit_edge_with(edge::SERVER_CLOSE, state, key, 0, |r| {
             r.pid = server;
             r.refs = 1;
         });

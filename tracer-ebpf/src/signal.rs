@@ -5,12 +5,13 @@ use tracer_ebpf::{Chld, Kind, Signal, chld, role};
 use crate::{
     emit::emit,
     kernel::{Task, constant, current_tgid, read},
-    lineage::{session, tracked},
     streams,
+    tasks::{session, tracked},
 };
 
 const SIGCHLD: u32 = 17;
-/// HUP, INT, QUIT, ILL, ABRT, BUS, FPE, KILL, SEGV, PIPE, TERM: what usually ends a process.
+/// The signals that usually end a process: HUP, INT, QUIT, ILL, ABRT, BUS, FPE, KILL, SEGV, PIPE,
+/// TERM.
 const DEADLY: u64 = 1 << 1
     | 1 << 2
     | 1 << 3
@@ -23,11 +24,11 @@ const DEADLY: u64 = 1 << 1
     | 1 << 13
     | 1 << 15;
 
-/// A signal is sent to `target` by the current process, or by the kernel on its behalf.
+/// The current process sends a signal to `target`, or the kernel does on its behalf.
 #[inline(always)]
 pub fn generated(signal: u32, target: Task) {
     if signal == SIGCHLD {
-        // Stopping and continuing send it as well: only the dead count.
+        // A child that stops or continues sends it, too. Only a dead one counts.
         died(current_tgid(), target.tgid(), chld::GENERATED);
     } else if signal < 64 && DEADLY & (1 << signal) != 0 {
         let Some(entry) = tracked(target.tgid()) else {
@@ -52,7 +53,7 @@ pub fn delivered(signal: u32, info: u64) {
     }
     let server = current_tgid();
     if tracked(server).is_some_and(|entry| entry.flags & role::SERVER != 0) {
-        // si_pid is the first of the fields (include/uapi/asm-generic/siginfo.h).
+        // si_pid comes first (include/uapi/asm-generic/siginfo.h).
         died(
             read(info, constant!(layout.siginfo_fields)),
             server,
@@ -61,7 +62,7 @@ pub fn delivered(signal: u32, info: u64) {
     }
 }
 
-/// Tells the server's news of the death of a leader.
+/// Reports how far the server has learned of a leader's death: a stage of [`chld`].
 #[inline(always)]
 pub fn died(leader: u32, server: u32, stage: u32) {
     let Some(entry) = tracked(leader) else { return };
@@ -75,6 +76,6 @@ pub fn died(leader: u32, server: u32, stage: u32) {
         r.session = id;
         r.server = server;
         r.stage = stage;
-        streams::now(id, session, &mut r.streams);
+        streams::snapshot(id, session, &mut r.streams);
     });
 }

@@ -1,5 +1,7 @@
-//! TCP sockets that a connection may be kept open for: another step of the walk over all
-//! descriptors, a program of its own for its share of the stack and of the verifier's patience.
+//! TCP sockets that may be the reason why a connection stays open.
+//!
+//! This is another step of the walk over all descriptors (see `holders`). It is a program of its own,
+//! because the stack and the number of instructions that the verifier accepts are limited for each.
 
 use core::ffi::c_void;
 
@@ -9,17 +11,17 @@ use tracer_ebpf::{ConnId, Header, Kind, Socket, Task as Entry, X11_PORTS, role};
 use crate::{
     holders, kernel,
     kernel::{File, Sock, Task},
-    lineage, tcp,
+    tasks, tcp,
 };
 
 /// One descriptor of one task; `seq` is the iterator's output.
 #[inline(always)]
 pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
     let Some(sock) = file.tcp() else { return };
-    let session = if holders::wants_all() {
+    let session = if holders::scans_all() {
         0
     } else {
-        let Some(entry) = lineage::tracked(task.tgid()) else {
+        let Some(entry) = tasks::tracked(task.tgid()) else {
             return;
         };
         if !tcp::is_connected(sock.state()) || !matters(sock, entry) {
@@ -57,8 +59,8 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
     }
 }
 
-/// Whether it is a server's: the connection of its sessions, or perhaps a forward. Or the X11 client's
-/// end of one.
+/// Whether the socket is a server's (the connection of its sessions, or possibly a forward), or the
+/// X11 client's end of one.
 #[inline(always)]
 fn matters(sock: Sock, process: &Entry) -> bool {
     process.flags & role::SERVER != 0

@@ -1,54 +1,56 @@
 //! The `syscall` backend: stream operations as their system calls begin and end.
 //!
-//! For kernels that allow neither fentry nor kprobes. Each call of any process costs one lookup;
-//! what goes around read(2), write(2) and close(2) is seen only by its effect on the object.
+//! It is for kernels that allow neither fentry nor kprobes. Each system call of any process costs one
+//! lookup. What does not go through read(2), write(2) and close(2) shows only in the object itself.
+//!
+//! Where the kernel may skip a program (see `functions`), a backup program sees each call again. It
+//! finds the pending call that the first of the two made, and at the call's end it finds none.
 
 use aya_ebpf::helpers::bpf_probe_read_user;
 use tracer_ebpf::{chld, role};
 
 use crate::{
-    calls::{self, begin},
-    functions::{self, Twin},
+    calls::{self, Syscall, operation},
+    functions::{self, Program},
+    io,
     kernel::{File, Task, constant, current_tgid, field},
-    lineage::tracked,
-    passed, pipe, signal, streams, tty, unix,
+    pipe, scm_rights, signal, streams,
+    tasks::{current_is_server, tracked},
+    tty, unix,
 };
 
-/// What is called: of a [`READ`] the key of the stream is kept, of a [`WRITE`] also the bytes asked
-/// for, of a [`PIPE`] and [`SOCKETPAIR`] the address of the user's two descriptors; of each which of two
-/// twins saw it begin.
-const READ: u64 = 1;
-const WRITE: u64 = 2;
-const PIPE: u64 = 3;
-const WAIT: u64 = 4;
-const SOCKETPAIR: u64 = 5;
-const CLOSE: u64 = 6;
-
-/// Descriptors of a dying server that are looked at: OpenSSH has some twenty.
+/// Most descriptors of a dying server that are looked at: OpenSSH has some twenty.
 const FDS: u32 = 1024;
 
-/// Where a program may be skipped (see `functions`) a twin sees each call again: it finds what the other
-/// has kept of the call's beginning, and nothing of its end any more.
+/// A system call of the current process begins; `regs` is the address of its `struct pt_regs`.
 #[inline(always)]
-pub fn enter(regs: u64, nr: u32, this: Twin) {
+pub fn enter(regs: u64, nr: u32, this: Program) {
     let pid = current_tgid();
     let Some(entry) = tracked(pid) else { return };
     let by = this as u64;
-    if let Some(call) = calls::under_way() {
-        if constant!(twins) != 0 && call.args[2] != by {
+    if let Some(call) = calls::pending() {
+        if constant!(backups) != 0 && call.syscall().by != by {
             return;
         }
-        // The kernel skipped the end of the call before: what that moved is not counted.
-        functions::missed();
+        // The kernel skipped the end of the previous call: its bytes are not counted.
+        functions::count_stale();
     }
+    let begin = |operation, target, len| {
+        calls::begin(Syscall {
+            operation,
+            target,
+            len,
+            by,
+        });
+    };
     let arg0 = field!(regs, regs_arg0: u64);
     if nr == constant!(sys.sendmsg) {
-        passed::asked(arg0 as u32, field!(regs, regs_arg1: u64));
+        scm_rights::sendmsg(arg0 as u32, field!(regs, regs_arg1: u64));
     }
     if is_write(nr) {
-        let key = written(arg0 as u32);
+        let key = write_target(arg0 as u32);
         if key != 0 {
-            // Only these two give the length as it is; of a vector it is not worth reading.
+            // Only these two have the length as an argument; that of a vector is not worth reading.
             let plain = nr == constant!(sys.write) || nr == constant!(sys.sendto);
             let len = if plain {
                 field!(regs, regs_arg2: u64)
@@ -56,13 +58,13 @@ pub fn enter(regs: u64, nr: u32, this: Twin) {
                 0
             };
             let file = Task::current().fds().file(arg0 as u32);
-            streams::write_enter(key, file);
-            begin(WRITE, [key, len, by]);
+            io::write_enter(key, file);
+            begin(operation::WRITE, key, len);
         }
     } else if is_read(nr) {
-        let key = taken(arg0 as u32);
+        let key = read_source(arg0 as u32);
         if key != 0 {
-            begin(READ, [key, 0, by]);
+            begin(operation::READ, key, 0);
         }
     } else if nr == constant!(sys.close) {
         close(arg0 as u32, pid, by);
@@ -73,11 +75,11 @@ pub fn enter(regs: u64, nr: u32, this: Twin) {
         }
     } else if entry.flags & role::SERVER != 0 {
         if nr == constant!(sys.pipe) || nr == constant!(sys.pipe2) {
-            begin(PIPE, [arg0, 0, by]);
+            begin(operation::PIPE, arg0, 0);
         } else if nr == constant!(sys.socketpair) {
-            begin(SOCKETPAIR, [field!(regs, regs_arg3: u64), 0, by]);
+            begin(operation::SOCKETPAIR, field!(regs, regs_arg3: u64), 0);
         } else if nr == constant!(sys.wait4) {
-            begin(WAIT, [0, 0, by]);
+            begin(operation::WAIT, 0, 0);
         }
     }
 }
@@ -98,6 +100,7 @@ fn is_read(nr: u32) -> bool {
         || nr == constant!(sys.recvmsg)
 }
 
+/// A system call of the current process ends.
 #[inline(always)]
 pub fn exit(result: i64) {
     let pid = current_tgid();
@@ -105,45 +108,51 @@ pub fn exit(result: i64) {
         return;
     }
     let Some(call) = calls::end() else { return };
-    let [at, len, _] = call.args;
-    match call.what {
-        READ => {
-            streams::read_exit(at, result);
+    let Syscall {
+        operation,
+        target,
+        len,
+        ..
+    } = call.syscall();
+    match operation {
+        operation::READ => {
+            io::read_exit(target, result);
         }
-        // Another call's end, whose beginning was skipped as well.
-        WRITE if len != 0 && result > len as i64 => {}
-        WRITE => {
-            streams::write_exit(at, result, len);
+        // The end of another call, whose beginning was skipped.
+        operation::WRITE if len != 0 && result > len as i64 => {}
+        operation::WRITE => {
+            io::write_exit(target, result, len);
         }
-        PIPE | SOCKETPAIR if result == 0 => {
+        operation::PIPE | operation::SOCKETPAIR if result == 0 => {
             // SAFETY: the helper checks the address.
-            let Ok(fds) = (unsafe { bpf_probe_read_user(at as *const [u32; 2]) }) else {
+            let Ok(fds) = (unsafe { bpf_probe_read_user(target as *const [u32; 2]) }) else {
                 return;
             };
             let table = Task::current().fds();
             let (a, b) = (table.file(fds[0]), table.file(fds[1]));
-            if call.what == PIPE {
+            if operation == operation::PIPE {
                 pipe::created(a, b);
             } else if a.unix().is_some() {
                 unix::paired(a.private(), b.private());
             }
         }
-        WAIT if result > 0 => signal::died(result as u32, pid, chld::REAPED),
+        operation::WAIT if result > 0 => signal::died(result as u32, pid, chld::REAPED),
         _ => {}
     }
 }
 
-/// The current process ends with these descriptors open; their release is not seen.
+/// A thread of the current process exits. The release of a process's descriptors is not seen, so the
+/// exit of its last thread counts as closing them.
 #[inline(always)]
 pub fn process_exit(task: Task) {
     let _ = calls::end();
-    let pid = current_tgid();
-    if task.group_dead() && tracked(pid).is_some_and(|entry| entry.flags & role::SERVER != 0) {
-        close_all(pid);
+    if task.group_dead() && current_is_server() {
+        close_all(current_tgid());
     }
 }
 
-/// Global, so that the verifier checks its loop once.
+/// Closes all descriptors of the current process. It is a global function, so that the verifier
+/// checks its loop once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn close_all(pid: u32) -> u64 {
@@ -160,13 +169,19 @@ pub extern "C" fn close_all(pid: u32) -> u64 {
 #[inline(always)]
 fn close(fd: u32, pid: u32, by: u64) {
     close_file(Task::current().fds().file(fd).0, pid);
-    // Only a twin asks; nothing is left to do at the call's end.
-    if constant!(twins) != 0 {
-        begin(CLOSE, [0, 0, by]);
+    // Only for the backup program; at the end of the call nothing is left to do.
+    if constant!(backups) != 0 {
+        calls::begin(Syscall {
+            operation: operation::CLOSE,
+            target: 0,
+            len: 0,
+            by,
+        });
     }
 }
 
-/// Global, so that the verifier checks it once and not at each turn of [`close_all`].
+/// Process `pid` closes a descriptor of this file. It is a global function, so that the verifier
+/// checks it once and not at each turn of [`close_all`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn close_file(file: u64, pid: u32) -> u64 {
@@ -179,26 +194,26 @@ pub extern "C" fn close_file(file: u64, pid: u32) -> u64 {
 
 /// Key of the stream that a write to a descriptor of the current process goes to, 0 for none.
 #[inline(always)]
-fn written(fd: u32) -> u64 {
+fn write_target(fd: u32) -> u64 {
     let file = Task::current().fds().file(fd);
     if let Some(pipe) = file.pipe() {
-        return streams::pipe_stream(pipe.0, file);
+        return streams::pipe_key(pipe.0, file);
     }
     if let Some(sock) = file.unix() {
-        return unix::written(sock);
+        return unix::write_target(sock);
     }
     file.pty().map_or(0, |tty| tty.link().0)
 }
 
-/// Key of the stream that a read from a descriptor of the current process takes from, 0 for none.
+/// Key of the stream that a read from a descriptor of the current process reads, 0 for none.
 #[inline(always)]
-fn taken(fd: u32) -> u64 {
+fn read_source(fd: u32) -> u64 {
     let file = Task::current().fds().file(fd);
     if let Some(pipe) = file.pipe() {
-        return streams::pipe_stream(pipe.0, file);
+        return streams::pipe_key(pipe.0, file);
     }
     if let Some(sock) = file.unix() {
-        return unix::taken(sock);
+        return unix::read_source(sock);
     }
     file.pty().map_or(0, |tty| tty.0)
 }

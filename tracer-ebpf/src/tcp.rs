@@ -1,15 +1,15 @@
-//! The connection that a server's sessions live on.
+//! The TCP connections that sessions run on.
 
 use aya_ebpf::{bindings::BPF_ANY, macros::map, maps::HashMap};
 use tracer_ebpf::{Conn, Kind, Progress, loss};
 
 use crate::{
-    emit::{emit, lost},
+    emit::{count_loss, emit},
     kernel::{File, Sock, Task},
 };
 
-/// Connections of sessions by address of the socket: the last state that was told (`TCP_*` of
-/// include/net/tcp_states.h), 0 for none.
+/// Connections of sessions by address of the socket. The value is the last state that was reported
+/// (`TCP_*` of include/net/tcp_states.h), 0 for none.
 #[map]
 static CONNS: HashMap<u64, u32> = HashMap::with_max_entries(32_768, 0);
 
@@ -20,8 +20,8 @@ const TCP_CLOSE: u32 = 7;
 const TCP_CLOSE_WAIT: u8 = 8;
 const TCP_LISTEN: u8 = 10;
 
-/// Finds the one connection of a server that has one. What it forwards goes over other ports; two
-/// connections on one port are a server with many in one process, and then this tells nothing.
+/// Finds the connection of a server that has only one. Its forwards use other ports. A process with
+/// two connections on one port serves many clients, and then there is no answer.
 #[inline(always)]
 pub fn connection(server: Task) -> Option<Sock> {
     let found = find_connection(server.0);
@@ -29,20 +29,21 @@ pub fn connection(server: Task) -> Option<Sock> {
         return None;
     }
     if CONNS.insert(found, 0, u64::from(BPF_ANY)).is_err() {
-        lost(loss::SESSIONS);
+        count_loss(loss::SESSIONS);
     }
     Some(Sock(found))
 }
 
-/// How far a session's connection has come; nothing when it is closed, for its memory may be
-/// another's by then.
+/// Progress of a session's connection; `None` when it is closed, because its memory may be another
+/// socket's by then.
 #[inline(always)]
 pub fn progress(conn: u64) -> Option<Progress> {
     let sock = Sock(conn);
     (conn != 0 && is_connection(sock)).then(|| sock.progress())
 }
 
-/// Global, so that the verifier checks its loop once.
+/// Address of a server's connection, 0 for none. It is a global function, so that the verifier checks
+/// its loop once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn find_connection(server: u64) -> u64 {
@@ -57,8 +58,8 @@ pub extern "C" fn find_connection(server: u64) -> u64 {
 /// No socket has this address.
 const SEVERAL: u64 = 1;
 
-/// Which of two sockets, each of which may be 0, is the connection; [`SEVERAL`] for two connections to
-/// one port. For a loop, see [`crate::kernel::word`].
+/// Which of two sockets is the connection; either may be 0. [`SEVERAL`] for two connections to one
+/// port. For a loop, see [`crate::kernel::word`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn pick(found: u64, sock: u64) -> u64 {
@@ -73,7 +74,7 @@ pub extern "C" fn pick(found: u64, sock: u64) -> u64 {
     }
 }
 
-/// Address of the connected TCP socket that a file is, else 0; for a loop, see
+/// Address of a file's socket if it is a connected TCP socket, else 0. For a loop, see
 /// [`crate::kernel::word`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -82,28 +83,28 @@ pub extern "C" fn connected(file: u64) -> u64 {
     File(file).tcp().filter(up).map_or(0, |sock| sock.0)
 }
 
-/// Whether sessions are known to live on it.
+/// Whether it is the connection of a session.
 #[inline(always)]
 pub fn is_connection(sock: Sock) -> bool {
     // SAFETY: plain data.
     unsafe { CONNS.get(sock.0) }.is_some()
 }
 
-/// Whether it has a peer, or is about to.
+/// Whether a socket in this state has a peer, or is about to have one.
 #[inline(always)]
 pub fn is_connected(state: u8) -> bool {
     state != TCP_CLOSE as u8 && state != TCP_LISTEN
 }
 
-/// A TCP socket changes state (`inet_sock_set_state`), perhaps in an interrupt.
+/// A TCP socket changes state (`inet_sock_set_state`), possibly in an interrupt.
 #[inline(always)]
 pub fn state(sock: Sock, old: u32, new: u32) {
     let Some(last) = CONNS.get_ptr_mut(sock.0) else {
         return;
     };
-    // SAFETY: live. Plain data, written by whoever has the socket's lock.
-    let told = unsafe { core::mem::replace(&mut *last, new) };
-    if told == new {
+    // SAFETY: live. Plain data, written under the socket's lock.
+    let reported = unsafe { core::mem::replace(&mut *last, new) };
+    if reported == new {
         return;
     }
     emit(Kind::Conn, |r: &mut Conn| {

@@ -13,7 +13,7 @@ pub struct Hooked {
     /// Its name without the kind, which a twin has as well.
     pub base: &'static str,
     /// Stands in for the one of the same kind that has the base's name.
-    pub is_twin: bool,
+    pub is_backup: bool,
 }
 
 /// All programs of a backend, in the order in which they are attached; with twins, where a program may be
@@ -23,19 +23,19 @@ pub fn of(backend: Backend, btf: &Btf<'_>, twins: bool) -> Result<Vec<Hooked>, S
     for attach in backend.tables(twins).iter().copied().flatten() {
         if attach.fits(btf) {
             let target = attach.target(btf)?;
-            let twins = twins && attach.has_twin;
+            let twins = twins && attach.has_backup;
             let kinds = attach.moment.hooks(backend, twins).iter();
-            let mut add = |hook: Hook, is_twin| {
+            let mut add = |hook: Hook, is_backup| {
                 hooks.push(Hooked {
-                    name: attach.name(hook, is_twin),
+                    name: attach.name(hook, is_backup),
                     hook,
                     target,
                     base: attach.program,
-                    is_twin,
+                    is_backup,
                 });
             };
             kinds.clone().for_each(|hook| add(*hook, false));
-            if let Some(last) = kinds.last().filter(|hook| twins && hook.has_twin()) {
+            if let Some(last) = kinds.last().filter(|hook| twins && hook.has_backup()) {
                 add(*last, true);
             }
         }
@@ -95,7 +95,7 @@ pub enum Hook {
 impl Hook {
     /// Whether the kernel skips such a program when another process was preempted in it. Kprobes are not
     /// preempted.
-    const fn has_twin(self) -> bool {
+    const fn has_backup(self) -> bool {
         matches!(self, Self::Tracepoint | Self::Fentry | Self::Fexit)
     }
 
@@ -120,12 +120,12 @@ struct Attach {
     /// Only where the function has this many parameters; 0 for any number.
     parameters: u32,
     /// Its last program has a twin.
-    has_twin: bool,
+    has_backup: bool,
 }
 
 impl Attach {
-    fn name(&self, hook: Hook, is_twin: bool) -> String {
-        let suffix = if is_twin { "_again" } else { "" };
+    fn name(&self, hook: Hook, is_backup: bool) -> String {
+        let suffix = if is_backup { "_backup" } else { "" };
         format!("{}{}{suffix}", hook.prefix(), self.program)
     }
 
@@ -151,14 +151,14 @@ const fn at(moment: Moment, program: &'static str, to: &'static [&'static str]) 
         moment,
         to,
         parameters: 0,
-        has_twin: true,
+        has_backup: true,
     }
 }
 
 /// What it skips is made up for, or does no harm.
 const fn alone(moment: Moment, program: &'static str, to: &'static [&'static str]) -> Attach {
     Attach {
-        has_twin: false,
+        has_backup: false,
         ..at(moment, program, to)
     }
 }
@@ -219,13 +219,13 @@ const FUNCTIONS: &[Attach] = &[
 
 const KPROBE: &[Attach] = &[alone(
     Moment::Tracepoint,
-    "thread_exit",
+    "thread_exit_count",
     &["sched_process_exit"],
 )];
 
 const TOLD: &[Attach] = &[alone(
     Moment::Tracepoint,
-    "thread_exit_told",
+    "thread_exit_clear",
     &["sched_process_exit"],
 )];
 
@@ -241,7 +241,7 @@ const SYSCALL: &[Attach] = &[
 
 pub const ITERATORS: &[(&str, &str)] = &[
     ("task_file", "task_file"),
-    ("task_hidden", "task_file"),
+    ("task_inflight", "task_file"),
     ("task_socket", "task_file"),
     ("task", "task"),
 ];

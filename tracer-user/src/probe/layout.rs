@@ -1,4 +1,4 @@
-//! Fills in the kernel side's [`Config`] for the running kernel.
+//! Fills in the programs' [`Config`] for the running kernel: offsets from its BTF, and constants.
 
 use rustix::time::ClockId;
 use tracer_ebpf::{Config, Layout, OPTIONAL, Sys};
@@ -13,16 +13,16 @@ use super::{
 pub struct Missing {
     /// `struct.member`.
     pub field: String,
-    /// What it costs the user; `None` when nothing works without it.
+    /// What lastbyte cannot report without it; `None` when nothing works without it.
     pub cost: Option<&'static str>,
     /// Why it could not be resolved.
     pub reason: String,
 }
 
-/// Resolves every field; those that are missing are told, with what it costs.
+/// Resolves every field. Returns the fields that are missing as well, with what each costs.
 ///
 /// # Errors
-/// When the size of a struct is not to be had; fields alone do not fail here.
+/// When the size of a struct is unknown. A missing field is no error here.
 pub fn resolve(btf: &Btf<'_>) -> Result<(Config, Vec<Missing>), BtfError> {
     let mut missing = Vec::new();
     let mut offsets = Vec::with_capacity(Layout::MEMBERS.len());
@@ -49,8 +49,8 @@ pub fn resolve(btf: &Btf<'_>) -> Result<(Config, Vec<Missing>), BtfError> {
     }
     let mut layout = Layout::from_offsets(offsets);
     if cfg!(target_arch = "aarch64") {
-        // pt_regs.regs is an array of x0, x1, …: all paths found its beginning, which is also where
-        // a result is.
+        // pt_regs.regs is an array of x0, x1, …. All paths found its beginning, which is also where
+        // the result of a function is.
         layout.regs_arg1 = layout.regs_arg1.saturating_add(8);
         layout.regs_arg2 = layout.regs_arg2.saturating_add(16);
         layout.regs_arg3 = layout.regs_arg3.saturating_add(24);
@@ -62,17 +62,18 @@ pub fn resolve(btf: &Btf<'_>) -> Result<(Config, Vec<Missing>), BtfError> {
         one_ref: u32::from(btf.offset_of("file", "f_ref.refcnt").is_err()),
         o_direct: libc::O_DIRECT.cast_unsigned(),
         page_size: rustix::param::page_size() as u32,
-        // Its resolution is a jiffy (`hrtimer_get_res`'s LOW_RES_NSEC, kernel/time/posix-timers.c).
+        // The resolution of this clock is a jiffy (`hrtimer_get_res`'s LOW_RES_NSEC, kernel/time/posix-timers.c).
         tick: rustix::time::clock_getres(ClockId::MonotonicCoarse).tv_nsec as u32,
         ring_node_file: btf
             .offset_of("io_rsrc_node", "file_ptr")
             .unwrap_or(OPTIONAL),
-        twins: u32::from(preemption::is_possible()),
+        backups: u32::from(preemption::is_possible()),
         sys: system_calls(),
     };
     Ok((config, missing))
 }
 
+/// System call numbers of this architecture.
 fn system_calls() -> Sys {
     let nr = |nr: libc::c_long| u32::try_from(nr).unwrap_or(Sys::NONE);
     Sys {
@@ -86,18 +87,12 @@ fn system_calls() -> Sys {
         pipe: Sys::NONE,
         pipe2: nr(libc::SYS_pipe2),
         close: nr(libc::SYS_close),
-        close_range: nr(libc::SYS_close_range),
         #[cfg(target_arch = "x86_64")]
         dup2: nr(libc::SYS_dup2),
         #[cfg(not(target_arch = "x86_64"))]
         dup2: Sys::NONE,
         dup3: nr(libc::SYS_dup3),
         wait4: nr(libc::SYS_wait4),
-        waitid: nr(libc::SYS_waitid),
-        splice: nr(libc::SYS_splice),
-        tee: nr(libc::SYS_tee),
-        vmsplice: nr(libc::SYS_vmsplice),
-        sendfile: nr(libc::SYS_sendfile),
         socketpair: nr(libc::SYS_socketpair),
         sendto: nr(libc::SYS_sendto),
         sendmsg: nr(libc::SYS_sendmsg),

@@ -13,10 +13,10 @@ use super::{
     btf::{Btf, BtfError},
     hooks::{self, Hook, Hooked, ITERATORS},
     host::{BTF, Host, Lockdown},
+    kernel_objects::KernelObjects,
     kretprobe::Kretprobes,
     layout::{self, Missing},
     pins::{Load, PinError, Root, TABLES},
-    side::Side,
     tables::on_duty,
 };
 
@@ -154,7 +154,7 @@ pub struct Attempt {
 
 /// Loaded and attached programs with their maps.
 pub struct Probes {
-    pub(super) side: Side,
+    pub(super) side: KernelObjects,
     /// Kept for as long as the programs are to run.
     _kretprobes: Option<Kretprobes>,
     /// The backend that is attached.
@@ -300,7 +300,7 @@ type Pinned<'a> = (&'a Root, u64, Load);
 
 /// What one attempt brought.
 struct Attached {
-    side: Side,
+    side: KernelObjects,
     kretprobes: Option<Kretprobes>,
     attached: Vec<String>,
     past: Past,
@@ -308,7 +308,7 @@ struct Attached {
 
 impl Attempting<'_> {
     fn attach(&self, backend: Backend) -> Result<Attached, String> {
-        let hooks = hooks::of(backend, self.btf, self.config.twins != 0)?;
+        let hooks = hooks::of(backend, self.btf, self.config.backups != 0)?;
         let attached = hooks
             .iter()
             .map(|hook| format!("{} -> {}", hook.name, hook.target))
@@ -322,7 +322,7 @@ impl Attempting<'_> {
             && load.is_complete(&hooks)
             && on_duty(root) == Some(*number)
         {
-            match Side::pinned((*root).clone(), load, &hooks) {
+            match KernelObjects::pinned((*root).clone(), load, &hooks) {
                 Ok(side) => {
                     root.keep_only(Some(load));
                     return Ok(Attached {
@@ -348,7 +348,7 @@ impl Attempting<'_> {
         };
         let mut ebpf = self.load(backend, &hooks, pinned.as_ref())?;
         let kretprobes = self.run(backend, &mut ebpf, &hooks, pinned.as_ref())?;
-        let mut side = Side::loaded(ebpf, &hooks, self.root.clone());
+        let mut side = KernelObjects::loaded(ebpf, &hooks, self.root.clone());
         if let Some((root, number, load)) = &pinned {
             super::tables::take_duty(&mut side, *number).map_err(|error| error.to_string())?;
             root.keep_only(Some(load));
@@ -388,7 +388,7 @@ impl Attempting<'_> {
         loader
             .btf(Some(self.aya_btf))
             .override_global("CONFIG", self.config.as_bytes(), true)
-            .override_global("MINE", &number, true)
+            .override_global("LOAD_ID", &number, true)
             .override_global(aya_log::LEVEL, &level, false)
             .map_max_entries("RECORDS", self.options.ring_bytes);
         if let Some((root, _, load)) = pinned {

@@ -33,9 +33,9 @@ use super::{hooks::Hooked, load::Backend};
 pub const TABLES: &[&str] = &[
     "CALLS",
     "CONNS",
-    "DUTY",
+    "ACTIVE_LOAD",
     "HANDOVERS",
-    "LEGACY",
+    "CARRY_OVER",
     "LOST",
     "RECORDS",
     "SCAN_ALL",

@@ -5,7 +5,7 @@ use std::io::Read;
 use tracer_ebpf::{Fork, Holder, Socket};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use super::side::Side;
+use super::kernel_objects::KernelObjects;
 
 /// Why a walk failed.
 #[derive(Debug, thiserror::Error)]
@@ -16,27 +16,27 @@ pub struct ScanError {
 }
 
 /// Every descriptor of a stream, or of any pipe: [`super::tables::Tables::scan_all`].
-pub fn descriptors(side: &mut Side) -> Result<Vec<Holder>, ScanError> {
+pub fn descriptors(side: &mut KernelObjects) -> Result<Vec<Holder>, ScanError> {
     walk(side, "task_file")
 }
 
 /// Every end of a stream, or of any pipe, that no descriptor shows.
-pub fn hidden(side: &mut Side) -> Result<Vec<Holder>, ScanError> {
-    walk(side, "task_hidden")
+pub fn hidden(side: &mut KernelObjects) -> Result<Vec<Holder>, ScanError> {
+    walk(side, "task_inflight")
 }
 
 /// Every TCP socket that a connection may be kept open for, or simply every one.
-pub fn sockets(side: &mut Side) -> Result<Vec<Socket>, ScanError> {
+pub fn sockets(side: &mut KernelObjects) -> Result<Vec<Socket>, ScanError> {
     walk(side, "task_socket")
 }
 
 /// Every process, told as a fork by its parent.
-pub fn processes(side: &mut Side) -> Result<Vec<Fork>, ScanError> {
+pub fn processes(side: &mut KernelObjects) -> Result<Vec<Fork>, ScanError> {
     walk(side, "task")
 }
 
 fn walk<T: FromBytes + KnownLayout + Immutable>(
-    side: &mut Side,
+    side: &mut KernelObjects,
     program: &'static str,
 ) -> Result<Vec<T>, ScanError> {
     let fail = |reason: String| ScanError { program, reason };

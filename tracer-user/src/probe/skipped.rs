@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use super::side::{Program, Side};
+use super::kernel_objects::{KernelObjects, Program};
 
 /// Attach points whose programs' every run tells something that nothing else does. What the others skip is
 /// made up for: counters by the object itself, the news of a death by the death, the signal that ended a
@@ -51,7 +51,7 @@ impl Skipped {
     ///
     /// # Errors
     /// When /proc does not tell of our own descriptors.
-    pub fn of(side: &Side) -> io::Result<Self> {
+    pub fn of(side: &KernelObjects) -> io::Result<Self> {
         let mut groups = Vec::new();
         for &name in COUNTED {
             let programs: Vec<&Program> = side
@@ -61,7 +61,7 @@ impl Skipped {
                 .collect();
             let counters = programs.iter().map(|program| Counter::open(&program.fd));
             let counters = counters.collect::<io::Result<Vec<_>>>()?;
-            if programs.iter().any(|program| program.is_twin) {
+            if programs.iter().any(|program| program.is_backup) {
                 groups.push(Group { name, counters });
             } else {
                 let alone = |counter| Group {

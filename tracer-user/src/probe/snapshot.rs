@@ -17,9 +17,9 @@ use tracer_ebpf::{
 use zerocopy::FromZeros;
 
 use super::{
+    kernel_objects::KernelObjects,
     role_of,
     scan::{self, ScanError},
-    side::Side,
     tables::{Tables, fixed},
     tracer::KnownSession,
 };
@@ -71,7 +71,7 @@ impl Found {
 
 /// Takes it, and seeds the kernel side's tables with it.
 pub fn take(
-    side: &mut Side,
+    side: &mut KernelObjects,
     tables: &mut Tables,
     names: &[String],
     known: &[KnownSession],
@@ -147,7 +147,7 @@ struct World {
 }
 
 impl World {
-    fn read(side: &mut Side, names: &[String]) -> Result<Self, ScanError> {
+    fn read(side: &mut KernelObjects, names: &[String]) -> Result<Self, ScanError> {
         let mut holders: HashMap<u64, Vec<Holder>> = HashMap::new();
         let mut reads = HashMap::new();
         for holder in scan::descriptors(side)?

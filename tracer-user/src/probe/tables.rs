@@ -9,15 +9,15 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, IterableMap as _, MapData, MapError, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{EXE_LEN, STREAMS, Session, StreamState, Task, legacy, loss, role};
+use tracer_ebpf::{EXE_LEN, STREAMS, Session, StreamState, Task, carry_over, loss, role};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
+    kernel_objects::KernelObjects,
+    lookup_and_delete::lookup_and_delete,
     pins::{self, Root},
     role_of,
-    side::Side,
     skipped::Skipped,
-    take::take,
 };
 
 /// Gives the ABI's own structs the trait that aya wants of a map's value.
@@ -45,11 +45,11 @@ pub struct Tables {
     conns: HashMap<MapData, u64, u32>,
     scan_all: Array<MapData, u32>,
     lost: PerCpuArray<MapData, [u64; loss::KINDS]>,
-    legacy: Array<MapData, u64>,
-    /// What is in `legacy`, once it has been read: nobody else writes to it. Each call of a map costs
+    carry_over: Array<MapData, u64>,
+    /// What is in `carry_over`, once it has been read: nobody else writes to it. Each call of a map costs
     /// more than its time: the kernel skips kprobes' programs on a CPU where one was preempted
     /// (`bpf_disable_instrumentation`, include/linux/bpf.h).
-    told: Option<[u64; legacy::ENTRIES as usize]>,
+    told: Option<[u64; carry_over::ENTRIES as usize]>,
     /// Streams that were away while something may have been done with them.
     away: u64,
 }
@@ -80,18 +80,18 @@ pub fn name_servers(ebpf: &mut Ebpf, names: &[String]) -> Result<(), MapError> {
 
 /// The number of the load whose programs work, as pinned tables tell.
 pub fn on_duty(root: &Root) -> Option<u64> {
-    let duty: Array<_, u64> = pins::table(root, "DUTY").ok()?.try_into().ok()?;
+    let duty: Array<_, u64> = pins::table(root, "ACTIVE_LOAD").ok()?.try_into().ok()?;
     duty.get(&0, 0).ok()
 }
 
 /// From here on the programs of this load work, and those of no other.
-pub fn take_duty(side: &mut Side, number: u64) -> Result<(), MapError> {
-    let mut duty: Array<_, u64> = side.take_map("DUTY")?.try_into()?;
+pub fn take_duty(side: &mut KernelObjects, number: u64) -> Result<(), MapError> {
+    let mut duty: Array<_, u64> = side.take_map("ACTIVE_LOAD")?.try_into()?;
     duty.set(0, number, 0)
 }
 
 /// The ring buffer.
-pub fn ring(side: &mut Side) -> Result<RingBuf<MapData>, MapError> {
+pub fn ring(side: &mut KernelObjects) -> Result<RingBuf<MapData>, MapError> {
     side.take_map("RECORDS")?.try_into()
 }
 
@@ -104,7 +104,7 @@ pub fn fixed<const N: usize>(text: &str) -> [u8; N] {
 }
 
 impl Tables {
-    pub fn take(side: &mut Side) -> Result<Self, MapError> {
+    pub fn take(side: &mut KernelObjects) -> Result<Self, MapError> {
         Ok(Self {
             tasks: side.take_map("TASKS")?.try_into()?,
             sessions: side.take_map("SESSIONS")?.try_into()?,
@@ -112,7 +112,7 @@ impl Tables {
             conns: side.take_map("CONNS")?.try_into()?,
             scan_all: side.take_map("SCAN_ALL")?.try_into()?,
             lost: side.take_map("LOST")?.try_into()?,
-            legacy: side.take_map("LEGACY")?.try_into()?,
+            carry_over: side.take_map("CARRY_OVER")?.try_into()?,
             told: None,
             away: 0,
         })
@@ -120,13 +120,13 @@ impl Tables {
 
     /// How many times the ring has been emptied, by earlier tracers too.
     pub fn taken(&mut self) -> Result<u64, MapError> {
-        self.told(legacy::TAKEN)
+        self.told(carry_over::DRAINS)
     }
 
     /// The ring is going to be emptied once more: what is taken from it has to be kept by someone else.
     pub fn taking(&mut self) -> Result<u64, MapError> {
         let number = self.taken()? + 1;
-        self.tell(legacy::TAKEN, number)?;
+        self.tell(carry_over::DRAINS, number)?;
         Ok(number)
     }
 
@@ -249,11 +249,11 @@ impl Tables {
         let by_cpu = self.lost.get(&0, 0)?;
         for (kind, new) in new.iter_mut().enumerate() {
             let total: u64 = by_cpu.iter().map(|counts| counts[kind]).sum();
-            *new = self.untold(legacy::LOST + kind as u32, total)?;
+            *new = self.untold(carry_over::LOST + kind as u32, total)?;
         }
         new[loss::STREAMS as usize] += std::mem::take(&mut self.away);
-        let (skipped, total) = skipped.look(self.told(legacy::SKIPPED)?);
-        self.untold(legacy::SKIPPED, total)?;
+        let (skipped, total) = skipped.look(self.told(carry_over::SKIPPED)?);
+        self.untold(carry_over::SKIPPED, total)?;
         new[loss::SKIPPED as usize] += skipped;
         Ok(new.iter().any(|count| *count != 0).then_some(new))
     }
@@ -270,9 +270,9 @@ impl Tables {
         let told = match self.told {
             Some(told) => told,
             None => {
-                let mut told = [0; legacy::ENTRIES as usize];
+                let mut told = [0; carry_over::ENTRIES as usize];
                 for (entry, told) in told.iter_mut().enumerate() {
-                    *told = self.legacy.get(&(entry as u32), 0)?;
+                    *told = self.carry_over.get(&(entry as u32), 0)?;
                 }
                 *self.told.insert(told)
             }
@@ -283,7 +283,7 @@ impl Tables {
     /// Leaves it to the next tracer.
     fn tell(&mut self, entry: u32, value: u64) -> Result<(), MapError> {
         if self.told(entry)? != value {
-            self.legacy.set(entry, value, 0)?;
+            self.carry_over.set(entry, value, 0)?;
         }
         if let Some(told) = &mut self.told {
             told[entry as usize] = value;
@@ -299,7 +299,7 @@ fn drop_stream(streams: &mut Streams, key: u64, is_over: impl Fn(&StreamState) -
         return 0;
     }
     let began = Instant::now();
-    match take::<_, Plain<StreamState>>(streams.map().fd(), &key) {
+    match lookup_and_delete::<_, Plain<StreamState>>(streams.map().fd(), &key) {
         Ok(Some(other)) if !is_over(&other.0) => {
             // Unless there is a still newer one.
             let _ = streams.insert(key, other, NOEXIST);

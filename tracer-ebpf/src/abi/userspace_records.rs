@@ -1,11 +1,11 @@
-//! Records that user space adds to those of the kernel side: what it looked up, scanned, or knows of the
-//! tracing itself.
+//! Records from user space: about the tracing itself, and what it looked up or scanned. Two of them,
+//! [`Holder`] and [`Socket`], are written by the kernel side's iterators when user space runs them.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{COMM_LEN, ConnId, Header, Proc, Progress};
+use super::{COMM_LEN, ConnId, Header, Proc, Progress};
 
-/// See [`Kind::Start`](crate::Kind::Start).
+/// See [`Kind::Start`](super::Kind::Start).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Start {
@@ -13,7 +13,7 @@ pub struct Start {
     pub header: Header,
     /// Wall clock minus `CLOCK_BOOTTIME`, ns.
     pub wall_offset: u64,
-    /// How long a leader must be dead before its holders are told, ns.
+    /// How long a leader must be dead before its holders are reported, ns.
     pub grace: u64,
     /// How long a stream must stand still before that is a finding, ns.
     pub stall_after: u64,
@@ -25,23 +25,23 @@ pub struct Start {
     pub host: [u8; 64],
     /// Kernel release.
     pub kernel: [u8; 64],
-    /// Base names of server executables, each ended by a NUL.
+    /// Base names of servers' executables, each ended by a NUL.
     pub servers: [u8; 512],
-    /// The boot's id (/proc/sys/kernel/random/boot_id).
+    /// Id of the boot (/proc/sys/kernel/random/boot_id).
     pub boot: [u8; 40],
 }
 
-/// How stream operations are observed: [`Start::backend`].
+/// How the programs observe stream operations: [`Start::backend`].
 pub mod backend {
-    /// fentry and fexit on the pipe functions.
+    /// fentry and fexit on kernel functions.
     pub const FENTRY: u32 = 1;
-    /// kprobes and kretprobes on the pipe functions.
+    /// kprobes and kretprobes on kernel functions.
     pub const KPROBE: u32 = 2;
     /// Entry and exit of system calls.
     pub const SYSCALL: u32 = 3;
 }
 
-/// See [`Kind::Tick`](crate::Kind::Tick).
+/// See [`Kind::Tick`](super::Kind::Tick).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Tick {
@@ -49,7 +49,7 @@ pub struct Tick {
     pub header: Header,
 }
 
-/// Where evidence was lost: index of [`Loss::counts`] and of the kernel side's loss counters.
+/// Why evidence was lost: index of [`Loss::counts`] and of the kernel side's loss counters.
 pub mod loss {
     /// The ring buffer was full.
     pub const RING: u32 = 0;
@@ -59,50 +59,50 @@ pub mod loss {
     pub const STREAMS: u32 = 2;
     /// The table of sessions was full.
     pub const SESSIONS: u32 = 3;
-    /// A call's beginning or end was not seen: the table of calls under way was full, or the
-    /// kernel could not follow as many.
+    /// The beginning or end of a call was not seen: the table of pending calls was full, or the
+    /// kernel could not follow so many calls.
     pub const CALLS: u32 = 4;
-    /// The kernel skipped a program, since it was running on that CPU already.
+    /// The kernel skipped a program because it was already running on that CPU.
     pub const SKIPPED: u32 = 5;
-    /// How many there are.
+    /// Number of kinds.
     pub const KINDS: usize = 6;
 }
 
-/// See [`Kind::Loss`](crate::Kind::Loss).
+/// See [`Kind::Loss`](super::Kind::Loss).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Loss {
     /// Time and kind.
     pub header: Header,
-    /// New losses by [`loss`] kind since the last such record.
+    /// Number of losses by [`loss`] kind since the previous record of this kind.
     pub counts: [u64; loss::KINDS],
 }
 
-/// See [`Kind::Resume`](crate::Kind::Resume).
+/// See [`Kind::Resume`](super::Kind::Resume).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Resume {
     /// Time and kind.
     pub header: Header,
-    /// When the last record before was; 0 when that is not known.
+    /// Time of the last record of the earlier tracer, ns of `CLOCK_BOOTTIME`; 0 when not known.
     pub since: u64,
-    /// 1 when the programs went on meanwhile, and all that they told is here.
+    /// 1 when the programs kept running in between, and none of their records is missing.
     pub complete: u32,
     /// Always 0.
     pub pad: u32,
 }
 
-/// See [`Kind::SessionVanished`](crate::Kind::SessionVanished).
+/// See [`Kind::SessionVanished`](super::Kind::SessionVanished).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SessionVanished {
     /// Time and kind.
     pub header: Header,
-    /// Which.
+    /// The session.
     pub session: u64,
 }
 
-/// See [`Kind::User`](crate::Kind::User).
+/// See [`Kind::User`](super::Kind::User).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct User {
@@ -112,29 +112,29 @@ pub struct User {
     pub uid: u32,
     /// Always 0.
     pub pad: u32,
-    /// Login name, cut at 64 bytes.
+    /// Login name, NUL-padded, cut at 63 bytes.
     pub name: [u8; 64],
 }
 
-/// See [`Kind::ScanBegin`](crate::Kind::ScanBegin) and [`Kind::ScanEnd`](crate::Kind::ScanEnd).
+/// See [`Kind::ScanBegin`](super::Kind::ScanBegin) and [`Kind::ScanEnd`](super::Kind::ScanEnd).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Scan {
     /// Time and kind.
     pub header: Header,
-    /// 1 at the end of a scan that could not see everything.
+    /// 1 at the end of a scan that could not see every process.
     pub partial: u32,
     /// Always 0.
     pub pad: u32,
 }
 
-/// See [`Kind::Holder`](crate::Kind::Holder). The kernel side writes it to the iterator's output.
+/// See [`Kind::Holder`](super::Kind::Holder). The kernel side writes it to the iterator's output.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Holder {
     /// Time and kind.
     pub header: Header,
-    /// The session that the stream belongs to; 0 for an object that is not (yet) tracked.
+    /// Session of the stream; 0 for an object that is not (yet) tracked.
     pub session: u64,
     /// Address of the kernel object.
     pub key: u64,
@@ -142,13 +142,13 @@ pub struct Holder {
     pub object: u64,
     /// The process.
     pub proc: Proc,
-    /// Its parent's pid.
+    /// Pid of its parent.
     pub parent: u32,
     /// Its pid in its own namespace.
     pub ns_pid: u32,
     /// Real user id.
     pub uid: u32,
-    /// Descriptor number: of the end itself, or of what it is to be had [`via`].
+    /// Descriptor number: of the end itself, or of the socket or ring that it is reached [`via`].
     pub fd: u32,
     /// 0, 1, 2: stdin, stdout, stderr.
     pub slot: u32,
@@ -158,7 +158,7 @@ pub struct Holder {
     pub file: u64,
     /// Capacity in bytes.
     pub capacity: u32,
-    /// A [`transport`](crate::transport).
+    /// A [`transport`](super::transport).
     pub transport: u32,
     /// Address of the descriptor table (`struct files_struct`), which processes may share.
     pub files: u64,
@@ -170,20 +170,20 @@ pub struct Holder {
     pub comm: [u8; COMM_LEN],
 }
 
-/// What a holder has an end through: [`Holder::via`].
+/// How a process holds an end: [`Holder::via`].
 pub mod via {
     /// A descriptor of its own.
     pub const DESCRIPTOR: u32 = 0;
-    /// A unix socket, in whose queue the end waits to be received.
+    /// A unix socket whose receive queue contains the end.
     pub const SOCKET: u32 = 1;
-    /// An io_uring, which the end is registered with.
+    /// An io_uring that the end is registered with.
     pub const RING: u32 = 2;
 }
 
-/// Bytes of a control group's path that are kept.
+/// Bytes of a control group's path that a record keeps.
 pub const CGROUP_LEN: usize = 512;
 
-/// See [`Kind::Cgroup`](crate::Kind::Cgroup).
+/// See [`Kind::Cgroup`](super::Kind::Cgroup).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Cgroup {
@@ -195,11 +195,11 @@ pub struct Cgroup {
     pub len: u32,
     /// Always 0.
     pub pad: u32,
-    /// Its path from the root of the hierarchy, or the end of a longer one.
+    /// Path from the root of the hierarchy; of a longer path, its end.
     pub path: [u8; CGROUP_LEN],
 }
 
-/// See [`Kind::ConnectionSiblings`](crate::Kind::ConnectionSiblings).
+/// See [`Kind::ConnectionSiblings`](super::Kind::ConnectionSiblings).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ConnectionSiblings {
@@ -207,13 +207,13 @@ pub struct ConnectionSiblings {
     pub header: Header,
     /// The session.
     pub session: u64,
-    /// How many others.
+    /// Number of other sessions on its connection.
     pub others: u32,
     /// Always 0.
     pub pad: u32,
 }
 
-/// See [`Kind::Socket`](crate::Kind::Socket). The kernel side writes it to the iterator's output.
+/// See [`Kind::Socket`](super::Kind::Socket). The kernel side writes it to the iterator's output.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Socket {
@@ -223,7 +223,7 @@ pub struct Socket {
     pub session: u64,
     /// The process.
     pub proc: Proc,
-    /// Its parent's pid.
+    /// Pid of its parent.
     pub parent: u32,
     /// Its pid in its own namespace.
     pub ns_pid: u32,
@@ -235,9 +235,9 @@ pub struct Socket {
     pub state: u32,
     /// Always 0.
     pub pad: u32,
-    /// Its two ends.
+    /// Addresses and ports.
     pub conn: ConnId,
-    /// How far it has come.
+    /// Progress at this moment.
     pub progress: Progress,
     /// `comm`.
     pub comm: [u8; COMM_LEN],

@@ -21,7 +21,7 @@ struct Element {
 ///
 /// # Errors
 /// `ENOTSUPP` (524) before Linux 5.14 (`map_lookup_and_delete_elem`, kernel/bpf/syscall.c).
-pub fn take<K: Pod, V: Pod>(table: impl AsFd, key: &K) -> io::Result<Option<V>> {
+pub fn lookup_and_delete<K: Pod, V: Pod>(table: impl AsFd, key: &K) -> io::Result<Option<V>> {
     let mut value = MaybeUninit::<V>::uninit();
     let attr = Element {
         map_fd: table.as_fd().as_raw_fd() as u32,

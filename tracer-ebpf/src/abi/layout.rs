@@ -1,4 +1,5 @@
-//! Where fields are in the running kernel, resolved by user space from its BTF.
+//! The kernel fields that the programs read, and their offsets in the running kernel. User space
+//! resolves the offsets from the kernel's BTF.
 
 use zerocopy::{Immutable, IntoBytes};
 
@@ -6,27 +7,27 @@ macro_rules! layout {
     ($($(#[$doc:meta])* $field:ident: $ty:literal . $path:literal $(or $alt:literal)* $(, optional = $cost:literal)?;)+) => {
         /// Byte offsets of kernel fields, from the beginning of the named struct.
         ///
-        /// rustc emits no CO-RE relocations: user space resolves them at start-up and injects this
-        /// struct as a read-only global, which the verifier treats as constants.
+        /// rustc emits no CO-RE relocations. Instead, user space resolves the fields at start-up and
+        /// injects this struct as a read-only global, which the verifier treats as constants.
         #[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
         #[repr(C)]
         pub struct Layout { $($(#[$doc])* pub $field: u32),+ }
 
-        /// One field to resolve.
+        /// A field to resolve.
         #[derive(Clone, Copy, Debug)]
         pub struct Member {
-            /// Name in [`Layout`].
+            /// Its name in [`Layout`].
             pub name: &'static str,
-            /// Kernel struct.
+            /// The kernel struct.
             pub of: &'static str,
-            /// Ways to spell the path to it, newest kernel first; dots descend into members.
+            /// Paths to it in different kernels, the newest first; dots descend into members.
             pub paths: &'static [&'static str],
-            /// What cannot be told without it; `None` for a field that nothing works without.
+            /// What lastbyte cannot report without it; `None` for a field that nothing works without.
             pub cost: Option<&'static str>,
         }
 
         impl Layout {
-            /// All fields in the order of [`Layout::from_offsets`].
+            /// All fields, in the order of [`Layout::from_offsets`].
             pub const MEMBERS: &'static [Member] = &[$(Member {
                 name: stringify!($field),
                 of: $ty,
@@ -49,7 +50,7 @@ macro_rules! layout {
     (@cost $cost:literal) => { Some($cost) };
 }
 
-/// Stands for an optional field that this kernel does not have.
+/// Offset of an optional field that this kernel does not have.
 pub const OPTIONAL: u32 = u32::MAX;
 
 layout! {
@@ -61,17 +62,17 @@ layout! {
     task_start: "task_struct"."start_boottime" or "real_start_time";
     /// Leader of the thread group.
     task_leader: "task_struct"."group_leader";
-    /// Parent, whoever traces.
+    /// Parent; unlike `parent`, not the debugger that traces it.
     task_parent: "task_struct"."real_parent";
     /// Name.
     task_comm: "task_struct"."comm";
-    /// Counts what it and its ancestors executed.
+    /// Counts the execs of the task and its ancestors.
     task_exec_id: "task_struct"."self_exec_id";
-    /// Status for wait(2).
+    /// Exit status, encoded as by wait(2).
     task_exit_code: "task_struct"."exit_code";
     /// `PF_*`.
     task_flags: "task_struct"."flags";
-    /// Shared by the thread group.
+    /// State that the thread group shares.
     task_signal: "task_struct"."signal";
     /// Descriptor table.
     task_files: "task_struct"."files";
@@ -79,11 +80,11 @@ layout! {
     task_mm: "task_struct"."mm";
     /// Credentials.
     task_cred: "task_struct"."real_cred";
-    /// Who waits until it executes something (vfork(2)).
+    /// Set while the parent waits in vfork(2).
     task_vfork_done: "task_struct"."vfork_done";
     /// Pid structure.
     task_thread_pid: "task_struct"."thread_pid";
-    /// Threads alive.
+    /// Number of live threads.
     signal_live: "signal_struct"."live";
     /// User id.
     cred_uid: "cred"."uid";
@@ -97,7 +98,7 @@ layout! {
     mm_arg_end: "mm_struct"."arg_end";
     /// The executable.
     mm_exe_file: "mm_struct"."exe_file";
-    /// Table of the moment.
+    /// Current table of files.
     files_fdt: "files_struct"."fdt";
     /// Size of the table.
     fdt_max: "fdtable"."max_fds";
@@ -109,11 +110,11 @@ layout! {
     file_flags: "file"."f_flags";
     /// `FMODE_*`.
     file_mode: "file"."f_mode";
-    /// Transport's own.
+    /// Data of the transport.
     file_private: "file"."private_data";
     /// Name in the file system.
     file_dentry: "file"."f_path.dentry";
-    /// References, to 6.12 (a plain count) and since (one less than the count).
+    /// References: a plain count up to 6.12, one less than the count since.
     file_count: "file"."f_ref.refcnt" or "f_count";
     /// Component name.
     dentry_name: "dentry"."d_name.name";
@@ -135,13 +136,13 @@ layout! {
     pipe_tail: "pipe_inode_info"."tail";
     /// Slots.
     pipe_ring: "pipe_inode_info"."ring_size";
-    /// Slots that may be used.
+    /// Slots that writers may use.
     pipe_usage: "pipe_inode_info"."max_usage";
-    /// Open files that read.
+    /// Number of open files that can read.
     pipe_readers: "pipe_inode_info"."readers";
-    /// Open files that write.
+    /// Number of open files that can write.
     pipe_writers: "pipe_inode_info"."writers";
-    /// Slots' array.
+    /// Array of slots.
     pipe_bufs: "pipe_inode_info"."bufs";
     /// Bytes of a slot.
     pipe_buf_len: "pipe_buffer"."len";
@@ -149,27 +150,27 @@ layout! {
     kiocb_file: "kiocb"."ki_filp";
     /// Bytes that a write was asked to write.
     iter_count: "iov_iter"."count";
-    /// Who sent a signal.
+    /// Sender of a signal.
     siginfo_fields: "kernel_siginfo"."_sifields";
-    /// Protocol's own.
+    /// The `struct sock` behind it.
     socket_sk: "socket"."sk";
     /// Address family.
     sock_family: "sock"."__sk_common.skc_family";
     /// TCP state.
     sock_state: "sock"."__sk_common.skc_state";
-    /// Peer's IPv4 address.
+    /// IPv4 address of the peer.
     sock_daddr: "sock"."__sk_common.skc_daddr";
-    /// Our IPv4 address.
+    /// Local IPv4 address.
     sock_saddr: "sock"."__sk_common.skc_rcv_saddr";
-    /// Peer's port, network order.
+    /// Port of the peer, network byte order.
     sock_dport: "sock"."__sk_common.skc_dport";
-    /// Our port, host order.
+    /// Local port, host byte order.
     sock_lport: "sock"."__sk_common.skc_num";
-    /// Peer's IPv6 address.
+    /// IPv6 address of the peer.
     sock_daddr6: "sock"."__sk_common.skc_v6_daddr", optional = "peers over IPv6 have no address";
-    /// Our IPv6 address.
-    sock_saddr6: "sock"."__sk_common.skc_v6_rcv_saddr", optional = "local IPv6 addresses are not told";
-    /// Kind of socket.
+    /// Local IPv6 address.
+    sock_saddr6: "sock"."__sk_common.skc_v6_rcv_saddr", optional = "local IPv6 addresses are not reported";
+    /// Socket type (`SOCK_*`).
     sock_type: "sock"."sk_type";
     /// Protocol.
     sock_protocol: "sock"."sk_protocol";
@@ -177,11 +178,11 @@ layout! {
     sock_err: "sock"."sk_err";
     /// `enum sock_flags`.
     sock_flags: "sock"."__sk_common.skc_flags";
-    /// Space for what is sent.
+    /// Size of the send buffer.
     sock_sndbuf: "sock"."sk_sndbuf";
-    /// Buffers to be received.
+    /// Receive queue.
     sock_receive_queue: "sock"."sk_receive_queue";
-    /// Who made the other socket, or listens for it.
+    /// Pid of the process that made the other socket, or listens for it.
     sock_peer_pid: "sock"."sk_peer_pid";
     /// Inode of a socket.
     socket_inode: "socket_alloc"."vfs_inode";
@@ -189,47 +190,47 @@ layout! {
     unix_peer: "unix_sock"."peer";
     /// Bytes of a buffer.
     skb_len: "sk_buff"."len";
-    /// The socket that sent a buffer, or that a listener gives for it.
+    /// The socket that sent a buffer; in a listener's queue, the socket that accept(2) will return.
     skb_sk: "sk_buff"."sk";
-    /// Protocol's own.
+    /// Data of the protocol.
     skb_cb: "sk_buff"."cb";
-    /// Bytes of a buffer that were received.
+    /// Bytes of a buffer that were received already.
     unix_cb_consumed: "unix_skb_parms"."consumed";
     /// Files that come with a buffer.
     unix_cb_files: "unix_skb_parms"."fp";
-    /// Files of a message that is being sent or received.
+    /// List of files of a message that is being sent or received.
     scm_files: "scm_cookie"."fp";
-    /// How many.
+    /// Number of files in the list.
     scm_count: "scm_fp_list"."count";
-    /// The files.
+    /// Array of the files.
     scm_list: "scm_fp_list"."fp";
     /// Files registered with an io_uring: of nodes since 6.13, of tagged pointers since 5.15.
-    ring_files: "io_ring_ctx"."file_table.data.nodes" or "file_table.files", optional = "holders by an io_uring are not told";
-    /// How many.
-    ring_count: "io_ring_ctx"."file_table.data.nr" or "nr_user_files", optional = "holders by an io_uring are not told";
+    ring_files: "io_ring_ctx"."file_table.data.nodes" or "file_table.files", optional = "holders by an io_uring are not reported";
+    /// Number of registered files.
+    ring_count: "io_ring_ctx"."file_table.data.nr" or "nr_user_files", optional = "holders by an io_uring are not reported";
     /// The tty of an open file.
     ttyfile_tty: "tty_file_private"."tty", optional = "sessions on a pty are not observed";
     /// The other side of a pty.
     tty_link: "tty_struct"."link", optional = "sessions on a pty are not observed";
-    /// Open files.
+    /// Number of open files.
     tty_count: "tty_struct"."count", optional = "sessions on a pty are not observed";
     /// Number of a pty.
     tty_index: "tty_struct"."index", optional = "sessions on a pty are not observed";
-    /// Line discipline's own.
+    /// Data of the line discipline.
     tty_disc_data: "tty_struct"."disc_data", optional = "unread output of a pty is not counted";
-    /// Flip buffers' owner.
+    /// Owner of the flip buffers.
     tty_port: "tty_struct"."port", optional = "unread output of a pty is not counted";
     /// First flip buffer.
     port_buf_head: "tty_port"."buf.head", optional = "unread output of a pty is not counted";
     /// Next flip buffer.
     flip_next: "tty_buffer"."next", optional = "unread output of a pty is not counted";
-    /// Bytes put into it.
+    /// Bytes that were put into a flip buffer.
     flip_used: "tty_buffer"."used", optional = "unread output of a pty is not counted";
-    /// Bytes taken from it.
+    /// Bytes that the line discipline has read from a flip buffer.
     flip_read: "tty_buffer"."read", optional = "unread output of a pty is not counted";
-    /// Where the line discipline reads.
+    /// Where the line discipline puts the next byte.
     ntty_head: "n_tty_data"."read_head", optional = "unread output of a pty is not counted";
-    /// Where the line discipline has read.
+    /// Where the line discipline takes the next byte from.
     ntty_tail: "n_tty_data"."read_tail", optional = "unread output of a pty is not counted";
     /// Next byte to queue.
     tcp_write_seq: "tcp_sock"."write_seq";

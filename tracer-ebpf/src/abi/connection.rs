@@ -1,10 +1,10 @@
-//! What is told of a server's TCP connections.
+//! Records about the TCP connections that sessions run on.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::Header;
+use super::Header;
 
-/// A TCP connection.
+/// The identity of a TCP connection.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -24,31 +24,32 @@ pub struct ConnId {
     pub peer: [u8; 16],
 }
 
-/// How far what a server sends to its client has come, in bytes since the connection was accepted:
-/// TCP payload, which is what SSH makes of the sessions' data, and one for a FIN.
+/// How much of what a server sends to its client is queued, sent and acknowledged: bytes of TCP
+/// payload since the connection was accepted, plus one for a FIN. The payload is what SSH makes of
+/// the sessions' data.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Progress {
-    /// The server has written it to its socket (`tcp_sock.write_seq`).
+    /// Bytes that the server has written to its socket (`tcp_sock.write_seq`).
     pub queued: u64,
-    /// It has been on the network, once at least (`snd_nxt`).
+    /// Bytes that were sent at least once (`snd_nxt`).
     pub sent: u64,
-    /// The client's kernel has acknowledged it (`bytes_acked`).
+    /// Bytes that the client's kernel has acknowledged (`bytes_acked`).
     pub acked: u64,
-    /// When the client last sent something, ns of `CLOCK_BOOTTIME`, no more exact than the kernel's tick
-    /// (1 to 10 ms); 0 when not known.
+    /// Time when the client last sent data, ns of `CLOCK_BOOTTIME`, to the precision of the kernel's
+    /// tick (1 to 10 ms); 0 when not known.
     pub heard: u64,
 }
 
-/// See [`Kind::Conn`](crate::Kind::Conn).
+/// See [`Kind::Conn`](super::Kind::Conn).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Conn {
     /// Time and kind.
     pub header: Header,
-    /// Which.
+    /// The connection.
     pub conn: ConnId,
     /// State before (`TCP_*` of include/net/tcp_states.h).
     pub old: u32,
@@ -58,10 +59,10 @@ pub struct Conn {
     pub error: u32,
     /// Always 0.
     pub pad: u32,
-    /// How far it has come.
+    /// Progress at this moment.
     pub progress: Progress,
 }
 
-/// TCP ports of X11 displays 0 to 999; OpenSSH gives its clients no others (`MAX_DISPLAYS`,
+/// TCP ports of X11 displays 0 to 999, the only ones that OpenSSH forwards (`MAX_DISPLAYS`,
 /// channels.c).
 pub const X11_PORTS: core::ops::Range<u16> = 6000..7000;

@@ -1,6 +1,8 @@
-//! Ends that no descriptor shows: sent over a unix socket and not received, or registered with an
-//! io_uring. Whoever has the socket or the ring holds them. Another step of the walk over all
-//! descriptors, a program of its own for its share of the stack and of the verifier's patience.
+//! Ends that no descriptor shows: they were sent over a unix socket and not received yet, or are
+//! registered with an io_uring. A process that has the socket or the ring holds them.
+//!
+//! This is another step of the walk over all descriptors (see `holders`). It is a program of its own,
+//! because the stack and the number of instructions that the verifier accepts are limited for each.
 
 use core::ffi::c_void;
 
@@ -9,28 +11,26 @@ use tracer_ebpf::{Holder, OPTIONAL, via};
 
 use crate::{
     holders,
-    kernel::{File, Task, constant, field, read},
-    passed,
-    unix::Unix,
+    kernel::{File, ScmFiles, Task, Unix, constant, field, read},
 };
 
-/// Ends that are told of one descriptor.
+/// Most ends that are reported of one descriptor.
 const ROOM: usize = 16;
-/// Messages of a queue that are looked at: a socket for datagrams takes 11
-/// (`net.unix.max_dgram_qlen` + 1), one for a stream some 280 (see `unix::BUFFERS`).
+/// Most messages of a queue that are looked at: a datagram socket holds 11
+/// (`net.unix.max_dgram_qlen` + 1), a stream socket some 280 (see `BUFFERS` in `kernel::unix`).
 const MESSAGES: u32 = 288;
-/// Connections of a listener that are looked at: `net.core.somaxconn` was 128 up to 5.3.
+/// Most connections of a listener that are looked at: `net.core.somaxconn` was 128 up to 5.3.
 const BACKLOG: u32 = 256;
-/// Files of one ring that are looked at.
+/// Most files of a ring that are looked at.
 const RING_FILES: u32 = 1024;
 /// Low bits of a registered file's address that are flags (io_uring/filetable.h).
 const FLAGS: u64 = 7;
 
-/// What one descriptor leads to.
+/// The ends that one descriptor leads to.
 #[repr(C)]
 struct Found {
-    /// Whose descriptor. The verifier takes no typed pointer as an argument of a global function;
-    /// what was in a map is a number.
+    /// The task that has the descriptor. The verifier accepts no typed pointer as an argument of a
+    /// global function; what comes from a map is a number.
     task: u64,
     fd: u32,
     via: u32,
@@ -45,7 +45,7 @@ static FOUND: PerCpuArray<Found> = PerCpuArray::with_max_entries(1, 0);
 /// One descriptor of one task; `seq` is the iterator's output.
 #[inline(always)]
 pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
-    if !holders::is_looked_at(task) {
+    if !holders::is_scanned(task) {
         return;
     }
     if let Some(sock) = file.any_unix() {
@@ -57,13 +57,13 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
         } else {
             in_queue(sock.0);
         }
-        tell(seq);
+        write_found(seq);
     } else if constant!(layout.ring_files) != OPTIONAL
         && let Some(ring) = file.ring()
         && begin(task, fd, via::RING)
     {
         in_ring(ring);
-        tell(seq);
+        write_found(seq);
     }
 }
 
@@ -83,7 +83,7 @@ fn begin(task: Task, fd: u32, via: u32) -> bool {
 }
 
 #[inline(always)]
-fn tell(seq: *mut c_void) {
+fn write_found(seq: *mut c_void) {
     let Some(found) = FOUND.get_ptr(0) else {
         return;
     };
@@ -102,8 +102,8 @@ fn tell(seq: *mut c_void) {
     }
 }
 
-/// Messages to sockets that no one has accepted yet. Loops over what is found are global functions
-/// here, so that the verifier checks each once.
+/// Finds ends in messages on connections that are not accepted yet. The loops of this module are
+/// global functions, so that the verifier checks each of them once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn in_backlog(listener: u64) -> u64 {
@@ -115,33 +115,36 @@ pub extern "C" fn in_backlog(listener: u64) -> u64 {
     0
 }
 
-/// Messages that wait in a socket's receive queue.
+/// Finds ends in messages of a socket's receive queue.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn in_queue(sock: u64) -> u64 {
     let mut queue = Unix(sock).queue();
     for _ in 0..MESSAGES {
         let Some(buffer) = queue.next() else { break };
-        // Without files too: a branch here would double the verifier's work at each turn.
-        in_message(buffer.files());
+        // Also of messages without files: a branch here would double the verifier's work at each
+        // turn.
+        in_message(buffer.files().0);
     }
     0
 }
 
+/// Finds ends among the files of one message ([`ScmFiles`]).
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn in_message(files: u64) -> u64 {
-    let count = passed::count(files);
-    for i in 0..passed::MOST {
+    let files = ScmFiles(files);
+    let count = files.count();
+    for i in 0..ScmFiles::MAX {
         if i >= count {
             break;
         }
-        found(passed::file(files, i).0);
+        add_ends(files.file(i).0);
     }
     0
 }
 
-/// Files that are registered with a ring.
+/// Finds ends among the files that are registered with a ring (`struct io_ring_ctx`).
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn in_ring(ring: u64) -> u64 {
@@ -155,15 +158,16 @@ pub extern "C" fn in_ring(ring: u64) -> u64 {
         if constant!(ring_node_file) != OPTIONAL {
             file = read(file, constant!(ring_node_file));
         }
-        found(file & !FLAGS);
+        add_ends(file & !FLAGS);
     }
     0
 }
 
+/// Adds the ends that a file is to what was [`FOUND`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn found(file: u64) -> u64 {
-    holders::ends(File(file), |end| {
+pub extern "C" fn add_ends(file: u64) -> u64 {
+    holders::each_end(File(file), |end| {
         let Some(found) = FOUND.get_ptr_mut(0) else {
             return;
         };

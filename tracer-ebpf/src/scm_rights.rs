@@ -1,4 +1,4 @@
-//! Ends that are handed on over unix sockets (`SCM_RIGHTS`, unix(7)): who sent them, who received.
+//! Ends that processes pass over unix sockets (`SCM_RIGHTS`, unix(7)): reports senders and receivers.
 
 use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_probe_read_user, macros::map, maps::LruHashMap};
 use tracer_ebpf::{Kind, Passed, Proc, way};
@@ -6,13 +6,10 @@ use tracer_ebpf::{Kind, Passed, Proc, way};
 use crate::{
     emit::emit,
     holders,
-    kernel::{File, Task, constant, field, read},
+    kernel::{File, ScmFiles, Task},
 };
 
-/// Files of one message at most (`SCM_MAX_FD`, include/net/scm.h).
-pub const MOST: u32 = 253;
-
-/// Who passed which file in which way.
+/// A pass that is reported only once.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Handover {
@@ -22,56 +19,43 @@ struct Handover {
     way: u64,
 }
 
-/// What has been told: someone may send the same file again and again.
+/// Passes that have been reported: a process may send the same file again and again.
 #[map]
 static HANDOVERS: LruHashMap<Handover, u32> = LruHashMap::with_max_entries(4096, 0);
-
-/// How many files a message has.
-#[inline(always)]
-pub fn count(files: u64) -> u32 {
-    u32::from(field!(files, scm_count: u16))
-}
-
-/// One of them.
-#[inline(always)]
-pub fn file(files: u64, i: u32) -> File {
-    File(read(
-        files,
-        constant!(layout.scm_list).wrapping_add(i.wrapping_mul(8)),
-    ))
-}
 
 /// The current process makes a message with these files (`struct scm_fp_list`).
 #[inline(always)]
 pub fn sent(files: u64) {
-    each(files, way::SENT, 0);
+    report_files(files, way::SENT, 0);
 }
 
-/// The current process is about to get descriptors for what came with a message.
+/// The current process is about to get descriptors for the files of a message (`struct scm_cookie`).
 #[inline(always)]
 pub fn received(message: u64) {
-    each(field!(message, scm_files: u64), way::RECEIVED, 0);
+    report_files(ScmFiles::of_cookie(message).0, way::RECEIVED, 0);
 }
 
-/// A global function, so that the verifier checks its loop once.
+/// Reports the files of a message. It is a global function, so that the verifier checks its loop
+/// once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn each(files: u64, way: u32, peer: u32) -> u64 {
-    let count = count(files);
-    for i in 0..MOST {
+pub extern "C" fn report_files(files: u64, way: u32, peer: u32) -> u64 {
+    let files = ScmFiles(files);
+    let count = files.count();
+    for i in 0..ScmFiles::MAX {
         if i >= count {
             break;
         }
-        passes(file(files, i).0, way, peer);
+        report_file(files.file(i).0, way, peer);
     }
     0
 }
 
-/// A file of a message is told if it is a session's end.
+/// Reports that the current process passes a file, if the file is an end of a session's stream.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn passes(file: u64, way: u32, peer: u32) -> u64 {
-    holders::ends(File(file), |end| {
+pub extern "C" fn report_file(file: u64, way: u32, peer: u32) -> u64 {
+    holders::each_end(File(file), |end| {
         let task = Task::current();
         let key = Handover {
             session: end.session,
@@ -96,10 +80,10 @@ pub extern "C" fn passes(file: u64, way: u32, peer: u32) -> u64 {
     0
 }
 
-/// Descriptors of one message that are looked at where only the system call is seen.
-const ASKED: u32 = 16;
+/// Most descriptors of a message that are looked at where only the system call is seen.
+const FDS: u32 = 16;
 
-/// A `struct user_msghdr` as far as it is of use (include/linux/socket.h).
+/// The beginning of a `struct user_msghdr` (include/linux/socket.h).
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Message {
@@ -123,23 +107,23 @@ struct Control {
 const SOL_SOCKET: u32 = 1;
 const SCM_RIGHTS: u32 = 1;
 
-/// The current process calls sendmsg(2) on a descriptor with a message in its memory.
+/// The current process calls sendmsg(2) on a descriptor, with a message at this user address.
 #[inline(always)]
-pub fn asked(fd: u32, message: u64) {
+pub fn sendmsg(fd: u32, message: u64) {
     // SAFETY: the helper checks the address.
     let Ok(message) = (unsafe { bpf_probe_read_user(message as *const Message) }) else {
         return;
     };
     if message.control != 0 && message.control_len as usize > size_of::<Control>() {
-        asked_with(fd, message.control);
+        sendmsg_control(fd, message.control);
     }
 }
 
-/// The first of its control messages, which is the only one that programs send. A global function,
-/// so that the verifier checks its loop once.
+/// Reports the files of the first control message, the only one that programs send. It is a global
+/// function, so that the verifier checks its loop once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn asked_with(fd: u32, at: u64) -> u64 {
+pub extern "C" fn sendmsg_control(fd: u32, at: u64) -> u64 {
     // SAFETY: the helper checks the address.
     let Ok(control) = (unsafe { bpf_probe_read_user(at as *const Control) }) else {
         return 0;
@@ -153,7 +137,7 @@ pub extern "C" fn asked_with(fd: u32, at: u64) -> u64 {
     };
     let peer = sock.peer_pid();
     let first = at + size_of::<Control>() as u64;
-    for i in 0..ASKED {
+    for i in 0..FDS {
         if u64::from(i) * 4 + size_of::<Control>() as u64 >= control.len {
             break;
         }
@@ -162,7 +146,7 @@ pub extern "C" fn asked_with(fd: u32, at: u64) -> u64 {
         else {
             break;
         };
-        passes(fds.file(fd).0, way::SENT, peer);
+        report_file(fds.file(fd).0, way::SENT, peer);
     }
     0
 }

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// See the module.
-pub struct Side {
+pub struct KernelObjects {
     ebpf: Option<Ebpf>,
     pinned: Option<Root>,
     iterators: HashMap<&'static str, Iter>,
@@ -29,8 +29,8 @@ pub struct Side {
 pub struct Program {
     /// See [`Hooked::base`].
     pub base: &'static str,
-    /// See [`Hooked::is_twin`].
-    pub is_twin: bool,
+    /// See [`Hooked::is_backup`].
+    pub is_backup: bool,
     /// A descriptor of it.
     pub fd: OwnedFd,
 }
@@ -39,13 +39,13 @@ impl Program {
     fn of(hook: &Hooked, fd: OwnedFd) -> Self {
         Self {
             base: hook.base,
-            is_twin: hook.is_twin,
+            is_backup: hook.is_backup,
             fd,
         }
     }
 }
 
-impl Side {
+impl KernelObjects {
     /// What this process has loaded; with its tables where they are pinned.
     pub fn loaded(ebpf: Ebpf, hooks: &[Hooked], pinned: Option<Root>) -> Self {
         let descriptor = |hook: &Hooked| {
