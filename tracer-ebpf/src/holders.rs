@@ -13,8 +13,8 @@ use crate::{
     streams,
 };
 
-/// What the next walk reports: with 0 only what belongs to sessions, with 1 every end of every pipe
-/// and every TCP socket. User space writes it.
+/// What the next walk reports: with 0 only what belongs to sessions, with 1 every end of every pipe,
+/// unix stream socket and pty, and every TCP socket. User space writes it.
 #[map]
 static SCAN_ALL: Array<u32> = Array::with_max_entries(1, 0);
 
@@ -135,12 +135,7 @@ impl End {
     #[inline(always)]
     pub fn held_by(self, task: Task, fd: u32, via: u32) -> Holder {
         Holder {
-            header: Header {
-                time: now(),
-                kind: Kind::Holder as u16,
-                size: size_of::<Holder>() as u16,
-                cpu: 0,
-            },
+            header: Header::new(Kind::Holder, now()),
             session: self.session,
             key: self.key,
             object: self.object,
@@ -170,12 +165,7 @@ pub fn process(seq: *mut c_void, task: Task) {
         return;
     }
     let fork = Fork {
-        header: Header {
-            time: now(),
-            kind: Kind::Fork as u16,
-            size: size_of::<Fork>() as u16,
-            cpu: 0,
-        },
+        header: Header::new(Kind::Fork, now()),
         session: 0,
         parent: task.parent().proc(),
         child,

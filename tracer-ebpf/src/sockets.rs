@@ -30,12 +30,7 @@ pub fn descriptor(seq: *mut c_void, task: Task, fd: u32, file: File) {
         entry.session
     };
     let mut socket = Socket {
-        header: Header {
-            time: kernel::now(),
-            kind: Kind::Socket as u16,
-            size: size_of::<Socket>() as u16,
-            cpu: 0,
-        },
+        header: Header::new(Kind::Socket, kernel::now()),
         session,
         proc: task.proc(),
         parent: task.parent().tgid(),

@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{ARGV_LEN, COMM_LEN, EXE_LEN, Header, STREAMS, StreamEnds, StreamNow};
 
-/// A process. The start time tells it from other processes that had or will have the same pid.
+/// A process. The start time distinguishes it from other processes that had or will have the same pid.
 #[derive(
     Clone,
     Copy,

@@ -131,6 +131,19 @@ pub struct Header {
     pub cpu: u32,
 }
 
+impl Header {
+    /// The header of a record from user space, or from an iterator that user space runs.
+    #[must_use]
+    pub const fn new(kind: Kind, time: u64) -> Self {
+        Self {
+            time,
+            kind: kind as u16,
+            size: kind.size() as u16,
+            cpu: 0,
+        }
+    }
+}
+
 macro_rules! impl_body {
     ($($body:ident),+) => { $(
         const _: () = assert!(size_of::<$body>() % 8 == 0 && align_of::<$body>() == 8);

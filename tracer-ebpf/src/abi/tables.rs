@@ -10,7 +10,7 @@ use super::{Counters, STREAMS};
 pub struct Task {
     /// Its session; 0 for a server outside any session.
     pub session: u64,
-    /// Start of the process, ns of `CLOCK_BOOTTIME`: tells it from a later one with the same pid.
+    /// Start of the process, ns of `CLOCK_BOOTTIME`: distinguishes it from a later one with the same pid.
     pub start: u64,
     /// Its [`role`](super::role).
     pub flags: u32,
@@ -38,7 +38,7 @@ pub struct Session {
 pub struct StreamState {
     /// Its session; 0 while it has none.
     pub session: u64,
-    /// Inode number: tells the object from a later one at the same address.
+    /// Inode number: distinguishes the object from a later one at the same address.
     pub object: u64,
     /// The read end as it was made: address of a pipe's open file, of a socket, or of a tty.
     pub reader: u64,

@@ -207,14 +207,14 @@ impl Report {
     fn new(host: &Host, result: &Result<Probes, LoadError>) -> Self {
         let (attempts, missing) = match result {
             Ok(probes) => (probes.attempts.as_slice(), probes.missing.as_slice()),
-            Err(LoadError::NoBackend { attempts, .. }) => (attempts.as_slice(), [].as_slice()),
+            Err(LoadError::NoBackend { attempts }) => (attempts.as_slice(), [].as_slice()),
             Err(_) => ([].as_slice(), [].as_slice()),
         };
         let backends = Backend::ALL.iter().map(|backend| {
             let attempt = attempts.iter().find(|attempt| attempt.backend == *backend);
             let (state, reason) = match attempt.map(|attempt| &attempt.refused) {
                 Some(None) => (State::Chosen, character(*backend).to_owned()),
-                Some(Some(reason)) => (State::Refused, reason.clone()),
+                Some(Some(reason)) => (State::Refused, reason.to_string()),
                 None if result.is_ok() => (State::NotNeeded, "another is chosen".to_owned()),
                 None => (
                     State::Refused,

@@ -168,7 +168,7 @@ impl Source for Here {
 fn tracing(tracer: &Tracer, options: &Options) -> Tracing {
     let probes = &tracer.probes;
     let refused = probes.attempts.iter().filter_map(|attempt| {
-        let reason = attempt.refused.as_ref()?;
+        let reason = attempt.refused.as_ref()?.to_string();
         Some(format!("{}: {}", attempt.backend, reason.lines().next()?))
     });
     let missing = probes.missing.iter().map(|missing| {

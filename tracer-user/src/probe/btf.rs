@@ -1,14 +1,14 @@
-//! Where fields are in the running kernel, from its BTF.
+//! Reads offsets of struct members from the kernel's type information (BTF).
 //!
-//! aya parses BTF too but tells no member offsets. The format is
-//! Documentation/bpf/btf.rst of the kernel: a header, type records in a row, a table of strings.
+//! aya parses BTF, too, but does not give the offsets of members. The format is described in the
+//! kernel's Documentation/bpf/btf.rst: a header, a sequence of type records, a table of strings.
 
 use std::collections::{HashMap, HashSet};
 
 /// Why BTF could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
-    /// Not BTF, or cut off.
+    /// The bytes are not BTF, or end too early.
     #[error("not BTF, or damaged, at byte {0}")]
     Malformed(usize),
     /// The kernel has no such struct or union.
@@ -22,7 +22,7 @@ pub enum BtfError {
         /// The member's path.
         member: String,
     },
-    /// Two structs of that name disagree.
+    /// Several structs have that name, and disagree.
     #[error("the kernel has several structs `{0}` that disagree")]
     Ambiguous(String),
     /// The member is a bit field or past 4 GiB.
@@ -43,15 +43,15 @@ enum Type {
         size: u32,
         members: Vec<Member>,
     },
-    /// typedef, const, volatile, restrict, type tag: stands for another.
+    /// A typedef, const, volatile, restrict or type tag: stands for another type.
     Alias(u32),
     /// Function prototype with this many parameters.
     Prototype(u32),
     Other,
 }
 
-/// The types of one kernel. Names are where they were in the bytes: strings may overlap, so that a
-/// damaged file's copies of them would have no bound.
+/// The types of one kernel. Names are borrowed from the bytes and not copied: strings may overlap, so
+/// the copies from a damaged file could take any amount of memory.
 pub struct Btf<'a> {
     types: Vec<Type>,
     composites: HashMap<&'a str, Vec<u32>>,
@@ -60,9 +60,9 @@ pub struct Btf<'a> {
 }
 
 const MAGIC: u16 = 0xeb9f;
-/// Anonymous members nest a few deep at most; a cycle is a damaged file.
+/// Limit of nesting. Anonymous members nest only a few levels; a cycle means that the file is damaged.
 const MAX_DEPTH: u32 = 16;
-/// Longest name that the kernel has, its NUL included (`KSYM_NAME_LEN`, include/linux/kallsyms.h).
+/// Bytes of the longest name in a kernel, its NUL included (`KSYM_NAME_LEN`, include/linux/kallsyms.h).
 const MAX_NAME: usize = 512;
 
 const PTR: u32 = 2;
@@ -145,7 +145,7 @@ impl<'a> Btf<'a> {
         let id = self.types.len() as u32;
         let ty = match kind {
             STRUCT | UNION => {
-                // The count is only believed as far as there are bytes for it.
+                // Not allocated beforehand: a damaged count may be far larger than the file.
                 let mut members = Vec::new();
                 for _ in 0..count {
                     let (name, ty, offset) = (at.u32()?, at.u32()?, at.u32()?);
@@ -219,8 +219,8 @@ impl<'a> Btf<'a> {
         })
     }
 
-    /// Offset in bytes of a member; dots in `path` descend into members, anonymous ones are seen
-    /// through.
+    /// Offset in bytes of a member. Dots in `path` descend into members. Members of anonymous members
+    /// are found as well.
     ///
     /// # Errors
     /// When the struct or the member does not exist, is ambiguous or not at a whole byte.
@@ -246,7 +246,7 @@ impl<'a> Btf<'a> {
         }
     }
 
-    /// Asks every struct of a name; a definition that lacks what is asked for does not count.
+    /// Asks every struct of a name. A definition without the member does not count.
     fn agreed(
         &self,
         of: &str,
@@ -274,8 +274,8 @@ impl<'a> Btf<'a> {
         self.find_within(id, name, 0, &mut HashSet::new())
     }
 
-    /// `seen` are structs that do not have it: anonymous members of one type, in one another, would
-    /// be walked as often as there are paths to them.
+    /// Searches the structs that are not in `seen`, which do not have the member. Without it, a type
+    /// that is an anonymous member in many places would be walked once for each path to it.
     fn find_within(
         &self,
         id: u32,

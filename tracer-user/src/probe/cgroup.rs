@@ -1,27 +1,25 @@
-//! The control group of a process, which tells its container.
+//! The control group of a process, which names its container.
 
-use tracer_ebpf::{CGROUP_LEN, Cgroup, Kind, Proc};
+use tracer_ebpf::{CGROUP_LEN, Cgroup, Header, Kind, Proc};
 use zerocopy::FromZeros;
 
-use super::snapshot::header;
-
-/// As a record; `None` for a process that is gone.
+/// The record of a process's control group; `None` for a process that has ended.
 pub fn of(proc: Proc, time: u64) -> Option<Cgroup> {
     let text = std::fs::read(format!("/proc/{}/cgroup", proc.pid)).ok()?;
-    let path = telling(&text)?;
-    // The container is in the last components.
+    let path = longest(&text)?;
+    // The container is named by the last components.
     let path = &path[path.len().saturating_sub(CGROUP_LEN)..];
     let mut record = Cgroup::new_zeroed();
-    record.header = header(Kind::Cgroup, time);
+    record.header = Header::new(Kind::Cgroup, time);
     record.proc = proc;
     record.len = path.len() as u32;
     record.path[..path.len()].copy_from_slice(path);
     Some(record)
 }
 
-/// Of the paths in the hierarchies (`ID:CONTROLLERS:PATH` a line, cgroups(7)) the one that says
-/// most: with version 1 a container is not in a group of its own in each.
-fn telling(text: &[u8]) -> Option<&[u8]> {
+/// The longest of the paths in all hierarchies (`ID:CONTROLLERS:PATH` a line, cgroups(7)). With
+/// version 1, a container has no group of its own in some of them.
+fn longest(text: &[u8]) -> Option<&[u8]> {
     text.split(|byte| *byte == b'\n')
         .filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2))
         .max_by_key(|path| path.len())
@@ -32,20 +30,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_path_tells_most() {
+    fn the_longest_path_is_taken() {
         assert_eq!(
-            telling(b"0::/user.slice/a:b\n"),
+            longest(b"0::/user.slice/a:b\n"),
             Some(&b"/user.slice/a:b"[..])
         );
         assert_eq!(
-            telling(b"9:name=systemd:/\n4:memory:/docker/3f\n0::/\n"),
+            longest(b"9:name=systemd:/\n4:memory:/docker/3f\n0::/\n"),
             Some(&b"/docker/3f"[..])
         );
-        assert_eq!(telling(b""), None);
+        assert_eq!(longest(b""), None);
     }
 
     #[test]
-    fn this_process_has_one() {
+    fn this_process_has_a_control_group() {
         let me = Proc {
             pid: std::process::id(),
             ..Proc::default()

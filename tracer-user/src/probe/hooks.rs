@@ -1,30 +1,36 @@
-//! What is attached where, with each backend.
+//! Which program is attached where, with each backend.
 
-use super::{btf::Btf, load::Backend};
+use super::{backend::Backend, btf::Btf};
+
+/// The kernel has no function that a program could be attached to. It holds the names that were
+/// looked for.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel has no function {}", .0.join(" or "))]
+pub struct NoFunction(&'static [&'static str]);
 
 /// A program of the object with its attach point.
 pub struct Hooked {
-    /// The program's name in the object.
+    /// Name of the program in the object.
     pub name: String,
-    /// What kind it is.
+    /// Kind of the program.
     pub hook: Hook,
     /// Kernel function or tracepoint.
     pub target: &'static str,
-    /// Its name without the kind, which a twin has as well.
+    /// Name without the kind. A program and its backup share it.
     pub base: &'static str,
-    /// Stands in for the one of the same kind that has the base's name.
+    /// Whether it is the backup of the program with the same kind and base.
     pub is_backup: bool,
 }
 
-/// All programs of a backend, in the order in which they are attached; with twins, where a program may be
-/// preempted and then skipped for others.
-pub fn of(backend: Backend, btf: &Btf<'_>, twins: bool) -> Result<Vec<Hooked>, String> {
+/// All programs of a backend, in the order in which they are attached. With `backups` they have
+/// backup programs, for kernels that can preempt a program and then skip it for other processes.
+pub fn of(backend: Backend, btf: &Btf<'_>, backups: bool) -> Result<Vec<Hooked>, NoFunction> {
     let mut hooks = Vec::new();
-    for attach in backend.tables(twins).iter().copied().flatten() {
+    for attach in backend.tables(backups).iter().copied().flatten() {
         if attach.fits(btf) {
             let target = attach.target(btf)?;
-            let twins = twins && attach.has_backup;
-            let kinds = attach.moment.hooks(backend, twins).iter();
+            let backups = backups && attach.has_backup;
+            let kinds = attach.moment.hooks(backend, backups).iter();
             let mut add = |hook: Hook, is_backup| {
                 hooks.push(Hooked {
                     name: attach.name(hook, is_backup),
@@ -35,7 +41,7 @@ pub fn of(backend: Backend, btf: &Btf<'_>, twins: bool) -> Result<Vec<Hooked>, S
                 });
             };
             kinds.clone().for_each(|hook| add(*hook, false));
-            if let Some(last) = kinds.last().filter(|hook| twins && hook.has_backup()) {
+            if let Some(last) = kinds.last().filter(|hook| backups && hook.has_backup()) {
                 add(*last, true);
             }
         }
@@ -45,9 +51,9 @@ pub fn of(backend: Backend, btf: &Btf<'_>, twins: bool) -> Result<Vec<Hooked>, S
 
 impl Backend {
     /// What it attaches, in this order.
-    const fn tables(self, twins: bool) -> &'static [&'static [Attach]] {
+    const fn tables(self, backups: bool) -> &'static [&'static [Attach]] {
         match self {
-            Self::Fentry if twins => &[FUNCTIONS, TOLD, COMMON],
+            Self::Fentry if backups => &[FUNCTIONS, FENTRY_BACKUPS, COMMON],
             Self::Fentry => &[FUNCTIONS, COMMON],
             Self::Kprobe => &[FUNCTIONS, KPROBE, COMMON],
             Self::Syscall => &[SYSCALL, COMMON],
@@ -55,28 +61,28 @@ impl Backend {
     }
 }
 
-/// When a program, or a pair of them, runs.
+/// The moment when a program, or a pair of programs, runs.
 #[derive(Clone, Copy)]
 enum Moment {
     /// At a tracepoint.
     Tracepoint,
-    /// As a function begins.
+    /// When a function begins.
     Entry,
-    /// As it returns.
+    /// When a function returns.
     Return,
-    /// Both.
+    /// When a function begins, and when it returns.
     Call,
 }
 
 impl Moment {
-    /// How a backend gets there.
-    const fn hooks(self, backend: Backend, twins: bool) -> &'static [Hook] {
+    /// The kinds of programs with which a backend sees it.
+    const fn hooks(self, backend: Backend, backups: bool) -> &'static [Hook] {
         match (self, backend) {
             (Self::Tracepoint, _) => &[Hook::Tracepoint],
             (Self::Entry, Backend::Kprobe) => &[Hook::Kprobe],
             (Self::Return | Self::Call, Backend::Kprobe) => &[Hook::Kprobe, Hook::Kretprobe],
             (Self::Entry, _) => &[Hook::Fentry],
-            (Self::Return, _) if !twins => &[Hook::Fexit],
+            (Self::Return, _) if !backups => &[Hook::Fexit],
             (Self::Return | Self::Call, _) => &[Hook::Fentry, Hook::Fexit],
         }
     }
@@ -85,21 +91,26 @@ impl Moment {
 /// A kind of program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
+    /// BTF tracepoint.
     Tracepoint,
+    /// A function's entry.
     Fentry,
+    /// A function's return, with its arguments.
     Fexit,
+    /// A function's entry, through a breakpoint.
     Kprobe,
+    /// A function's return, without its arguments.
     Kretprobe,
 }
 
 impl Hook {
-    /// Whether the kernel skips such a program when another process was preempted in it. Kprobes are not
-    /// preempted.
+    /// Whether the kernel skips such a program when another process was preempted in it. Kprobes are
+    /// not preempted.
     const fn has_backup(self) -> bool {
         matches!(self, Self::Tracepoint | Self::Fentry | Self::Fexit)
     }
 
-    /// What the names of such programs begin with, if they are of a function.
+    /// Beginning of the names of such programs, if they belong to a function.
     const fn prefix(self) -> &'static str {
         match self {
             Self::Tracepoint => "",
@@ -113,13 +124,13 @@ impl Hook {
 
 /// A program and the kernel functions that it may be attached to, newest kernel first.
 struct Attach {
-    /// Its name in the object; for a function, the kind of program goes before it.
+    /// Name in the object; for a function, without the prefix for the kind.
     program: &'static str,
     moment: Moment,
     to: &'static [&'static str],
-    /// Only where the function has this many parameters; 0 for any number.
+    /// Attached only where the function has this many parameters; 0 for any number.
     parameters: u32,
-    /// Its last program has a twin.
+    /// Whether its last program has a backup.
     has_backup: bool,
 }
 
@@ -130,14 +141,12 @@ impl Attach {
     }
 
     /// The attach point that this kernel has.
-    fn target(&self, btf: &Btf<'_>) -> Result<&'static str, String> {
+    fn target(&self, btf: &Btf<'_>) -> Result<&'static str, NoFunction> {
         if matches!(self.moment, Moment::Tracepoint) {
             return Ok(self.to[0]);
         }
         let found = self.to.iter().find(|name| btf.has_function(name));
-        found
-            .copied()
-            .ok_or_else(|| format!("the kernel has no function {}", self.to.join(" or ")))
+        found.copied().ok_or(NoFunction(self.to))
     }
 
     fn fits(&self, btf: &Btf<'_>) -> bool {
@@ -145,6 +154,7 @@ impl Attach {
     }
 }
 
+/// A program with a backup.
 const fn at(moment: Moment, program: &'static str, to: &'static [&'static str]) -> Attach {
     Attach {
         program,
@@ -155,7 +165,7 @@ const fn at(moment: Moment, program: &'static str, to: &'static [&'static str]) 
     }
 }
 
-/// What it skips is made up for, or does no harm.
+/// A program without a backup: a skipped run is made up for elsewhere, or does no harm.
 const fn alone(moment: Moment, program: &'static str, to: &'static [&'static str]) -> Attach {
     Attach {
         has_backup: false,
@@ -163,6 +173,7 @@ const fn alone(moment: Moment, program: &'static str, to: &'static [&'static str
     }
 }
 
+/// With every backend.
 const COMMON: &[Attach] = &[
     alone(Moment::Tracepoint, "process_free", &["sched_process_free"]),
     at(Moment::Tracepoint, "process_exit", &["sched_process_exit"]),
@@ -177,6 +188,7 @@ const COMMON: &[Attach] = &[
     ),
 ];
 
+/// With the backends that see kernel functions.
 const FUNCTIONS: &[Attach] = &[
     alone(Moment::Entry, "pipe_free", &["free_pipe_info"]),
     at(Moment::Entry, "pipe_release", &["pipe_release"]),
@@ -196,8 +208,8 @@ const FUNCTIONS: &[Attach] = &[
     at(Moment::Return, "unix_pair", &["unix_socketpair"]),
     at(Moment::Return, "unix_receive", &["unix_stream_recvmsg"]),
     at(Moment::Call, "unix_send", &["unix_stream_sendmsg"]),
-    // Called with the message's list of files. That is not a copy any more where the garbage
-    // collector of 6.10 is, which stable kernels have got too: 6.12.117 copies nothing.
+    // Called with the message's list of files. With the garbage collector of 6.10, which stable
+    // kernels have got too, the list is no longer copied: 6.12.117 copies nothing.
     alone(
         Moment::Entry,
         "files_sent",
@@ -217,18 +229,21 @@ const FUNCTIONS: &[Attach] = &[
     },
 ];
 
+/// With kprobes: counts calls whose return was not seen.
 const KPROBE: &[Attach] = &[alone(
     Moment::Tracepoint,
     "thread_exit_count",
     &["sched_process_exit"],
 )];
 
-const TOLD: &[Attach] = &[alone(
+/// With fentry and backups: drops what a thread has noted for its backup programs.
+const FENTRY_BACKUPS: &[Attach] = &[alone(
     Moment::Tracepoint,
     "thread_exit_clear",
     &["sched_process_exit"],
 )];
 
+/// With the backend that sees system calls.
 const SYSCALL: &[Attach] = &[
     at(
         Moment::Tracepoint,
@@ -239,6 +254,7 @@ const SYSCALL: &[Attach] = &[
     at(Moment::Tracepoint, "sys_enter", &["sys_enter"]),
 ];
 
+/// Iterator programs, with what the kernel lets each walk over.
 pub const ITERATORS: &[(&str, &str)] = &[
     ("task_file", "task_file"),
     ("task_inflight", "task_file"),

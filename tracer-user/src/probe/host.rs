@@ -1,4 +1,4 @@
-//! The machine: clocks, kernel, privileges.
+//! What the kernel says about this machine: clocks, version, lockdown, privileges.
 
 use std::{
     fs::{self, File},
@@ -15,7 +15,7 @@ use rustix::{
     time::{ClockId, Timespec, clock_gettime},
 };
 
-/// ns of `CLOCK_BOOTTIME`, the clock of every record.
+/// The time of now, ns of `CLOCK_BOOTTIME`: the clock of all records.
 #[must_use]
 pub fn boottime() -> u64 {
     nanos(clock_gettime(ClockId::Boottime))
@@ -28,7 +28,7 @@ fn nanos(time: Timespec) -> u64 {
 /// Kernel lockdown (kernel_lockdown(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lockdown {
-    /// The kernel does not say: securityfs is not mounted, and we may not do so.
+    /// Not known: securityfs is not mounted, and we may not mount it.
     Unknown,
     /// Off, or not built in.
     None,
@@ -43,7 +43,7 @@ impl Lockdown {
         let of_mount = |file| fs::read_to_string(Path::new(SECURITYFS).join(file));
         let text = match of_mount("lockdown") {
             Ok(text) => text,
-            // Every kernel with a security module has this one.
+            // Every kernel with security modules has this file.
             Err(_) if of_mount("lsm").is_ok() => return Self::None,
             Err(_) => match unmounted("lockdown") {
                 Ok(text) => text,
@@ -68,7 +68,7 @@ impl Lockdown {
 
 const SECURITYFS: &str = "/sys/kernel/security";
 
-/// A file of securityfs where that is mounted nowhere: of a mount that only we have.
+/// Text of a file of securityfs where that is not mounted: from a private mount.
 fn unmounted(file: &str) -> Result<String, Errno> {
     let context = fsopen("securityfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(context.as_fd())?;
@@ -85,7 +85,7 @@ fn unmounted(file: &str) -> Result<String, Errno> {
     }
 }
 
-/// What the machine says of itself.
+/// This machine.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// Host name.
@@ -98,19 +98,19 @@ pub struct Host {
     pub wall_offset: u64,
     /// Lockdown mode.
     pub lockdown: Lockdown,
-    /// Bytes of BTF; `None` without.
+    /// Bytes of the kernel's BTF; `None` when it has none.
     pub btf: Option<u64>,
     /// Effective capabilities, one bit each (capabilities(7)).
     pub capabilities: u64,
 }
 
-/// Where the kernel tells its types.
+/// The kernel's type information.
 pub const BTF: &str = "/sys/kernel/btf/vmlinux";
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
-/// Capabilities worth naming to a user, with what each is for.
+/// Capabilities that tracing needs: name, number, purpose.
 pub const NEEDED: &[(&str, u32, &str)] = &[
     ("CAP_BPF", CAP_BPF, "load programs and maps"),
     ("CAP_PERFMON", CAP_PERFMON, "attach tracing programs"),
@@ -142,7 +142,8 @@ impl Host {
         }
     }
 
-    /// Whether a capability is held, CAP_SYS_ADMIN standing for those split off it in 5.8.
+    /// Whether this process has a capability. CAP_SYS_ADMIN includes those that were split off it in
+    /// 5.8.
     #[must_use]
     pub const fn has(&self, capability: u32) -> bool {
         let split = capability == CAP_BPF || capability == CAP_PERFMON;

@@ -1,4 +1,5 @@
-//! The kernel side as user space has it: loaded by this process, or pinned by an earlier one.
+//! Programs and tables in the kernel, as user space holds them: loaded by this process, or pinned by
+//! an earlier one.
 
 use std::{
     collections::HashMap,
@@ -13,19 +14,22 @@ use aya::{
 
 use super::{
     hooks::{Hook, Hooked, ITERATORS},
+    object::{self, NoProgram},
     pins::{self, Load, Root},
 };
 
-/// See the module.
+/// The programs and tables of one load.
 pub struct KernelObjects {
+    /// What this process has loaded.
     ebpf: Option<Ebpf>,
     pinned: Option<Root>,
+    /// Iterators that an earlier process pinned.
     iterators: HashMap<&'static str, Iter>,
-    /// Programs of attach points.
+    /// Programs that are attached.
     pub programs: Vec<Program>,
 }
 
-/// A loaded program of an attach point.
+/// A program that is attached.
 pub struct Program {
     /// See [`Hooked::base`].
     pub base: &'static str,
@@ -46,7 +50,7 @@ impl Program {
 }
 
 impl KernelObjects {
-    /// What this process has loaded; with its tables where they are pinned.
+    /// What this process has loaded. `pinned` is where its tables are pinned, if they are.
     pub fn loaded(ebpf: Ebpf, hooks: &[Hooked], pinned: Option<Root>) -> Self {
         let descriptor = |hook: &Hooked| {
             let program = ebpf.program(&hook.name)?.fd().ok()?;
@@ -74,7 +78,7 @@ impl KernelObjects {
                 Hook::Tracepoint => BtfTracePoint::from_pin(path)?.fd()?.try_clone()?,
                 Hook::Fentry => FEntry::from_pin(path)?.fd()?.try_clone()?,
                 Hook::Fexit => FExit::from_pin(path)?.fd()?.try_clone()?,
-                // Their links die with their tracer.
+                // Their links end with their tracer.
                 Hook::Kprobe | Hook::Kretprobe => continue,
             };
             let fd = fd.as_fd().try_clone_to_owned();
@@ -88,7 +92,7 @@ impl KernelObjects {
         })
     }
 
-    /// A table, which only one may have.
+    /// A table. Each can be taken once.
     pub fn take_map(&mut self, name: &str) -> Result<Map, MapError> {
         let map = self.ebpf.as_mut().and_then(|ebpf| ebpf.take_map(name));
         match (map, &self.pinned) {
@@ -100,14 +104,15 @@ impl KernelObjects {
         }
     }
 
-    /// A program that walks over processes.
-    pub fn iterator(&mut self, name: &'static str) -> Result<&mut Iter, String> {
-        if let Some(ebpf) = &mut self.ebpf {
-            return super::load::program_of(ebpf, name);
+    /// A program of [`ITERATORS`].
+    pub fn iterator(&mut self, name: &'static str) -> Result<&mut Iter, NoProgram> {
+        match &mut self.ebpf {
+            Some(ebpf) => object::program(ebpf, name),
+            None => self
+                .iterators
+                .get_mut(name)
+                .ok_or_else(|| NoProgram::Unknown(name.to_owned())),
         }
-        self.iterators
-            .get_mut(name)
-            .ok_or_else(|| format!("no program {name} is pinned"))
     }
 
     /// What this process has loaded, for the programs' log.

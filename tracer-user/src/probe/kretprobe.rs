@@ -1,10 +1,10 @@
-//! Probes of a function's return with a limit of our own choosing, through tracefs.
+//! Return probes with a higher limit than the kernel's default, through tracefs.
 //!
 //! The kernel follows a limited number of calls of a probed function at once, in all processes
-//! together: a process that waits in read(2) of any pipe, or a shell at its prompt, takes one. What
-//! aya opens has the default (`init_kretprobe`, kernel/kprobes.c), which can be as low as the number
-//! of CPUs and is used up on any machine. Only a probe defined in tracefs may say how many
-//! (Documentation/trace/kprobetrace.rst); that definition stays until it is taken back.
+//! together. A process that waits in read(2) of any pipe, or a shell at its prompt, takes one. A
+//! probe that aya opens has the default limit (`init_kretprobe`, kernel/kprobes.c), which can be as
+//! low as the number of CPUs and is used up on any machine. Only a probe that is defined in tracefs
+//! can set its limit (Documentation/trace/kprobetrace.rst). The definition stays until it is removed.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,52 +14,52 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Calls of one function that the kernel follows at once: the most that it allows
+/// Calls of one function that the kernel follows at once: the largest number that it allows
 /// (`KRETPROBE_MAXACTIVE_MAX`, kernel/trace/trace_kprobe.c). Each takes some 64 bytes.
 pub const CALLS_AT_ONCE: u32 = 4096;
 
-/// Where tracefs is mounted, by itself and within debugfs.
+/// Where tracefs is mounted: by itself, or within debugfs.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-/// Begins the name of each group of definitions; the pid of its tracer follows.
+/// Prefix of the names of our groups of definitions. The pid of the tracer follows.
 const GROUP: &str = "lastbyte_";
 
-/// Where the kernel says that it can probe functions.
+/// Exists if the kernel supports kprobes.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
-/// Why a return cannot be probed.
+/// Why return probes cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KretprobeError {
-    /// A kernel without.
+    /// The kernel has no kprobes.
     #[error("the kernel is built without kprobes (CONFIG_KPROBE_EVENTS)")]
     NoKprobes,
-    /// Definitions cannot be made.
+    /// There is no tracefs to define probes in.
     #[error("there is no tracefs with kprobe_events in it: mount -t tracefs tracefs {}", TRACEFS[0])]
     NoTracefs,
-    /// A file of tracefs.
+    /// A file of tracefs cannot be used.
     #[error("{0}: {1}")]
     File(PathBuf, io::Error),
-    /// The kernel has no such function, or forbids to probe it.
+    /// The kernel has no such function, or does not allow probing it.
     #[error("the kernel does not let this function be probed: {0}")]
     Define(io::Error),
-    /// A system call.
+    /// A system call failed.
     #[error("{0}: {1}")]
     Call(&'static str, io::Error),
 }
 
-/// The return probes of one tracer; detached and taken back when dropped.
+/// The return probes of one tracer. Dropping it detaches them and removes their definitions.
 pub struct Kretprobes {
     tracefs: PathBuf,
     group: String,
-    /// Kept open: the tracer may have fewer privileges at its end.
+    /// `kprobe_events`. Kept open, because the tracer may have fewer privileges at its end.
     definitions: File,
     attached: Vec<(String, OwnedFd)>,
 }
 
 impl Kretprobes {
-    /// Takes back what killed tracers left.
+    /// Opens `kprobe_events`, and removes definitions that killed tracers left.
     ///
     /// # Errors
-    /// When the kernel has no kprobes, or there is no tracefs, or it may not be written to.
+    /// When the kernel has no kprobes, or there is no tracefs, or it cannot be written to.
     pub fn open() -> Result<Self, KretprobeError> {
         if !Path::new(KPROBES).exists() {
             return Err(KretprobeError::NoKprobes);
@@ -80,7 +80,7 @@ impl Kretprobes {
             attached: Vec::new(),
         };
         for event in abandoned(&there, |pid| Path::new("/proc").join(pid).exists()) {
-            probes.take_back(event);
+            probes.remove(event);
         }
         Ok(probes)
     }
@@ -101,7 +101,7 @@ impl Kretprobes {
                 Ok(())
             }
             Err(error) => {
-                self.take_back(&event);
+                self.remove(&event);
                 Err(error)
             }
         }
@@ -121,13 +121,13 @@ impl Kretprobes {
         Ok(probe)
     }
 
-    /// One that is in use stays (`EBUSY`).
-    fn take_back(&mut self, event: &str) {
+    /// Removes a definition. One that is in use stays (`EBUSY`).
+    fn remove(&mut self, event: &str) {
         if let Err(error) = self
             .definitions
             .write_all(format!("-:{event}\n").as_bytes())
         {
-            log::debug!("kprobe_events: {event} stays: {error}");
+            log::debug!("kprobe_events: cannot remove {event}: {error}");
         }
     }
 }
@@ -136,7 +136,7 @@ impl Drop for Kretprobes {
     fn drop(&mut self) {
         for (event, probe) in mem::take(&mut self.attached) {
             drop(probe);
-            self.take_back(&event);
+            self.remove(&event);
         }
     }
 }
@@ -150,7 +150,7 @@ fn abandoned(definitions: &str, alive: impl Fn(&str) -> bool) -> impl Iterator<I
     })
 }
 
-/// `struct perf_event_attr` (include/uapi/linux/perf_event.h) as far as its first version went.
+/// The first version of `struct perf_event_attr` (include/uapi/linux/perf_event.h).
 #[repr(C)]
 struct PerfEventAttr {
     kind: u32,
@@ -164,8 +164,8 @@ const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 const PERF_EVENT_IOC_ENABLE: libc::Ioctl = 0x2400;
 const PERF_EVENT_IOC_SET_BPF: libc::Ioctl = 0x4004_2408;
 
-/// Opens the event of this id on one CPU: programs run on all of them nevertheless, since they are
-/// the event's and not the descriptor's (`perf_event_attach_bpf_prog`, kernel/trace/bpf_trace.c).
+/// Opens the event with this id on one CPU. Its programs run on all CPUs, because they belong to the
+/// event and not to the descriptor (`perf_event_attach_bpf_prog`, kernel/trace/bpf_trace.c).
 fn perf_event(id: u64) -> io::Result<OwnedFd> {
     let attr = PerfEventAttr {
         kind: PERF_TYPE_TRACEPOINT,

@@ -1,4 +1,4 @@
-//! Taking an entry out of a hash table and looking at it in one step, for which aya has no call.
+//! Removes an entry of a hash table and returns its value in one step. aya has no call for it.
 
 use std::{io, mem::MaybeUninit, os::fd::AsFd, os::fd::AsRawFd as _};
 
@@ -17,7 +17,7 @@ struct Element {
     flags: u64,
 }
 
-/// Removes an entry and gives what it was; `None` when there is none.
+/// Removes an entry and returns its value; `None` when there is no such entry.
 ///
 /// # Errors
 /// `ENOTSUPP` (524) before Linux 5.14 (`map_lookup_and_delete_elem`, kernel/bpf/syscall.c).

@@ -1,16 +1,17 @@
-//! What outlives the tracer: tables, programs and their links, pinned in a BPF file system, so that the
-//! next tracer goes on where this one stopped.
+//! Pins of tables, programs and their links in a BPF file system. They outlive the tracer, so that
+//! the next one continues where this one stopped.
 //!
 //! ```text
-//! ROOT/tables-VERSION-RING/NAME     tables, shared by every load that understands them
+//! ROOT/tables-VERSION-RING/NAME     tables, shared by all loads that understand them
 //! ROOT/BACKEND-LOAD/program-NAME    programs of one load
-//! ROOT/BACKEND-LOAD/link-NAME       what keeps them attached
+//! ROOT/BACKEND-LOAD/link-NAME       their links, which keep them attached
 //! ```
 //!
-//! A load is named by what it was made of: the object, the kernel's layout, the servers' names.
+//! LOAD is a hash of everything that a load depends on: the object, the kernel's layout, the names of
+//! servers.
 //!
-//! One tracer at a time uses them: it holds a lock (flock(2)) on ROOT itself, which the kernel gives up
-//! for a tracer that is killed. A tracer that takes over, of whatever version, takes the lock first.
+//! Only one tracer at a time uses the pins. It holds a lock (flock(2)) on ROOT itself, which the kernel
+//! releases when the tracer is killed. A tracer of any version takes the lock before it takes over.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -27,15 +28,15 @@ use aya::{
 use rustix::fs::statfs;
 use tracer_ebpf::TABLES_VERSION;
 
-use super::{hooks::Hooked, load::Backend};
+use super::{backend::Backend, hooks::Hooked};
 
-/// Tables that a later load can go on with.
+/// Tables that a later load can continue to use.
 pub const TABLES: &[&str] = &[
-    "CALLS",
-    "CONNS",
     "ACTIVE_LOAD",
-    "HANDOVERS",
+    "CALLS",
     "CARRY_OVER",
+    "CONNS",
+    "HANDOVERS",
     "LOST",
     "RECORDS",
     "SCAN_ALL",
@@ -48,29 +49,29 @@ pub const TABLES: &[&str] = &[
 /// `BPF_FS_MAGIC` of include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
-/// Why nothing can be pinned.
+/// Why pins cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// Some other file system, or none.
+    /// The directory is on another file system.
     #[error("{0} is on no BPF file system: mount -t bpf bpf /sys/fs/bpf")]
     NoBpffs(PathBuf),
-    /// A directory.
+    /// A directory cannot be read or made.
     #[error("{0}: {1}")]
     Io(PathBuf, io::Error),
-    /// The kernel refuses.
+    /// The kernel refuses a pin.
     #[error("pinning {0}: {1}")]
     Pin(PathBuf, String),
-    /// Another tracer uses them.
+    /// Another tracer uses the pins.
     #[error("{path} is in use by {holder}: stop that daemon first, or set tracing.pins to another directory", holder = holder.map_or_else(|| "another lastbyte".to_owned(), |pid| format!("pid {pid}")))]
     InUse {
         /// The directory.
         path: PathBuf,
-        /// Process id of the tracer, if the kernel names it.
+        /// Pid of that tracer, if the kernel names it.
         holder: Option<u32>,
     },
 }
 
-/// A place for pins.
+/// The directory with all pins.
 #[derive(Clone, Debug)]
 pub struct Root {
     path: PathBuf,
@@ -78,9 +79,9 @@ pub struct Root {
     _lock: Arc<Lock>,
 }
 
-/// Held for as long as the pins are used.
+/// The lock on the directory, held for as long as the pins are used.
 #[derive(Debug)]
-struct Lock(#[expect(dead_code, reason = "closing it gives the lock up")] File);
+struct Lock(#[expect(dead_code, reason = "closing it releases the lock")] File);
 
 /// The pins of one load.
 #[derive(Clone, Debug)]
@@ -89,17 +90,17 @@ pub struct Load {
 }
 
 impl Root {
-    /// Makes the directory. Only its owner gets in: whoever can write to the tables can make the
-    /// tracer say anything.
+    /// Makes the directory if needed, and locks it. Only its owner has access: a process that can
+    /// write to the tables can make the tracer say anything.
     pub fn open(path: &Path, ring_bytes: u32) -> Result<Self, PinError> {
         make(path)?;
         let kind = statfs(path).map_err(|error| PinError::Io(path.to_owned(), error.into()))?;
         if kind.f_type != BPF_FS_MAGIC {
-            // Made just now in vain, or it belongs to somebody.
+            // Undoes `make`. A directory of somebody else is not empty, and stays.
             let _ = fs::remove_dir(path);
             return Err(PinError::NoBpffs(path.to_owned()));
         }
-        let lock = Lock::take(path)?;
+        let lock = Lock::acquire(path)?;
         let tables = path.join(format!("tables-{TABLES_VERSION}-{ring_bytes}"));
         Ok(Self {
             path: path.to_owned(),
@@ -108,17 +109,17 @@ impl Root {
         })
     }
 
-    /// Where the tables are, or will be.
+    /// Directory of the tables, which may not exist yet.
     pub fn tables(&self) -> &Path {
         &self.tables
     }
 
-    /// Whether there are tables that a load can go on with.
+    /// Whether all tables are pinned, so that a load can continue to use them.
     pub fn has_tables(&self) -> bool {
         TABLES.iter().all(|name| self.tables.join(name).exists())
     }
 
-    /// Makes room for tables; what an attempt that failed has left there goes.
+    /// Makes the directory of the tables. Removes what a failed attempt left there.
     pub fn make_tables(&self) -> Result<(), PinError> {
         if !self.has_tables() {
             remove(&self.tables);
@@ -126,22 +127,22 @@ impl Root {
         make(&self.tables)
     }
 
-    /// The pins of a load.
-    pub fn load(&self, backend: Backend, number: u64) -> Load {
+    /// The pins of the load with this id.
+    pub fn load(&self, backend: Backend, id: u64) -> Load {
         Load {
-            path: self.path.join(format!("{backend}-{number:08x}")),
+            path: self.path.join(format!("{backend}-{id:08x}")),
         }
     }
 
-    /// Whether the programs of the load with this number are attached whatever tracer there is.
-    pub fn runs(&self, number: u64) -> bool {
-        let load = |backend| self.load(backend, number).path.exists();
-        // Links of kprobes die with their tracer.
+    /// Whether the programs of the load with this id are attached, with or without a tracer.
+    pub fn runs(&self, id: u64) -> bool {
+        let load = |backend| self.load(backend, id).path.exists();
+        // Links of kprobes end with their tracer.
         load(Backend::Fentry) || load(Backend::Syscall)
     }
 
-    /// Removes what belongs neither to the load nor to its tables: what was attached by it is not any
-    /// more.
+    /// Removes everything that belongs neither to this load nor to its tables. That detaches the
+    /// programs of other loads.
     pub fn keep_only(&self, load: Option<&Load>) {
         for path in entries(&self.path) {
             let kept = load.is_some_and(|load| path == load.path || path == self.tables);
@@ -153,7 +154,7 @@ impl Root {
 }
 
 impl Lock {
-    fn take(path: &Path) -> Result<Self, PinError> {
+    fn acquire(path: &Path) -> Result<Self, PinError> {
         let failed = |error| PinError::Io(path.to_owned(), error);
         let directory = File::open(path).map_err(failed)?;
         match directory.try_lock() {
@@ -167,7 +168,7 @@ impl Lock {
     }
 }
 
-/// Who holds the lock on a file, by /proc/locks.
+/// Pid of the process that holds the lock on a file, from /proc/locks.
 fn holder(file: &File) -> Option<u32> {
     let meta = file.metadata().ok()?;
     let dev = meta.dev();
@@ -183,7 +184,8 @@ fn holder(file: &File) -> Option<u32> {
         .filter(|pid| *pid != 0)
 }
 
-/// Removes everything that any tracer has pinned there.
+/// Removes everything that any tracer has pinned in this directory. Returns the number of removed
+/// entries.
 ///
 /// # Errors
 /// `PinError::InUse` while one uses it, `PinError::Io`.
@@ -191,7 +193,7 @@ pub fn remove_all(root: &Path) -> Result<usize, PinError> {
     if !root.exists() {
         return Ok(0);
     }
-    let _lock = Lock::take(root)?;
+    let _lock = Lock::acquire(root)?;
     let entries = entries(root);
     let count = entries.len();
     for path in entries {
@@ -206,20 +208,20 @@ pub fn remove_all(root: &Path) -> Result<usize, PinError> {
 }
 
 impl Load {
-    /// Makes room for it.
+    /// Makes its directory, empty.
     pub fn make(&self) -> Result<(), PinError> {
         remove(&self.path);
         make(&self.path)
     }
 
-    /// Whether all of it is there: one that was interrupted as it attached is of no use.
+    /// Whether every program and every link is pinned. A load that was interrupted cannot be used.
     pub fn is_complete(&self, hooks: &[Hooked]) -> bool {
         hooks
             .iter()
             .all(|hook| self.program(&hook.name).exists() && self.link(&hook.name).exists())
     }
 
-    /// Where a program is pinned.
+    /// Path of a program's pin.
     pub fn program(&self, name: &str) -> PathBuf {
         self.path.join(format!("program-{name}"))
     }
@@ -228,8 +230,8 @@ impl Load {
         self.path.join(format!("link-{name}"))
     }
 
-    /// Lets a program stay attached.
-    pub fn keep(&self, name: &str, link: FdLink) -> Result<(), PinError> {
+    /// Pins a link, so that its program stays attached after this process.
+    pub fn pin_link(&self, name: &str, link: FdLink) -> Result<(), PinError> {
         let path = self.link(name);
         link.pin(&path)
             .map(drop)
@@ -255,7 +257,7 @@ fn entries(path: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
-/// Directories of a BPF file system have no further levels than these.
+/// Removes a directory and its entries; no directory of pins has more levels.
 fn remove(path: &Path) {
     for inner in entries(path) {
         let _ = fs::remove_file(inner);
@@ -263,7 +265,7 @@ fn remove(path: &Path) {
     if let Err(error) = fs::remove_dir(path)
         && error.kind() != io::ErrorKind::NotFound
     {
-        log::warn!("{} stays: {error}", path.display());
+        log::warn!("cannot remove {}: {error}", path.display());
     }
 }
 
@@ -274,9 +276,9 @@ mod tests {
     #[test]
     fn pins_are_for_one_at_a_time() {
         let root = tempfile::tempdir().unwrap();
-        let first = Lock::take(root.path()).unwrap();
-        match Lock::take(root.path()) {
-            // On some file systems (overlayfs) the kernel names another inode than stat(2) does.
+        let first = Lock::acquire(root.path()).unwrap();
+        match Lock::acquire(root.path()) {
+            // On some file systems (overlayfs) /proc/locks shows another inode than stat(2).
             Err(PinError::InUse { holder, .. }) => {
                 assert!(holder.is_none_or(|pid| pid == std::process::id()));
             }
@@ -286,7 +288,7 @@ mod tests {
         drop(first);
         remove_all(root.path()).unwrap();
         assert!(!root.path().exists());
-        // There is nothing to remove any more.
+        // Now there is nothing to remove.
         remove_all(root.path()).unwrap();
     }
 }

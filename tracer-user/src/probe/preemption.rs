@@ -1,20 +1,21 @@
-//! Whether a task can be preempted inside the kernel, and so inside a program of ours.
+//! Whether the kernel can preempt a task that runs kernel code, and so one of our programs.
 
 use std::fs;
 
 use rustix::system::uname;
 
-/// The mode that a kernel built with `PREEMPT_DYNAMIC` is in, as `none voluntary (full)`; for root, where
-/// debugfs is mounted.
+/// The mode of a kernel that was built with `PREEMPT_DYNAMIC`, such as `none voluntary (full)`. Only
+/// root can read it, where debugfs is mounted.
 const MODES: &str = "/sys/kernel/debug/sched/preempt";
 
-/// As far as the kernel tells; otherwise that it can.
+/// Whether it can. True when the kernel does not say.
 pub fn is_possible() -> bool {
     let modes = fs::read_to_string(MODES).unwrap_or_default();
     let options = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     judge(&uname().version().to_string_lossy(), &modes, &options)
 }
 
+/// The same from the kernel's version, the text of [`MODES`], and the kernel's command line.
 fn judge(version: &str, modes: &str, options: &str) -> bool {
     let mode = modes
         .split_whitespace()

@@ -1,5 +1,6 @@
-//! Runs of programs that the kernel skipped, since the program was running on that CPU already and had
-//! been preempted: `recursion_misses` (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c; since 5.12).
+//! Counts the runs of programs that the kernel skipped because the program was already running on
+//! that CPU, and had been preempted: `recursion_misses` (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c;
+//! since 5.12).
 
 use std::{
     fs::File,
@@ -12,10 +13,12 @@ use std::{
 
 use super::kernel_objects::{KernelObjects, Program};
 
-/// Attach points whose programs' every run tells something that nothing else does. What the others skip is
-/// made up for: counters by the object itself, the news of a death by the death, the signal that ended a
-/// server by its status; or only names are missing. System calls are every process's: of one that matters
-/// the kernel side sees that its end was skipped.
+/// Programs of which every run reports something that nothing else does.
+///
+/// A skipped run of any other program is made up for: counters by the object itself, the delivery of
+/// SIGCHLD by the exit, the signal that ended a server by its exit status; or only a name is missing.
+/// The programs for system calls run for every process, so their misses say little; the kernel side
+/// notices when the end of a pending call was skipped.
 const COUNTED: &[&str] = &[
     "inet_sock_set_state",
     "pipe_create",
@@ -28,12 +31,14 @@ const COUNTED: &[&str] = &[
     "unix_release",
 ];
 
-/// The counters of those that are loaded, by what can stand in for one another.
+/// The counters of the programs that are loaded.
 pub struct Skipped {
     groups: Vec<Group>,
-    looked: bool,
+    /// Whether they have been read since this tracer began.
+    has_read: bool,
 }
 
+/// Programs that see the same events: a program and its backup, or one program.
 struct Group {
     name: &'static str,
     counters: Vec<Counter>,
@@ -41,20 +46,21 @@ struct Group {
 
 struct Counter {
     fdinfo: File,
-    /// The kernel tells of programs that are open.
+    /// Kept open: the counter is shown for open programs.
     _program: OwnedFd,
-    seen: u64,
+    /// Value at the last read.
+    last: u64,
 }
 
 impl Skipped {
-    /// Finds them among the programs.
+    /// The counters of those programs among the loaded ones.
     ///
     /// # Errors
-    /// When /proc does not tell of our own descriptors.
-    pub fn of(side: &KernelObjects) -> io::Result<Self> {
+    /// When /proc does not show this process's descriptors.
+    pub fn of(objects: &KernelObjects) -> io::Result<Self> {
         let mut groups = Vec::new();
         for &name in COUNTED {
-            let programs: Vec<&Program> = side
+            let programs: Vec<&Program> = objects
                 .programs
                 .iter()
                 .filter(|program| program.base == name)
@@ -73,32 +79,35 @@ impl Skipped {
         }
         Ok(Self {
             groups,
-            looked: false,
+            has_read: false,
         })
     }
 
-    /// How many events no program told since the last look, and a number that grows with them; at the
-    /// first look since an earlier tracer got the number `told`. 0 where the kernel does not count.
-    pub fn look(&mut self, told: u64) -> (u64, u64) {
+    /// Reads the counters. Returns how many events no program reported since the last read, and the
+    /// total so far. `reported` is the total that an earlier tracer has reported; the first read
+    /// counts from there. Both are 0 where the kernel does not count.
+    pub fn read(&mut self, reported: u64) -> (u64, u64) {
         let new = |group: &mut Group| {
-            let new = lost(group.counters.iter_mut().map(Counter::new_ones));
+            let new = lost(group.counters.iter_mut().map(Counter::read_new));
             if new > 0 {
                 log::debug!("{new} runs of {} were skipped", group.name);
             }
             new
         };
         let new = self.groups.iter_mut().map(new).sum();
-        // What each of a group skipped at other times counts here, so this is for a first look only.
-        let all = |group: &Group| lost(group.counters.iter().map(|counter| counter.seen));
+        // Runs that the programs of a group skipped at different times add up here, so the total is
+        // for a first read only.
+        let all = |group: &Group| lost(group.counters.iter().map(|counter| counter.last));
         let total: u64 = self.groups.iter().map(all).sum();
-        match std::mem::replace(&mut self.looked, true) {
+        match std::mem::replace(&mut self.has_read, true) {
             true => (new, total),
-            false => (total.saturating_sub(told), total),
+            false => (total.saturating_sub(reported), total),
         }
     }
 }
 
-/// How many events may be lost of those that each of a group skipped: two have to skip one.
+/// How many events may be lost, from the number of runs that each program of a group skipped: an
+/// event is lost only if both skip it.
 fn lost(skipped: impl Iterator<Item = u64>) -> u64 {
     let mut skipped: Vec<u64> = skipped.collect();
     skipped.sort_unstable_by(|a, b| b.cmp(a));
@@ -112,22 +121,24 @@ impl Counter {
         let mut counter = Self {
             fdinfo: File::open(path)?,
             _program: program,
-            seen: 0,
+            last: 0,
         };
-        counter.new_ones();
+        counter.read_new();
         Ok(counter)
     }
 
-    fn new_ones(&mut self) -> u64 {
+    /// Number of skipped runs since the last read.
+    fn read_new(&mut self) -> u64 {
         let mut text = [0; 1024];
         let len = self.fdinfo.read_at(&mut text, 0).unwrap_or(0);
-        let total = misses(&text[..len]).unwrap_or(self.seen);
-        let new = total.saturating_sub(self.seen);
-        self.seen = total;
+        let total = misses(&text[..len]).unwrap_or(self.last);
+        let new = total.saturating_sub(self.last);
+        self.last = total;
         new
     }
 }
 
+/// The counter in the text of /proc/PID/fdinfo/FD.
 fn misses(fdinfo: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(fdinfo).ok()?;
     let mut lines = text.lines();
@@ -140,7 +151,7 @@ mod tests {
     use super::{lost, misses};
 
     #[test]
-    fn of_twins_two_must_skip_an_event() {
+    fn an_event_is_lost_when_both_programs_skip_it() {
         assert_eq!(lost([3].into_iter()), 3);
         assert_eq!(lost([3, 0].into_iter()), 0);
         assert_eq!(lost([0, 2, 5].into_iter()), 2);
@@ -148,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_is_found() {
+    fn fdinfo_has_the_counter() {
         let text = "prog_type:\t26\nrun_cnt:\t0\nrecursion_misses:\t17\nverified_insns:\t9\n";
         assert_eq!(misses(text.as_bytes()), Some(17));
         assert_eq!(misses(b"prog_type:\t26\n"), None);

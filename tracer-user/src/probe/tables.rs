@@ -1,4 +1,5 @@
-//! The kernel side's tables, as user space seeds, samples and cleans them.
+//! User space's access to the kernel side's tables: seeds, samples, cleans them, and keeps the books
+//! about losses across tracers.
 
 use std::{
     collections::HashSet,
@@ -28,16 +29,17 @@ struct Plain<T>(T);
 // SAFETY: T has no padding and every bit pattern is a T, as its traits prove.
 unsafe impl<T: Copy + FromBytes + IntoBytes + Immutable + 'static> Pod for Plain<T> {}
 
-/// `BPF_NOEXIST` of include/uapi/linux/bpf.h: what the kernel side already knows, it knows better.
+/// `BPF_NOEXIST` of include/uapi/linux/bpf.h. Entries of the kernel side are never overwritten: it
+/// knows better.
 const NOEXIST: u64 = 1;
 
-/// A stream that was taken for another is back before a process can have been made for it: what takes
-/// that long is one of three pipes, a fork, and an exec or a read.
+/// A stream that was removed by mistake is back within this time, before it can belong to a session:
+/// that takes two more pipes, a fork, and an exec or a read.
 const BACK_WITHIN: Duration = Duration::from_micros(100);
 
 type Streams = HashMap<MapData, u64, Plain<StreamState>>;
 
-/// Handles to the tables of one load.
+/// The tables of one load.
 pub struct Tables {
     tasks: HashMap<MapData, u32, Plain<Task>>,
     sessions: HashMap<MapData, u64, Plain<Session>>,
@@ -46,15 +48,16 @@ pub struct Tables {
     scan_all: Array<MapData, u32>,
     lost: PerCpuArray<MapData, [u64; loss::KINDS]>,
     carry_over: Array<MapData, u64>,
-    /// What is in `carry_over`, once it has been read: nobody else writes to it. Each call of a map costs
-    /// more than its time: the kernel skips kprobes' programs on a CPU where one was preempted
+    /// Copy of the map, once it has been read: only this process writes to it. A map operation costs
+    /// more than its time, because the kernel skips programs of kprobes on the CPU meanwhile
     /// (`bpf_disable_instrumentation`, include/linux/bpf.h).
-    told: Option<[u64; carry_over::ENTRIES as usize]>,
-    /// Streams that were away while something may have been done with them.
-    away: u64,
+    carried_over: Option<[u64; carry_over::ENTRIES as usize]>,
+    /// Number of streams that were removed by mistake and may have missed an event before they were
+    /// put back.
+    misplaced: u64,
 }
 
-/// Tells the kernel side which executables are servers; before anything is attached.
+/// Gives the kernel side the names of servers' executables. To be called before anything is attached.
 pub fn name_servers(ebpf: &mut Ebpf, names: &[String]) -> Result<(), MapError> {
     let map = ebpf
         .map_mut("SERVERS")
@@ -66,7 +69,7 @@ pub fn name_servers(ebpf: &mut Ebpf, names: &[String]) -> Result<(), MapError> {
         .iter()
         .map(|name| (fixed(name), role_of(name)))
         .collect();
-    // An earlier load may have had others.
+    // An earlier load may have had other names.
     let old: Vec<_> = servers.keys().flatten().collect();
     let is_named = |old: &[u8; EXE_LEN]| names.iter().any(|(name, _)| name == old);
     for name in old.iter().filter(|name| !is_named(name)) {
@@ -78,24 +81,24 @@ pub fn name_servers(ebpf: &mut Ebpf, names: &[String]) -> Result<(), MapError> {
     Ok(())
 }
 
-/// The number of the load whose programs work, as pinned tables tell.
-pub fn on_duty(root: &Root) -> Option<u64> {
-    let duty: Array<_, u64> = pins::table(root, "ACTIVE_LOAD").ok()?.try_into().ok()?;
-    duty.get(&0, 0).ok()
+/// Id of the active load, from pinned tables; `None` when it cannot be read.
+pub fn active_load(root: &Root) -> Option<u64> {
+    let active: Array<_, u64> = pins::table(root, "ACTIVE_LOAD").ok()?.try_into().ok()?;
+    active.get(&0, 0).ok()
 }
 
-/// From here on the programs of this load work, and those of no other.
-pub fn take_duty(side: &mut KernelObjects, number: u64) -> Result<(), MapError> {
-    let mut duty: Array<_, u64> = side.take_map("ACTIVE_LOAD")?.try_into()?;
-    duty.set(0, number, 0)
+/// Makes this load the active one: from now on its programs work, and those of no other load.
+pub fn activate(objects: &mut KernelObjects, id: u64) -> Result<(), MapError> {
+    let mut active: Array<_, u64> = objects.take_map("ACTIVE_LOAD")?.try_into()?;
+    active.set(0, id, 0)
 }
 
 /// The ring buffer.
-pub fn ring(side: &mut KernelObjects) -> Result<RingBuf<MapData>, MapError> {
-    side.take_map("RECORDS")?.try_into()
+pub fn ring(objects: &mut KernelObjects) -> Result<RingBuf<MapData>, MapError> {
+    objects.take_map("RECORDS")?.try_into()
 }
 
-/// Text as a NUL-padded array, cut to leave a NUL.
+/// Text as a NUL-padded array. A longer text is cut so that it ends with a NUL.
 pub fn fixed<const N: usize>(text: &str) -> [u8; N] {
     let mut out = [0; N];
     let len = text.len().min(N - 1);
@@ -104,39 +107,41 @@ pub fn fixed<const N: usize>(text: &str) -> [u8; N] {
 }
 
 impl Tables {
-    pub fn take(side: &mut KernelObjects) -> Result<Self, MapError> {
+    /// Takes all tables but the ring buffer.
+    pub fn open(objects: &mut KernelObjects) -> Result<Self, MapError> {
         Ok(Self {
-            tasks: side.take_map("TASKS")?.try_into()?,
-            sessions: side.take_map("SESSIONS")?.try_into()?,
-            streams: side.take_map("STREAM_TABLE")?.try_into()?,
-            conns: side.take_map("CONNS")?.try_into()?,
-            scan_all: side.take_map("SCAN_ALL")?.try_into()?,
-            lost: side.take_map("LOST")?.try_into()?,
-            carry_over: side.take_map("CARRY_OVER")?.try_into()?,
-            told: None,
-            away: 0,
+            tasks: objects.take_map("TASKS")?.try_into()?,
+            sessions: objects.take_map("SESSIONS")?.try_into()?,
+            streams: objects.take_map("STREAM_TABLE")?.try_into()?,
+            conns: objects.take_map("CONNS")?.try_into()?,
+            scan_all: objects.take_map("SCAN_ALL")?.try_into()?,
+            lost: objects.take_map("LOST")?.try_into()?,
+            carry_over: objects.take_map("CARRY_OVER")?.try_into()?,
+            carried_over: None,
+            misplaced: 0,
         })
     }
 
-    /// How many times the ring has been emptied, by earlier tracers too.
-    pub fn taken(&mut self) -> Result<u64, MapError> {
-        self.told(carry_over::DRAINS)
+    /// How many times the ring buffer has been drained, including by earlier tracers.
+    pub fn drains(&mut self) -> Result<u64, MapError> {
+        self.carried_over(carry_over::DRAINS)
     }
 
-    /// The ring is going to be emptied once more: what is taken from it has to be kept by someone else.
-    pub fn taking(&mut self) -> Result<u64, MapError> {
-        let number = self.taken()? + 1;
-        self.tell(carry_over::DRAINS, number)?;
+    /// Counts one more drain of the ring buffer, before the first record is removed from it. Returns
+    /// its number.
+    pub fn begin_drain(&mut self) -> Result<u64, MapError> {
+        let number = self.drains()? + 1;
+        self.carry_over(carry_over::DRAINS, number)?;
         Ok(number)
     }
 
-    /// The session that a stream belongs to.
+    /// The session that a stream belongs to, if it belongs to one.
     pub fn session_of(&self, key: u64) -> Option<u64> {
         let session = self.streams.get(&key, 0).ok()?.0.session;
         (session != 0).then_some(session)
     }
 
-    /// Drops every session that is not among these: one that ended while there was no tracer.
+    /// Removes every session that is not among these: it ended while there was no tracer.
     pub fn keep_only(&mut self, open: &HashSet<u64>) {
         let there: Vec<u64> = self.sessions.keys().flatten().collect();
         for session in there.into_iter().filter(|session| !open.contains(session)) {
@@ -144,7 +149,7 @@ impl Tables {
         }
     }
 
-    /// Every session that has a stream.
+    /// Ids of all sessions that have a stream.
     pub fn all_sessions(&self) -> Vec<u64> {
         let sessions = self
             .streams
@@ -154,27 +159,27 @@ impl Tables {
         sessions.filter(|session| *session != 0).collect()
     }
 
-    /// Adds a process unless it is known by now.
+    /// Adds a process, unless the kernel side has added it meanwhile.
     pub fn seed_task(&mut self, pid: u32, task: Task) -> Result<(), MapError> {
-        unless_there(self.tasks.insert(pid, Plain(task), NOEXIST))
+        ignore_expected(self.tasks.insert(pid, Plain(task), NOEXIST))
     }
 
-    /// Adds a stream unless it is known by now.
+    /// Adds a stream, unless the kernel side has added it meanwhile.
     pub fn seed_stream(&mut self, key: u64, stream: StreamState) -> Result<(), MapError> {
-        unless_there(self.streams.insert(key, Plain(stream), NOEXIST))
+        ignore_expected(self.streams.insert(key, Plain(stream), NOEXIST))
     }
 
-    /// Adds a session.
+    /// Adds a session, unless the kernel side has added it meanwhile.
     pub fn seed_session(&mut self, id: u64, session: Session) -> Result<(), MapError> {
-        unless_there(self.sessions.insert(id, Plain(session), NOEXIST))
+        ignore_expected(self.sessions.insert(id, Plain(session), NOEXIST))
     }
 
-    /// Adds a connection.
+    /// Adds a connection, unless the kernel side has added it meanwhile.
     pub fn seed_conn(&mut self, sock: u64) -> Result<(), MapError> {
-        unless_there(self.conns.insert(sock, 0, NOEXIST))
+        ignore_expected(self.conns.insert(sock, 0, NOEXIST))
     }
 
-    /// Whether a process is a member of the session, or a server: then it has been described.
+    /// Whether a process is a member of the session, or a server. If so, a record has described it.
     pub fn is_known(&self, pid: u32, session: u64) -> bool {
         self.tasks
             .get(&pid, 0)
@@ -188,12 +193,12 @@ impl Tables {
             .is_ok_and(|task| task.0.flags & role::SERVER != 0)
     }
 
-    /// Whether the next walk tells every pipe, or the streams only.
+    /// Makes the next scans report every pipe, unix socket and pty, or only the ends of streams.
     pub fn scan_all(&mut self, all: bool) -> Result<(), MapError> {
         self.scan_all.set(0, u32::from(all), 0)
     }
 
-    /// The streams of a session as counted so far.
+    /// The streams of a session with their counters.
     pub fn streams(&self, session: u64) -> impl Iterator<Item = StreamState> + '_ {
         self.keys(session).into_iter().filter_map(move |key| {
             let state = self.streams.get(&key, 0).ok()?.0;
@@ -201,6 +206,7 @@ impl Tables {
         })
     }
 
+    /// Keys of a session's streams.
     fn keys(&self, session: u64) -> impl IntoIterator<Item = u64> + use<> {
         let keys = self
             .sessions
@@ -212,35 +218,35 @@ impl Tables {
         keys
     }
 
-    /// Drops a session that is over.
+    /// Removes a session that has ended.
     pub fn forget(&mut self, session: u64) {
         for key in self.keys(session) {
-            // Gone already where the kernel tells of the object's end.
-            let is_over = |state: &StreamState| state.session == session;
-            self.away += drop_stream(&mut self.streams, key, is_over);
+            // Where the kernel reports that the object is freed, the stream has been removed already.
+            let is_ended = |state: &StreamState| state.session == session;
+            self.misplaced += remove_stream(&mut self.streams, key, is_ended);
         }
         let _ = self.sessions.remove(&session);
     }
 
-    /// Drops pipes of servers that are no more and that never became streams.
+    /// Removes objects of servers that have ended, if they never became streams of a session.
     pub fn sweep(&mut self) {
         let tasks = &self.tasks;
-        let is_over =
+        let is_ended =
             |state: &StreamState| state.session == 0 && tasks.get(&state.server, 0).is_err();
         let dead: Vec<u64> = self
             .streams
             .iter()
             .flatten()
-            .filter(|(_, state)| is_over(&state.0))
+            .filter(|(_, state)| is_ended(&state.0))
             .map(|(key, _)| key)
             .collect();
         for key in dead {
-            self.away += drop_stream(&mut self.streams, key, is_over);
+            self.misplaced += remove_stream(&mut self.streams, key, is_ended);
         }
     }
 
-    /// What was lost since the last call, or since the last that an earlier tracer made, by [`loss`]
-    /// kind; `None` for nothing.
+    /// Number of losses by [`loss`] kind since the last call, which an earlier tracer may have made;
+    /// `None` when nothing was lost.
     pub fn new_losses(
         &mut self,
         skipped: &mut Skipped,
@@ -249,74 +255,77 @@ impl Tables {
         let by_cpu = self.lost.get(&0, 0)?;
         for (kind, new) in new.iter_mut().enumerate() {
             let total: u64 = by_cpu.iter().map(|counts| counts[kind]).sum();
-            *new = self.untold(carry_over::LOST + kind as u32, total)?;
+            *new = self.report_total(carry_over::LOST + kind as u32, total)?;
         }
-        new[loss::STREAMS as usize] += std::mem::take(&mut self.away);
-        let (skipped, total) = skipped.look(self.told(carry_over::SKIPPED)?);
-        self.untold(carry_over::SKIPPED, total)?;
+        new[loss::STREAMS as usize] += std::mem::take(&mut self.misplaced);
+        let (skipped, total) = skipped.read(self.carried_over(carry_over::SKIPPED)?);
+        self.report_total(carry_over::SKIPPED, total)?;
         new[loss::SKIPPED as usize] += skipped;
         Ok(new.iter().any(|count| *count != 0).then_some(new))
     }
 
-    /// How much of a total has not been told; it is now.
-    fn untold(&mut self, entry: u32, total: u64) -> Result<u64, MapError> {
-        let told = self.told(entry)?;
-        self.tell(entry, total)?;
-        Ok(total.saturating_sub(told))
+    /// How much of a total has not been reported yet. From now on it has.
+    fn report_total(&mut self, entry: u32, total: u64) -> Result<u64, MapError> {
+        let reported = self.carried_over(entry)?;
+        self.carry_over(entry, total)?;
+        Ok(total.saturating_sub(reported))
     }
 
-    /// What the next tracer would be left.
-    fn told(&mut self, entry: u32) -> Result<u64, MapError> {
-        let told = match self.told {
-            Some(told) => told,
+    /// The value of an entry of [`carry_over`].
+    fn carried_over(&mut self, entry: u32) -> Result<u64, MapError> {
+        let values = match self.carried_over {
+            Some(values) => values,
             None => {
-                let mut told = [0; carry_over::ENTRIES as usize];
-                for (entry, told) in told.iter_mut().enumerate() {
-                    *told = self.carry_over.get(&(entry as u32), 0)?;
+                let mut values = [0; carry_over::ENTRIES as usize];
+                for (entry, value) in values.iter_mut().enumerate() {
+                    *value = self.carry_over.get(&(entry as u32), 0)?;
                 }
-                *self.told.insert(told)
+                *self.carried_over.insert(values)
             }
         };
-        Ok(told[entry as usize])
+        Ok(values[entry as usize])
     }
 
-    /// Leaves it to the next tracer.
-    fn tell(&mut self, entry: u32, value: u64) -> Result<(), MapError> {
-        if self.told(entry)? != value {
+    /// Sets an entry of [`carry_over`] for this tracer and the next.
+    fn carry_over(&mut self, entry: u32, value: u64) -> Result<(), MapError> {
+        if self.carried_over(entry)? != value {
             self.carry_over.set(entry, value, 0)?;
         }
-        if let Some(told) = &mut self.told {
-            told[entry as usize] = value;
+        if let Some(values) = &mut self.carried_over {
+            values[entry as usize] = value;
         }
         Ok(())
     }
 }
 
-/// Drops a stream that is over. Meanwhile a server may make another at the same address, which must not
-/// be dropped in its place: gives 1 if it was, and something may have been done with it by then.
-fn drop_stream(streams: &mut Streams, key: u64, is_over: impl Fn(&StreamState) -> bool) -> u64 {
-    if !streams.get(&key, 0).is_ok_and(|state| is_over(&state.0)) {
+/// Removes a stream that has ended.
+///
+/// Meanwhile a server may make another stream at the same address, which must not be removed in its
+/// place. If that happens, the other is put back. Returns 1 if it may have missed an event meanwhile,
+/// otherwise 0.
+fn remove_stream(streams: &mut Streams, key: u64, is_ended: impl Fn(&StreamState) -> bool) -> u64 {
+    if !streams.get(&key, 0).is_ok_and(|state| is_ended(&state.0)) {
         return 0;
     }
     let began = Instant::now();
     match lookup_and_delete::<_, Plain<StreamState>>(streams.map().fd(), &key) {
-        Ok(Some(other)) if !is_over(&other.0) => {
-            // Unless there is a still newer one.
+        Ok(Some(other)) if !is_ended(&other.0) => {
+            // Does nothing if there is a still newer one.
             let _ = streams.insert(key, other, NOEXIST);
             u64::from(other.0.session != 0 || began.elapsed() > BACK_WITHIN)
         }
         Ok(_) => 0,
         Err(_) => {
-            // Before 5.14 the two cannot be done in one step.
+            // Before 5.14 this cannot be done in one step.
             let _ = streams.remove(&key);
             0
         }
     }
 }
 
-/// `EEXIST` is what a seed expects when the kernel side was faster. A table that is full (`E2BIG`) has no
-/// room for what the model knows to have begun before the tracer, and to have a gap, anyway.
-fn unless_there(result: Result<(), MapError>) -> Result<(), MapError> {
+/// Ignores two errors of a seed. `EEXIST`: the kernel side was faster, and knows better. `E2BIG`: the
+/// table is full; the model knows anyway that the session began before the tracer and has a gap.
+fn ignore_expected(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::SyscallError(error))
             if matches!(
@@ -336,7 +345,7 @@ mod tests {
 
     use aya::maps::Map;
 
-    use super::{super::load::OBJECT, *};
+    use super::{super::object::OBJECT, *};
     use crate::skipped::skipped;
 
     fn state(session: u64) -> Plain<StreamState> {
@@ -362,13 +371,13 @@ mod tests {
         let kernel: RefCell<Streams> = RefCell::new(map.try_into().unwrap());
 
         streams.insert(1, state(7), 0).unwrap();
-        assert_eq!(drop_stream(&mut streams, 1, |it| it.session == 7), 0);
+        assert_eq!(remove_stream(&mut streams, 1, |it| it.session == 7), 0);
         assert!(streams.get(&1, 0).is_err(), "it was over");
 
         // Another is made right after the first look, with and without a session of its own.
         for (other, lost) in [(0, 0), (8, 1)] {
             streams.insert(1, state(7), 0).unwrap();
-            let dropped = drop_stream(&mut streams, 1, |it| {
+            let dropped = remove_stream(&mut streams, 1, |it| {
                 let is_over = it.session == 7;
                 if is_over {
                     kernel.borrow_mut().insert(1, state(other), 0).unwrap();

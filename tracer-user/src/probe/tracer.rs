@@ -1,4 +1,4 @@
-//! The source of all records: drains the ring, adds ticks, samples, scans and names.
+//! The source of all records: drains the ring buffer, and adds ticks, samples, scans and names.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -15,117 +15,68 @@ use tokio::{
     time::Instant,
 };
 use tracer_ebpf::{
-    Kind, Loss, Proc, Record, Resume, STREAMS, Scan, SessionVanished, Start, Stream, Tick, User,
+    Header, Kind, Loss, Record, Resume, STREAMS, Scan, SessionVanished, Start, Stream, Tick, User,
     edge,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::{
-    Host, Options, Past, Probes, boottime, cgroup, scan,
+    Host, KnownSession, Options, Past, Probes, RecordSink, ResumeState, boottime, cgroup, scan,
     skipped::Skipped,
-    snapshot::{self, header},
+    snapshot,
     tables::{self, Tables, fixed},
 };
 
-/// Where records go: a model, a recording, both.
-pub trait RecordSink {
-    /// Takes one record.
-    ///
-    /// # Errors
-    /// Ends the tracing.
-    fn record(&mut self, record: &[u8]) -> anyhow::Result<()>;
-    /// When it next wants a [`Kind::Tick`], ns of `CLOCK_BOOTTIME`.
-    fn deadline(&self) -> Option<u64>;
-    /// Whether it wants to know all holders now.
-    fn wants_scan(&self) -> bool;
-    /// Sessions whose counters are worth a sample; asked a few times a second, whatever happens.
-    fn sessions_to_sample(&mut self) -> Vec<u64>;
-    /// Sessions that are over since the last call.
-    fn take_closed(&mut self) -> Vec<u64>;
-    /// Whether nothing more is wanted.
-    fn finished(&self) -> bool;
-    /// The ring has been emptied for the `number`th time; a tick follows.
-    fn drained(&mut self, number: u64) {
-        let _ = number;
-    }
-    /// Sessions that it knows and that are not over.
-    fn open_sessions(&self) -> HashSet<u64> {
-        HashSet::new()
-    }
-    /// What it remembers from before this tracer; asked once, as that begins.
-    fn resume_state(&mut self) -> Option<ResumeState> {
-        None
-    }
-}
-
-/// What a road that goes on after a restart knows.
-#[derive(Clone, Debug, Default)]
-pub struct ResumeState {
-    /// When its last record was, ns of `CLOCK_BOOTTIME`; 0 when nothing is known of it.
-    pub since: u64,
-    /// The number of the last [`RecordSink::drained`] of which everything is kept.
-    pub drain: Option<u64>,
-    /// Sessions that were open then.
-    pub sessions: Vec<KnownSession>,
-}
-
-/// A session that was open at the end of an earlier tracer.
-#[derive(Clone, Copy, Debug)]
-pub struct KnownSession {
-    /// Its id.
-    pub session: u64,
-    /// Its server.
-    pub server: Proc,
-    /// Inode numbers of its streams' objects; 0 for none.
-    pub objects: [u64; STREAMS],
-}
-
 /// How often the counters of open streams are read.
 const SAMPLE: Duration = Duration::from_millis(250);
-/// How long the kernel side keeps a session that is over. What was freed last is what the kernel gives out
-/// next: by then another pipe is at the address and has its own entry, or hardly will be while the old
-/// one is dropped.
+/// How long the kernel side keeps a session that has ended. The kernel hands out first what was freed
+/// last. After this time another pipe is at the address and has its own entry, or it is unlikely that
+/// one is made just while the old entry is removed.
 const KEPT: Duration = Duration::from_secs(5);
-/// How often left-overs of dead servers are looked for.
+/// How often the tables are searched for objects of servers that have ended.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Attached probes and what reads from them.
+/// Attached probes, and everything that reads from them.
 pub struct Tracer {
     /// What is attached.
     pub probes: Probes,
     tables: Tables,
     skipped: Skipped,
     ring: AsyncFd<RingBuf<MapData>>,
+    /// The programs' own log, where it is wanted.
     log: Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>,
+    /// Users whose names have been sent.
     named: HashSet<u32>,
-    /// By session and slot: what was sampled last, hashed.
+    /// Hash of the last sample, by session and slot.
     sampled: HashMap<u64, [u32; STREAMS]>,
-    /// Sessions that are over, and since when.
-    over: VecDeque<(Instant, u64)>,
+    /// Sessions that have ended, and since when.
+    closed: VecDeque<(Instant, u64)>,
     host: Host,
+    /// See [`Options::grace`].
     grace: u64,
+    /// See [`Options::stall_after`].
     stall_after: u64,
 }
 
 impl Tracer {
-    /// Loads and attaches.
+    /// Loads and attaches the probes.
     ///
     /// # Errors
-    /// See [`super::LoadError`]; also when the tables of a fresh load cannot be used.
+    /// See [`super::LoadError`]; also when the tables of a new load cannot be used.
     pub fn open(options: &Options) -> anyhow::Result<Self> {
         let host = Host::read();
         let mut probes = Probes::load(options, &host)?;
-        let ring = tables::ring(&mut probes.side).context("the ring buffer")?;
+        let ring = tables::ring(&mut probes.objects).context("the ring buffer")?;
         let ring = readiness(ring).context("waiting for the ring buffer")?;
-        let log = match probes.side.ebpf() {
+        let log = match probes.objects.ebpf() {
             Some(ebpf) if options.verbose => {
                 let logger = aya_log::EbpfLogger::init(ebpf).context("the programs' log")?;
                 Some(readiness(logger).context("waiting for the programs' log")?)
             }
             _ => None,
         };
-        let tables = Tables::take(&mut probes.side).context("the kernel side's tables")?;
-        let skipped = Skipped::of(&probes.side).context("the programs' own counters")?;
+        let tables = Tables::open(&mut probes.objects).context("the kernel side's tables")?;
+        let skipped = Skipped::of(&probes.objects).context("the programs' own counters")?;
         Ok(Self {
             probes,
             tables,
@@ -134,41 +85,41 @@ impl Tracer {
             log,
             named: HashSet::new(),
             sampled: HashMap::new(),
-            over: VecDeque::new(),
+            closed: VecDeque::new(),
             host,
             grace: options.grace,
             stall_after: options.stall_after,
         })
     }
 
-    /// Puts what is there already on the road, then everything that happens, until the road is
-    /// finished or `stop` is.
+    /// Sends `sink` records of what there is already, then of everything that happens, until the sink
+    /// is finished or `stop` completes.
     ///
     /// # Errors
-    /// When the road refuses a record or the kernel a scan.
+    /// When the sink refuses a record, or the kernel refuses a scan.
     pub async fn run(
         &mut self,
-        road: &mut impl RecordSink,
+        sink: &mut impl RecordSink,
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        match road.resume_state() {
-            Some(earlier) => self.resume(road, &earlier)?,
-            None => self.begin(road)?,
+        match sink.resume_state() {
+            Some(state) => self.resume(sink, &state)?,
+            None => self.begin(sink)?,
         }
         let mut stop = pin!(stop);
         let mut sample_at = Instant::now() + SAMPLE;
         let mut sweep_at = Instant::now() + SWEEP;
-        while !road.finished() {
+        while !sink.finished() {
             let now = boottime();
-            let wake = road.deadline().map_or(sample_at, |deadline| {
+            let wake = sink.deadline().map_or(sample_at, |deadline| {
                 sample_at.min(Instant::now() + Duration::from_nanos(deadline.saturating_sub(now)))
             });
             let stopping = tokio::select! {
                 biased;
                 () = &mut stop => true,
                 guard = self.ring.readable_mut() => {
-                    // Cleared before the ring is emptied: the kernel wakes us for the first record
-                    // after that (bpf_ringbuf_commit, kernel/bpf/ringbuf.c), so none is slept over.
+                    // Cleared before the ring is drained: the kernel wakes us for the first record
+                    // after that (bpf_ringbuf_commit, kernel/bpf/ringbuf.c), so none is missed.
                     guard.context("waiting for the ring buffer")?.clear_ready();
                     false
                 }
@@ -178,25 +129,25 @@ impl Tracer {
                 }
                 () = tokio::time::sleep_until(wake) => false,
             };
-            self.drain(road)?;
+            self.drain(sink)?;
             let now = Instant::now();
             if now >= sample_at {
                 sample_at = now + SAMPLE;
-                self.sample(road)?;
+                self.sample(sink)?;
                 self.forget(now);
             }
             if now >= sweep_at {
                 sweep_at = now + SWEEP;
                 self.tables.sweep();
             }
-            if road
+            if sink
                 .deadline()
                 .is_some_and(|deadline| deadline <= boottime())
             {
-                self.losses(road)?;
-                tick(road, Kind::Tick)?;
+                self.losses(sink)?;
+                tick(sink, Kind::Tick)?;
             }
-            self.serve(road)?;
+            self.serve(sink)?;
             if stopping {
                 break;
             }
@@ -204,42 +155,42 @@ impl Tracer {
         Ok(())
     }
 
-    /// Empties the ring and ends with a tick: the barrier that every record before it has passed.
-    fn drain(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
+    /// Drains the ring, and ends with a tick: the barrier after all records so far.
+    fn drain(&mut self, sink: &mut impl RecordSink) -> anyhow::Result<()> {
         let mut number = None;
         let mut users = Vec::new();
         while let Some(item) = self.ring.get_mut().next() {
             if number.is_none() {
-                // Before the first is taken: it is when the item is dropped.
-                number = Some(self.tables.taking().context("counting what is taken")?);
+                // Before the first record is removed, which happens when the item is dropped.
+                number = Some(self.tables.begin_drain().context("counting the drains")?);
             }
             if let Some(Record::SessionStart(start)) = Record::decode(&item) {
                 users.push(start.uid);
             }
-            road.record(&item)?;
+            sink.record(&item)?;
         }
         for uid in users {
-            self.name(road, uid)?;
+            self.name(sink, uid)?;
         }
         if let Some(number) = number {
-            self.losses(road)?;
-            road.drained(number);
-            tick(road, Kind::Tick)?;
+            self.losses(sink)?;
+            sink.drained(number);
+            tick(sink, Kind::Tick)?;
         }
         Ok(())
     }
 
-    /// What was lost is told before the tick that lets verdicts be given.
-    fn losses(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
+    /// Sends what was lost, before the tick that lets verdicts be given.
+    fn losses(&mut self, sink: &mut impl RecordSink) -> anyhow::Result<()> {
         if let Some(counts) = self
             .tables
             .new_losses(&mut self.skipped)
             .context("reading the loss counters")?
         {
             put(
-                road,
+                sink,
                 &Loss {
-                    header: header(Kind::Loss, boottime()),
+                    header: Header::new(Kind::Loss, boottime()),
                     counts,
                 },
             )?;
@@ -247,154 +198,143 @@ impl Tracer {
         Ok(())
     }
 
-    /// Does what the road asks for: scans for holders, and drops what is over.
-    fn serve(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
-        if road.wants_scan() {
-            self.scan(road)?;
-            tick(road, Kind::Tick)?;
+    /// Does what the sink asks for: scans for holders, and forgets sessions that have ended.
+    fn serve(&mut self, sink: &mut impl RecordSink) -> anyhow::Result<()> {
+        if sink.wants_scan() {
+            self.scan(sink)?;
+            tick(sink, Kind::Tick)?;
         }
         let now = Instant::now();
-        for session in road.take_closed() {
+        for session in sink.take_closed() {
             self.sampled.remove(&session);
-            self.over.push_back((now, session));
+            self.closed.push_back((now, session));
         }
         Ok(())
     }
 
-    /// Drops what has been over for long enough.
+    /// Removes the sessions that ended long enough ago from the kernel side's tables.
     fn forget(&mut self, now: Instant) {
-        while let Some((_, session)) = self.over.pop_front_if(|(since, _)| *since + KEPT <= now) {
+        while let Some((_, session)) = self.closed.pop_front_if(|(since, _)| *since + KEPT <= now) {
             self.tables.forget(session);
         }
     }
 
-    fn scan(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
-        put(
-            road,
-            &Scan {
-                header: header(Kind::ScanBegin, boottime()),
-                partial: 0,
-                pad: 0,
-            },
-        )?;
-        let mut strangers = HashSet::new();
-        let mut placed = HashSet::new();
-        let mut holders = scan::descriptors(&mut self.probes.side)?;
-        holders.extend(scan::hidden(&mut self.probes.side)?);
+    /// Scans for the holders of all streams. Describes processes that no record has described yet.
+    fn scan(&mut self, sink: &mut impl RecordSink) -> anyhow::Result<()> {
+        put(sink, &scan_edge(Kind::ScanBegin))?;
+        let mut described = HashSet::new();
+        let mut located = HashSet::new();
+        let mut holders = scan::descriptors(&mut self.probes.objects)?;
+        holders.extend(scan::inflight(&mut self.probes.objects)?);
         for holder in holders {
-            put(road, &holder)?;
+            put(sink, &holder)?;
             if !self.tables.is_server(holder.proc.pid)
-                && placed.insert(holder.proc)
+                && located.insert(holder.proc)
                 && let Some(cgroup) = cgroup::of(holder.proc, holder.header.time)
             {
-                put(road, &cgroup)?;
+                put(sink, &cgroup)?;
             }
             if !self.tables.is_known(holder.proc.pid, holder.session)
-                && strangers.insert(holder.proc)
+                && described.insert(holder.proc)
             {
-                put(road, &snapshot::stranger(&holder))?;
+                put(sink, &snapshot::describe_holder(&holder))?;
             }
         }
-        for socket in scan::sockets(&mut self.probes.side)? {
-            put(road, &socket)?;
+        for socket in scan::sockets(&mut self.probes.objects)? {
+            put(sink, &socket)?;
         }
-        put(
-            road,
-            &Scan {
-                header: header(Kind::ScanEnd, boottime()),
-                partial: 0,
-                pad: 0,
-            },
-        )
+        put(sink, &scan_edge(Kind::ScanEnd))
     }
 
-    /// Tells how far streams have come that moved or that something waits in.
-    fn sample(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
+    /// Sends the counters of those streams whose counters have changed, or that contain unread bytes
+    /// or have a blocked writer.
+    fn sample(&mut self, sink: &mut impl RecordSink) -> anyhow::Result<()> {
         let mut any = false;
-        for session in road.sessions_to_sample() {
+        for session in sink.sessions_to_sample() {
             for state in self.tables.streams(session) {
                 let counters = state.counters;
                 let waits = counters.written != counters.read || counters.blocked_since != 0;
-                let told = self.sampled.entry(session).or_default();
-                let Some(told) = told.get_mut(state.slot as usize) else {
+                let hashes = self.sampled.entry(session).or_default();
+                let Some(last) = hashes.get_mut(state.slot as usize) else {
                     continue;
                 };
-                let now = crc32fast::hash(counters.as_bytes());
-                if std::mem::replace(told, now) == now && !waits {
+                let hash = crc32fast::hash(counters.as_bytes());
+                if std::mem::replace(last, hash) == hash && !waits {
                     continue;
                 }
                 let mut sample = Stream::new_zeroed();
-                sample.header = header(Kind::Stream, boottime());
+                sample.header = Header::new(Kind::Stream, boottime());
                 sample.session = session;
                 sample.object = state.object;
                 sample.slot = state.slot;
                 sample.edge = edge::SAMPLE;
                 sample.unread = counters.written.saturating_sub(counters.read);
                 sample.counters = counters;
-                put(road, &sample)?;
+                put(sink, &sample)?;
                 any = true;
             }
         }
-        if any { tick(road, Kind::Tick) } else { Ok(()) }
+        if any { tick(sink, Kind::Tick) } else { Ok(()) }
     }
 
-    /// A road without a past.
-    fn begin(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
+    /// Begins for a sink that remembers nothing.
+    fn begin(&mut self, sink: &mut impl RecordSink) -> anyhow::Result<()> {
         if self.probes.past == Past::Seen {
-            // Nobody remembers what came before what is in the ring.
-            return self.resume(road, &ResumeState::default());
+            // Nobody remembers what came before the records in the ring.
+            return self.resume(sink, &ResumeState::default());
         }
-        self.start(road)?;
-        self.snapshot(road, &[], false)?;
-        tick(road, Kind::Ready)?;
-        tick(road, Kind::Tick)?;
-        self.serve(road)
+        self.start(sink)?;
+        self.snapshot(sink, &[], false)?;
+        tick(sink, Kind::Ready)?;
+        tick(sink, Kind::Tick)?;
+        self.serve(sink)
     }
 
-    /// A road that goes on: first what the programs have told meanwhile, if they ran, then what else
-    /// there is.
-    fn resume(&mut self, road: &mut impl RecordSink, earlier: &ResumeState) -> anyhow::Result<()> {
-        self.start(road)?;
+    /// Begins for a sink that continues: first the records of programs that ran meanwhile, then what
+    /// else there is.
+    fn resume(&mut self, sink: &mut impl RecordSink, state: &ResumeState) -> anyhow::Result<()> {
+        self.start(sink)?;
         let seen = self.probes.past == Past::Seen;
-        let taken = self.tables.taken().context("counting what was taken")?;
-        let complete = seen && earlier.drain == Some(taken);
-        // Whatever was missed is reported now, once: the next tracer goes on from here.
-        road.drained(taken);
+        let drains = self.tables.drains().context("counting the drains")?;
+        let complete = seen && state.drain == Some(drains);
+        // What was missed is reported now, and only once: the next tracer continues from here.
+        sink.drained(drains);
         put(
-            road,
+            sink,
             &Resume {
-                header: header(Kind::Resume, boottime()),
-                since: earlier.since,
+                header: Header::new(Kind::Resume, boottime()),
+                since: state.since,
                 complete: u32::from(complete),
                 pad: 0,
             },
         )?;
         if seen {
-            self.drain(road)?;
-            self.tables.keep_only(&road.open_sessions());
+            self.drain(sink)?;
+            self.tables.keep_only(&sink.open_sessions());
         }
-        let mut there = self.snapshot(road, &earlier.sessions, complete)?;
+        let mut present = self.snapshot(sink, &state.sessions, complete)?;
         if !complete {
-            there.extend(self.tables.all_sessions());
-            let sessions = earlier.sessions.iter().map(|known| known.session);
-            for session in sessions.filter(|session| !there.contains(session)) {
+            present.extend(self.tables.all_sessions());
+            let sessions = state.sessions.iter().map(|known| known.session);
+            for session in sessions.filter(|session| !present.contains(session)) {
                 put(
-                    road,
+                    sink,
                     &SessionVanished {
-                        header: header(Kind::SessionVanished, boottime()),
+                        header: Header::new(Kind::SessionVanished, boottime()),
                         session,
                     },
                 )?;
             }
         }
-        tick(road, Kind::Ready)?;
-        tick(road, Kind::Tick)?;
-        self.serve(road)
+        tick(sink, Kind::Ready)?;
+        tick(sink, Kind::Tick)?;
+        self.serve(sink)
     }
 
-    fn start(&mut self, road: &mut impl RecordSink) -> anyhow::Result<()> {
+    /// Sends the record that begins every recording.
+    fn start(&mut self, sink: &mut impl RecordSink) -> anyhow::Result<()> {
         let mut start = Start::new_zeroed();
-        start.header = header(Kind::Start, boottime());
+        start.header = Header::new(Kind::Start, boottime());
         start.wall_offset = self.host.wall_offset;
         start.grace = self.grace;
         start.stall_after = self.stall_after;
@@ -406,35 +346,36 @@ impl Tracer {
         let mut servers = self.probes.servers.join("\0");
         servers.push('\0');
         start.servers = fixed(&servers);
-        put(road, &start)
+        put(sink, &start)
     }
 
-    /// Tells what is there; gives the sessions. `complete`: nothing of those that are known is new.
+    /// Sends what there is already, and returns the ids of the open sessions. `complete` means that
+    /// the sink has missed nothing about the sessions that it knows.
     fn snapshot(
         &mut self,
-        road: &mut impl RecordSink,
+        sink: &mut impl RecordSink,
         known: &[KnownSession],
         complete: bool,
     ) -> anyhow::Result<HashSet<u64>> {
         let names = self.probes.servers.clone();
-        let (side, tables) = (&mut self.probes.side, &mut self.tables);
-        let snapshot = snapshot::take(side, tables, &names, known, boottime())
+        let (objects, tables) = (&mut self.probes.objects, &mut self.tables);
+        let snapshot = snapshot::capture(objects, tables, &names, known, boottime())
             .context("finding what was there before the tracer")?;
         for session in &snapshot.sessions {
-            put(road, session)?;
-            self.name(road, session.uid)?;
+            put(sink, session)?;
+            self.name(sink, session.uid)?;
         }
         for process in &snapshot.processes {
             let is_known = known.iter().any(|it| it.session == process.session);
             if !(complete && is_known) {
-                put(road, process)?;
+                put(sink, process)?;
             }
         }
         Ok(snapshot.sessions.iter().map(|it| it.session).collect())
     }
 
-    /// Tells a user's name once.
-    fn name(&mut self, road: &mut impl RecordSink, uid: u32) -> anyhow::Result<()> {
+    /// Sends a user's name, once.
+    fn name(&mut self, sink: &mut impl RecordSink, uid: u32) -> anyhow::Result<()> {
         if !self.named.insert(uid) {
             return Ok(());
         }
@@ -443,9 +384,9 @@ impl Tracer {
         };
         let name = fixed(&user.name().to_string_lossy());
         put(
-            road,
+            sink,
             &User {
-                header: header(Kind::User, boottime()),
+                header: Header::new(Kind::User, boottime()),
                 uid,
                 pad: 0,
                 name,
@@ -454,17 +395,26 @@ impl Tracer {
     }
 }
 
-fn put(road: &mut impl RecordSink, record: &(impl IntoBytes + Immutable)) -> anyhow::Result<()> {
-    road.record(record.as_bytes())
+fn put(sink: &mut impl RecordSink, record: &(impl IntoBytes + Immutable)) -> anyhow::Result<()> {
+    sink.record(record.as_bytes())
 }
 
-fn tick(road: &mut impl RecordSink, kind: Kind) -> anyhow::Result<()> {
+fn tick(sink: &mut impl RecordSink, kind: Kind) -> anyhow::Result<()> {
     put(
-        road,
+        sink,
         &Tick {
-            header: header(kind, boottime()),
+            header: Header::new(kind, boottime()),
         },
     )
+}
+
+/// The record that begins or ends a scan. A scan here always sees every process.
+fn scan_edge(kind: Kind) -> Scan {
+    Scan {
+        header: Header::new(kind, boottime()),
+        partial: 0,
+        pad: 0,
+    }
 }
 
 /// Watches a descriptor for input.
@@ -474,7 +424,7 @@ fn readiness<T: AsRawFd>(of: T) -> std::io::Result<AsyncFd<T>> {
         .map_err(|error| error.into_parts().1)
 }
 
-/// Passes on what the programs logged; never ready without `-v`.
+/// Passes on what the programs logged. Without `-v` it never completes.
 async fn readable(
     log: &mut Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>,
 ) -> anyhow::Result<()> {

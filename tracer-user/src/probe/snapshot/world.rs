@@ -1,7 +1,4 @@
-//! What was there before the tracer: servers, their sessions, who holds which stream.
-//!
-//! Runs after the programs are attached, so nothing falls between: what the kernel side learns
-//! meanwhile stands, the snapshot only adds.
+//! Finds the sessions that were there before the tracer, from what a scan of the machine shows.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -9,52 +6,38 @@ use std::{
 };
 
 use aya::maps::MapError;
-use procfs::process::Process;
 use tracer_ebpf::{
-    ARGV_LEN, Exec, Fork, Header, Holder, Kind, Proc, STREAMS, Session, SessionStart, Socket,
-    StreamEnds, StreamState, Task, role, session_id, transport, via,
+    Fork, Header, Holder, Kind, Proc, STREAMS, Session, SessionStart, Socket, StreamEnds,
+    StreamState, session_id, transport, via,
 };
 use zerocopy::FromZeros;
 
 use super::{
-    kernel_objects::KernelObjects,
-    role_of,
-    scan::{self, ScanError},
-    tables::{Tables, fixed},
-    tracer::KnownSession,
+    super::{
+        kernel_objects::KernelObjects,
+        scan::{self, ScanError},
+        sink::KnownSession,
+        tables::{Tables, fixed},
+    },
+    exe_name,
 };
-
-/// Records of the snapshot, in order.
-pub struct Snapshot {
-    /// Servers, and the members of sessions.
-    pub processes: Vec<Exec>,
-    /// Sessions that are open.
-    pub sessions: Vec<SessionStart>,
-}
-
-/// Why there is no snapshot.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    #[error(transparent)]
-    Scan(#[from] ScanError),
-    #[error("filling the kernel side's tables: {0}")]
-    Tables(#[from] MapError),
-}
 
 const FMODE_READ: u32 = 1;
 const FMODE_WRITE: u32 = 2;
 /// `TCP_ESTABLISHED`, `TCP_CLOSE_WAIT` (include/net/tcp_states.h).
 const CONNECTED: [u32; 2] = [1, 8];
 
-struct Found {
-    start: SessionStart,
-    keys: [u64; STREAMS],
+/// A session that the snapshot found.
+pub struct Found {
+    pub start: SessionStart,
+    /// Keys of its streams; 0 for none.
+    pub keys: [u64; STREAMS],
 }
 
 impl Found {
-    /// A session whose leader is gone gets the id that it had: by its streams, which the kernel side
-    /// has kept, or which an earlier tracer knew.
-    fn recognise(&mut self, tables: &Tables, known: &[KnownSession]) {
+    /// Gives a session whose leader has exited the id that it had before. It is recognised by its
+    /// streams, which are still in the kernel side's tables, or which an earlier tracer knew.
+    pub fn recognise(&mut self, tables: &Tables, known: &[KnownSession]) {
         if self.start.leader.pid != 0 {
             return;
         }
@@ -69,98 +52,35 @@ impl Found {
     }
 }
 
-/// Takes it, and seeds the kernel side's tables with it.
-pub fn take(
-    side: &mut KernelObjects,
-    tables: &mut Tables,
-    names: &[String],
-    known: &[KnownSession],
-    time: u64,
-) -> Result<Snapshot, SnapshotError> {
-    tables.scan_all(true)?;
-    let world = World::read(side, names);
-    tables.scan_all(false)?;
-    let world = world?;
-
-    let mut found = world.sessions(time);
-    for session in &mut found {
-        session.recognise(tables, known);
-    }
-    let mut members: BTreeMap<u32, u64> = BTreeMap::new();
-    for session in &found {
-        world.seed(tables, session)?;
-        if session.start.leader.pid != 0 {
-            world.descendants(session.start.leader.pid, |pid| {
-                members.insert(pid, session.start.session);
-            });
-        }
-        // Of a leader that is gone the survivors are known by what they hold.
-        for holder in session.keys.iter().flat_map(|key| world.holders(*key)) {
-            if !world.servers.contains(&holder.proc.pid) {
-                members
-                    .entry(holder.proc.pid)
-                    .or_insert(session.start.session);
-            }
-        }
-    }
-    let leaders: HashSet<u32> = found
-        .iter()
-        .map(|session| session.start.leader.pid)
-        .collect();
-    let mut processes = Vec::new();
-    for (pid, process) in &world.processes {
-        let session = members.get(pid).copied().unwrap_or(0);
-        let flags = if leaders.contains(pid) {
-            role::LEADER
-        } else if world.servers.contains(pid) {
-            role_of(&exe_name(*pid))
-        } else if session != 0 {
-            0
-        } else {
-            continue;
-        };
-        tables.seed_task(
-            *pid,
-            Task {
-                session,
-                start: process.child.start,
-                flags,
-                execs: 0,
-            },
-        )?;
-        processes.push(describe(process, session, flags, time));
-    }
-    Ok(Snapshot {
-        processes,
-        sessions: found.into_iter().map(|session| session.start).collect(),
-    })
-}
-
-struct World {
-    processes: BTreeMap<u32, Fork>,
-    servers: HashSet<u32>,
-    /// Ends by what they are of.
+/// All processes, the ends that they hold, and their sockets, at the time of the snapshot.
+pub struct World {
+    /// By pid.
+    pub processes: BTreeMap<u32, Fork>,
+    /// Pids of servers.
+    pub servers: HashSet<u32>,
+    /// Ends by key of their stream.
     holders: HashMap<u64, Vec<Holder>>,
-    /// By file of a socket or tty: the stream that it reads.
+    /// Key of the stream that a socket or tty reads, by its open file.
     reads: HashMap<u64, u64>,
     sockets: Vec<Socket>,
 }
 
 impl World {
-    fn read(side: &mut KernelObjects, names: &[String]) -> Result<Self, ScanError> {
+    /// Scans the machine. `names` are the base names of servers' executables.
+    pub fn read(objects: &mut KernelObjects, names: &[String]) -> Result<Self, ScanError> {
         let mut holders: HashMap<u64, Vec<Holder>> = HashMap::new();
         let mut reads = HashMap::new();
-        for holder in scan::descriptors(side)?
+        for holder in scan::descriptors(objects)?
             .into_iter()
-            .chain(scan::hidden(side)?)
+            .chain(scan::inflight(objects)?)
         {
             if holder.transport != transport::PIPE && holder.mode & FMODE_READ != 0 {
                 reads.insert(holder.file, holder.key);
             }
             holders.entry(holder.key).or_default().push(holder);
         }
-        let sockets = scan::sockets(side)?;
-        let processes: BTreeMap<u32, Fork> = scan::processes(side)?
+        let sockets = scan::sockets(objects)?;
+        let processes: BTreeMap<u32, Fork> = scan::processes(objects)?
             .into_iter()
             .map(|process| (process.child.pid, process))
             .collect();
@@ -178,7 +98,8 @@ impl World {
         })
     }
 
-    fn descendants(&self, pid: u32, mut each: impl FnMut(u32)) {
+    /// Calls `each` for a process and all its descendants.
+    pub fn descendants(&self, pid: u32, mut each: impl FnMut(u32)) {
         let mut todo = vec![pid];
         while let Some(pid) = todo.pop() {
             each(pid);
@@ -191,13 +112,14 @@ impl World {
         }
     }
 
-    fn holders(&self, key: u64) -> &[Holder] {
+    /// Ends of a stream.
+    pub fn holders(&self, key: u64) -> &[Holder] {
         self.holders.get(&key).map_or(&[], Vec::as_slice)
     }
 
-    /// Streams by the objects of which a server holds one side only, and someone else the other.
-    fn sessions(&self, time: u64) -> Vec<Found> {
-        // Server ends by server: what it reads (stdout, stderr) and what it writes (stdin).
+    /// Finds the sessions: a server holds only one side of an object, and another process the other.
+    pub fn sessions(&self, time: u64) -> Vec<Found> {
+        // Server ends, by server: it reads stdout and stderr, and writes stdin.
         let mut ends: BTreeMap<u32, Vec<&Holder>> = BTreeMap::new();
         for holders in self.holders.values() {
             let server_ends: Vec<_> = holders
@@ -218,21 +140,21 @@ impl World {
         for (server, mut ends) in ends {
             ends.sort_by_key(|end| (end.object, end.key));
             ends.dedup_by_key(|end| end.key);
-            let mut taken = HashSet::new();
+            let mut assigned = HashSet::new();
             for process in self
                 .processes
                 .values()
                 .filter(|process| process.parent.pid == server)
             {
                 if let Some(session) = self.led_by(process, server, &ends, time) {
-                    taken.extend(session.keys);
+                    assigned.extend(session.keys);
                     found.push(session);
                 }
             }
-            // A socket of a server may lead to any service, and no pty outlives its leader.
+            // A socket of a server may be connected to any service, and no pty outlives its leader.
             ends.retain(|end| {
                 end.transport == transport::PIPE
-                    && !taken.contains(&end.key)
+                    && !assigned.contains(&end.key)
                     && self.held_by_others(end)
             });
             found.extend(self.leaderless(server, &ends, time));
@@ -246,17 +168,18 @@ impl World {
             .is_some_and(|process| self.servers.contains(&process.parent.pid))
     }
 
+    /// Whether a process that is no server holds the other side.
     fn held_by_others(&self, end: &Holder) -> bool {
         self.holders(end.key)
             .iter()
             .any(|other| !self.servers.contains(&other.proc.pid) && other.mode != end.mode)
     }
 
-    /// The session that a child of a server leads: it has other sides of its server's ends as
-    /// stdin, stdout or stderr.
+    /// The session that a server's child leads, if it has the other sides of its server's ends as stdin,
+    /// stdout or stderr.
     fn led_by(&self, process: &Fork, server: u32, ends: &[&Holder], time: u64) -> Option<Found> {
         let mut keys = [0; STREAMS];
-        // Servers that work together talk through sockets.
+        // Servers that work together are connected by sockets.
         let is_server = self.servers.contains(&process.child.pid);
         for end in ends
             .iter()
@@ -279,12 +202,13 @@ impl World {
             .then(|| self.found(server, process.child, process.uid, keys, ends, time))
     }
 
-    /// What is left has no leader any more: pipes that were made together are one session's.
+    /// The sessions of the remaining ends, whose leaders have exited. Pipes that were made together
+    /// belong to one session.
     fn leaderless(&self, server: u32, ends: &[&Holder], time: u64) -> Vec<Found> {
         let mut groups: Vec<[u64; STREAMS]> = Vec::new();
         let mut last = 0;
         for end in ends {
-            // Inode numbers count up: a server makes stdin, stdout, stderr in a row.
+            // Inode numbers increase, and a server makes stdin, stdout, stderr in a row.
             let near = end.object.abs_diff(last) <= 2;
             last = end.object;
             let is_held_as = |fd| {
@@ -327,6 +251,7 @@ impl World {
             .collect()
     }
 
+    /// A session with these streams; the leader's pid is 0 when it has exited.
     fn found(
         &self,
         server: u32,
@@ -356,7 +281,7 @@ impl World {
                 };
             }
         }
-        // Without a leader the server and its first pipe stand in for it.
+        // Without a leader, the id is made from the server and its first pipe.
         let session = if leader.pid == 0 {
             session_id(Proc {
                 start: server_proc.start + first % 1000 * 1_000_000,
@@ -366,7 +291,7 @@ impl World {
             session_id(leader)
         };
         let mut start = SessionStart::new_zeroed();
-        start.header = header(Kind::SessionStart, time);
+        start.header = Header::new(Kind::SessionStart, time);
         start.session = session;
         start.leader = leader;
         start.server = server_proc;
@@ -383,14 +308,14 @@ impl World {
         Found { start, keys }
     }
 
-    /// Number of what an end is of. Only the socket that reads it tells a stream's.
+    /// Inode number of an end's object. Of a socket, that of the one which reads the stream.
     fn object(&self, end: &Holder) -> u64 {
         let mut holders = self.holders(end.key).iter();
         let reader = holders.find(|holder| holder.mode & FMODE_READ != 0);
         reader.map_or(end.object, |reader| reader.object)
     }
 
-    /// The socket or tty that writes what another reads, 0 if nobody has it.
+    /// The socket or tty that writes what another reads; 0 if no process has it.
     fn other_side(&self, key: u64) -> u64 {
         let mut holders = self.holders(key).iter();
         let writer = holders.find(|holder| holder.mode & FMODE_WRITE != 0);
@@ -398,7 +323,7 @@ impl World {
         reads.copied().unwrap_or(0)
     }
 
-    /// The connection of a server that has just one.
+    /// The connection of a server that has only one.
     fn connection(&self, server: u32) -> Option<&Socket> {
         let mut socks: Vec<_> = self
             .sockets
@@ -416,18 +341,19 @@ impl World {
         }
     }
 
-    fn seed(&self, tables: &mut Tables, found: &Found) -> Result<(), MapError> {
+    /// Adds a session to the kernel side's tables.
+    pub fn seed(&self, tables: &mut Tables, found: &Found) -> Result<(), MapError> {
         let server = found.start.server.pid;
         for (slot, key) in found.keys.iter().enumerate().filter(|(_, key)| **key != 0) {
             let transport = found.start.streams[slot].transport;
-            let ours = |mode| {
+            let server_file = |mode| {
                 let mut holders = self.holders(*key).iter();
                 let end = holders.find(|it| it.proc.pid == server && it.mode & mode != 0);
                 end.map_or(0, |end| end.file)
             };
             let (reader, writer) = match transport {
-                transport::PIPE => (ours(FMODE_READ), ours(FMODE_WRITE)),
-                // A socket or tty is the stream that it reads.
+                transport::PIPE => (server_file(FMODE_READ), server_file(FMODE_WRITE)),
+                // The key of a socket or tty is that of the stream that it reads.
                 _ => (*key, self.other_side(*key)),
             };
             tables.seed_stream(
@@ -462,64 +388,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-fn describe(process: &Fork, session: u64, flags: u32, time: u64) -> Exec {
-    let mut exec = Exec::new_zeroed();
-    exec.header = header(Kind::Process, time);
-    exec.session = session;
-    exec.proc = process.child;
-    exec.parent = process.parent.pid;
-    exec.uid = process.uid;
-    exec.flags = flags;
-    exec.comm = process.comm;
-    add_argv(&mut exec);
-    exec
-}
-
-/// A holder that no session is known to have started.
-pub fn stranger(holder: &Holder) -> Exec {
-    let mut exec = Exec::new_zeroed();
-    exec.header = header(Kind::Process, holder.header.time);
-    exec.proc = holder.proc;
-    exec.parent = holder.parent;
-    exec.uid = holder.uid;
-    exec.comm = holder.comm;
-    add_argv(&mut exec);
-    exec
-}
-
-fn add_argv(exec: &mut Exec) {
-    let pid = exec.proc.pid;
-    exec.exe = fixed(&exe_name(pid));
-    let argv = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let len = argv.len().min(ARGV_LEN);
-    exec.argv[..len].copy_from_slice(&argv[..len]);
-    exec.argv_len = len as u32;
-    exec.argv_full = argv.len() as u32;
-}
-
-/// Header of a record that user space writes.
-pub fn header(kind: Kind, time: u64) -> Header {
-    Header {
-        time,
-        kind: kind as u16,
-        size: kind.size() as u16,
-        cpu: 0,
-    }
-}
-
-/// Base name of a process's executable file; empty for a kernel thread or one that is gone.
-fn exe_name(pid: u32) -> String {
-    let link = Process::new(pid.cast_signed()).and_then(|process| process.exe());
-    let name = link
-        .ok()
-        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-    // An upgraded server still runs the old file.
-    name.map(|name| {
-        name.strip_suffix(" (deleted)")
-            .map(str::to_owned)
-            .unwrap_or(name)
-    })
-    .unwrap_or_default()
 }
