@@ -1,5 +1,5 @@
-//! User space's access to the kernel side's tables: seeds, samples, cleans them, and keeps the books
-//! about losses across tracers.
+//! User space's access to the kernel side's tables: it seeds, samples and cleans them, and carries the
+//! counts of losses over to the next tracer.
 
 use std::{
     collections::HashSet,
