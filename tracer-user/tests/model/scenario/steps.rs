@@ -53,7 +53,7 @@ impl Scenario {
     /// A session of the earlier tracer is no more.
     pub fn gone(&mut self, leader: u32) -> &mut Self {
         self.put(Kind::SessionVanished, |r: &mut SessionVanished| {
-            r.session = id(leader)
+            r.session = id(leader);
         })
     }
 
