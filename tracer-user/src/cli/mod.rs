@@ -26,7 +26,10 @@ mod why;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{
+    Args, CommandFactory as _, Parser, Subcommand,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 
 use self::attach::Attach;
 use crate::{
@@ -129,8 +132,23 @@ pub struct Trace {
     #[arg(long, value_name = "BYTES", value_parser = ring)]
     ring: Option<u32>,
     /// How much of each command's arguments is kept, in recordings too [default: redacted]
-    #[arg(long, value_enum, value_name = "HOW")]
+    #[arg(long, value_parser = captures(), value_name = "HOW")]
     capture_argv: Option<Capture>,
+}
+
+/// The words for how much of a command's arguments is kept.
+fn captures() -> impl TypedValueParser<Value = Capture> {
+    let words = Capture::ALL.map(|capture| {
+        PossibleValue::new(capture.name()).help(match capture {
+            Capture::Full => "All of them",
+            Capture::Redacted => "All of them, with what looks like a secret masked",
+            Capture::Comm => "None: a command is known by the name of its program",
+        })
+    });
+    PossibleValuesParser::new(words).map(|word| {
+        let mut all = Capture::ALL.into_iter();
+        all.find(|it| it.name() == word).unwrap_or_default()
+    })
 }
 
 /// What to print.

@@ -80,7 +80,7 @@ fn what(it: &Found, exact: bool) -> String {
         Kind::NearMiss => format!("{stream} {}", size(finding.bytes(), exact)),
         Kind::Stalled => stream.to_owned(),
         Kind::Waiting => cause.to_owned(),
-        Kind::Orphaned => holders(&finding.holders()),
+        Kind::Orphaned => holders(finding.holders()),
     }
 }
 

@@ -137,7 +137,7 @@ impl Model {
             }
             Record::Chld(it) => self.each(&applied.about, |session| session.facts.chld(it)),
             Record::Signal(it) => {
-                self.each(&applied.about, |session| session.facts.server_signal(it))
+                self.each(&applied.about, |session| session.facts.server_signal(it));
             }
             Record::Stream(it) => applied.is_evidence = self.stream(it, out),
             Record::Conn(it) => self.each(&applied.about, |session| session.facts.conn(it)),

@@ -21,12 +21,30 @@ const IO: &[&str] = &[
 pub const LAYERS: &[Layer] = &[
     Layer::new("model").never(&[IO]).crates(&[
         "tracer_ebpf",
-        "clap",
         "regex",
         "serde",
         "shlex",
         "zerocopy",
     ]),
+    Layer::new("model::view").crates(&["tracer_ebpf", "serde"]),
+    Layer::new("model::facts").uses(&["model::view"]),
+    Layer::new("model::judgement").uses(&["model::facts", "model::view"]),
+    Layer::new("model::schedule").uses(&["model::judgement", "model::facts", "model::view"]),
+    Layer::new("model::findings").uses(&[
+        "model::schedule",
+        "model::judgement",
+        "model::facts",
+        "model::view",
+    ]),
+    Layer::new("model::text").uses(&[
+        "model::findings",
+        "model::judgement",
+        "model::facts",
+        "model::redact",
+        "model::view",
+    ]),
+    Layer::new("model::redact"),
+    Layer::new("model::timeline").uses(&["model::facts", "model::view"]),
     Layer::new("probe")
         .never(&[&["jiff", "serde_json"]])
         .may_be_unsafe(),

@@ -23,7 +23,7 @@ const PATTERN_SIZE: usize = 1 << 20;
 const KIND: Range<usize> = 8..10;
 
 /// How much of a command's arguments is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Capture {
     /// All of them.
     Full,
