@@ -89,7 +89,8 @@ fn findings_are_listed_once_each() {
     let found = objects(&["findings", "--file", &file]);
     let sessions = objects(&["ls", "--file", &file]);
     assert_eq!(found.len(), sessions.len(), "{found:?}");
-    for (it, session) in found.iter().zip(&sessions) {
+    // Findings come in their order, sessions with the newest first.
+    for (it, session) in found.iter().zip(sessions.iter().rev()) {
         assert_eq!(it["type"], "finding");
         assert_eq!(it["state"], "resolved");
         assert_eq!(it["name"], session["name"]);

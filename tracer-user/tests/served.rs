@@ -380,7 +380,7 @@ fn watch_goes_on_when_the_daemon_is_back() {
     let mut seen = Vec::new();
     until(&out, r#""kind":"orphaned""#, &mut seen);
     drop(served);
-    until(&err, "watching goes on when it is back", &mut Vec::new());
+    until(&err, "reconnecting when it is back", &mut Vec::new());
 
     // All else happens while nobody serves.
     while let Some(record) = recording.next().expect("a record") {
@@ -435,6 +435,71 @@ fn watch_goes_on_when_the_daemon_is_back() {
     assert_eq!(seen.len(), whole.len(), "{seen:#?}");
 }
 
+/// A daemon that is killed says no last word: its connections just end.
+#[test]
+fn watch_says_that_a_killed_daemon_is_gone_and_reconnects() {
+    let directory = in_memory();
+    let trace = Trace::at(directory.path());
+    let served = Served::new(directory.path(), &trace);
+    let socket = directory.path().join("killed");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_lastbyte"))
+        .args(["watch", "--json", "--socket"])
+        .arg(&socket)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let out = lines(watch.stdout.take().expect("piped"));
+    let err = lines(watch.stderr.take().expect("piped"));
+    let report = |number: u64, message: &str| {
+        served.reports(&[Update::Gap(Gap {
+            time: number,
+            reason: GapReason::LostRecords,
+            lost: number,
+            message: message.to_owned(),
+        })]);
+    };
+    let (accepted, clients) = std::sync::mpsc::channel();
+    let to = served.socket.clone();
+    thread::spawn(move || {
+        // Until the test ends.
+        while accepted.send(pass_on(&listener, &to)).is_ok() {}
+    });
+    let client = clients.recv_timeout(PATIENCE).expect("it connects");
+    thread::sleep(std::time::Duration::from_millis(500));
+    report(1, "before it is killed");
+    until(&out, "before it is killed", &mut Vec::new());
+    client
+        .shutdown(std::net::Shutdown::Both)
+        .expect("it is there");
+    until(&err, "is gone; reconnecting", &mut Vec::new());
+    clients.recv_timeout(PATIENCE).expect("it reconnects");
+    thread::sleep(std::time::Duration::from_millis(500));
+    report(2, "after it is back");
+    until(&out, "after it is back", &mut Vec::new());
+    watch.kill().expect("it runs");
+    watch.wait().expect("it ends");
+}
+
+/// Passes the next connection on to another socket; gives the client's.
+fn pass_on(listener: &UnixListener, to: &Path) -> std::os::unix::net::UnixStream {
+    let (client, _) = listener.accept().expect("a client");
+    let server = std::os::unix::net::UnixStream::connect(to).expect("it serves");
+    let copy = |from: &std::os::unix::net::UnixStream, to: &std::os::unix::net::UnixStream| {
+        let mut from = from.try_clone().expect("a copy");
+        let mut to = to.try_clone().expect("a copy");
+        thread::spawn(move || {
+            // The end of one is the end of the other.
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Both);
+        });
+    };
+    copy(&client, &server);
+    copy(&server, &client);
+    client
+}
+
 /// What happened before `top` began, and while the daemon was away, can be gone back to.
 #[test]
 fn top_goes_back_to_before_it_began() {
@@ -467,7 +532,7 @@ fn top_goes_back_to_before_it_began() {
     let mut top = Terminal::lastbyte(&["top", "--socket", &socket], (160, 40));
     // One that had closed when it began, with what was found of it.
     top.shows("sleep 2.6 &");
-    top.shows("✓ orphaned (over)");
+    top.shows("✓ orphaned (resolved)");
     top.keys("3");
     top.shows("resolved orphaned");
     assert!(!top.text().contains(" ● 20:"), "unread: {}", top.text());

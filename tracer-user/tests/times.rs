@@ -31,19 +31,22 @@ fn text(zone: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8") + &stderr
 }
 
-/// The sessions of the recording, each with when it was open, ns since 1970.
+/// The sessions of the recording, oldest first, each with when it was open, ns since 1970.
 fn sessions(args: &[&str]) -> Vec<(String, jiff::Timestamp, jiff::Timestamp)> {
     let recording = recording("orphaned");
     let args = [&["ls", "--json", "--file", &recording][..], args].concat();
     let parsed = |value: &Value| value.as_str().expect("a time").parse().expect("RFC 3339");
-    text(ALGIERS, &args)
+    let listed = text(ALGIERS, &args);
+    let mut sessions: Vec<_> = listed
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
         .map(|it| {
             let name = it["name"].as_str().expect("a name").to_owned();
             (name, parsed(&it["opened"]), parsed(&it["closed"]))
         })
-        .collect()
+        .collect();
+    sessions.sort_by_key(|(_, opened, _)| *opened);
+    sessions
 }
 
 fn names(args: &[&str]) -> Vec<String> {
@@ -189,6 +192,6 @@ fn an_empty_list_says_what_was_looked_for() {
     assert!(output.stdout.is_empty());
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "no sessions match: user nobody, begun at 2026-11-24 18:00:00 +01:00 or later\n"
+        "no sessions match: user nobody, opened at 2026-11-24 18:00:00 +01:00 or later\n"
     );
 }

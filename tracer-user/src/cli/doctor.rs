@@ -12,6 +12,7 @@ use crate::{
         protocol::{Frame, Reply, Request, Status},
     },
     export,
+    model::message::counted,
     probe::{Backend, Host, LoadError, Lockdown, Missing, NEEDED, Probes},
 };
 
@@ -73,7 +74,7 @@ const fn character(backend: Backend) -> &'static str {
         }
         Backend::Kprobe => {
             "as exact as fentry, but each use of any pipe, unix socket or tty takes longer; the kernel follows 4096 \
-             calls of a function at once in all processes, and what it could not follow of a session is told as a gap"
+             calls of a function at once in all processes, and what it could not follow of a session is reported as a gap"
         }
         Backend::Syscall => {
             "each system call of any process takes some 0.15 to 0.3 µs longer; what goes around read(2), write(2) and \
@@ -90,9 +91,9 @@ impl Doctor {
         let host = Host::read();
         let result = Probes::load(&self.trace.options(verbose), &host);
         let mut report = Report::new(&host, &result);
-        if !self.attach.is_local() {
-            let asked = self.attach.insist(&Request::Status);
-            match asked.map_err(Into::into).and_then(told) {
+        if !self.daemon_target.is_local() {
+            let asked = self.daemon_target.insist(&Request::Status);
+            match asked.map_err(Into::into).and_then(status) {
                 Ok(status) => report.daemon = Some(status),
                 Err(error) => report.daemon_problem = Some(format!("{error:#}")),
             }
@@ -113,7 +114,7 @@ impl Doctor {
 impl Doctor {
     /// Only the daemon: good when it traces and keeps everything.
     fn ask(&self) -> anyhow::Result<ExitCode> {
-        let status = told(self.attach.insist(&Request::Status)?)?;
+        let status = status(self.daemon_target.insist(&Request::Status)?)?;
         if self.json {
             println!("{}", object("daemon", &status));
         } else {
@@ -136,20 +137,20 @@ fn object(kind: &str, body: &impl Serialize) -> String {
     export::object_json(kind, now, &host, body)
 }
 
-/// How a daemon says it is.
-fn told(mut client: Client) -> anyhow::Result<Status> {
+/// A daemon's status.
+fn status(mut client: Client) -> anyhow::Result<Status> {
     match client.reply()? {
         Some(Frame::Message(Reply::Status(status))) => Ok(*status),
-        _ => anyhow::bail!("the daemon does not say how it is"),
+        _ => anyhow::bail!("the daemon did not report its status"),
     }
 }
 
-/// The same for a person.
+/// Lines about a daemon for a person.
 fn daemon(it: &Status) -> Vec<String> {
     let uptime = jiff::SignedDuration::from_secs(i64::try_from(it.uptime_s).unwrap_or(i64::MAX));
     let state = match it.traces {
-        true => format!("traces with backend {}", it.backend),
-        false => "does not trace yet".to_owned(),
+        true => format!("tracing for {uptime:#} ({} backend)", it.backend),
+        false => "not tracing yet".to_owned(),
     };
     let held = match it.capabilities.as_slice() {
         [] => "no capabilities".to_owned(),
@@ -157,13 +158,19 @@ fn daemon(it: &Status) -> Vec<String> {
     };
     let mut lines = vec![
         format!(
-            "daemon       {} pid {}, user {}, {state} since {uptime:#}",
+            "daemon       {} pid {}, user {}, {state}",
             it.version, it.pid, it.user
         ),
         format!("             holds {held}"),
         format!(
-            "             {} sessions open, {} closed; {} records, {} updates, {} gaps; {} clients, {} cut off",
-            it.open, it.closed, it.records, it.updates, it.gaps, it.clients, it.cut_off
+            "             {} open, {} closed; {}, {}, {}; {}, {} cut off",
+            counted(it.open, "session"),
+            it.closed,
+            counted(it.records, "record"),
+            counted(it.updates, "update"),
+            counted(it.gaps, "gap"),
+            counted(it.clients, "client"),
+            it.cut_off,
         ),
         format!("             {}", it.store),
     ];
@@ -178,7 +185,7 @@ fn daemon(it: &Status) -> Vec<String> {
 /// How a hook is.
 fn one(hook: &HookCounts) -> String {
     let mut line = format!(
-        "hook {}: reported {}, failed {}, over its rate {}, without room {}",
+        "hook {}: {} ran, {} failed, {} over the rate limit, {} dropped",
         hook.name, hook.told, hook.failed, hook.suppressed, hook.dropped
     );
     if let Some(reason) = &hook.failing {

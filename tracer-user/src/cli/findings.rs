@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 
-use super::{Findings, printer::Printer, recorded};
+use super::{Findings, ls, printer::Printer, recorded};
 use crate::{
     daemon::{
         client::Client,
@@ -19,11 +19,15 @@ use crate::{
 impl Findings {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let filter = self.filter();
-        let found = match &self.file {
+        let mut found = match &self.file {
             Some(file) => recorded::findings(file, &filter)?,
             None => {
-                let client = self.attach.insist(&Request::Findings(filter.clone()));
-                kept(client.context("findings are kept by the daemon; or use --file RECORDING")?)?
+                let client = self
+                    .daemon_target
+                    .insist(&Request::Findings(filter.clone()));
+                from_daemon(client.context(
+                    "cannot list findings; the daemon keeps them, or use --file RECORDING",
+                )?)?
             }
         };
         let zone = Zone::local();
@@ -31,6 +35,10 @@ impl Findings {
             eprintln!("{}", nothing(&filter, &zone));
             return Ok(ExitCode::SUCCESS);
         }
+        // The oldest first, of which the newest are wanted.
+        found.reverse();
+        let more = ls::cut(&mut found, self.limit);
+        found.reverse();
         let mut out = Printer::new(self.json, self.bytes);
         if self.json {
             for found in &found {
@@ -41,6 +49,9 @@ impl Findings {
             out.table(&export::findings_table(&found, now, &zone, self.bytes))?;
         }
         out.flush()?;
+        if more && !self.json {
+            eprintln!("{}", ls::not_all(found.len(), "findings"));
+        }
         Ok(ExitCode::SUCCESS)
     }
 
@@ -54,13 +65,13 @@ impl Findings {
             until: self.period.until,
             at: self.period.at,
             all: self.all,
-            limit: (self.limit != 0).then_some(self.limit),
+            limit: ls::one_more(self.limit),
         }
     }
 }
 
-/// What a daemon lists.
-fn kept(mut client: Client) -> anyhow::Result<Vec<Found>> {
+/// The findings that a daemon lists.
+fn from_daemon(mut client: Client) -> anyhow::Result<Vec<Found>> {
     let mut all = Vec::new();
     while let Some(frame) = client.reply()? {
         if let Frame::Message(Reply::Found(found)) = frame {
@@ -70,7 +81,7 @@ fn kept(mut client: Client) -> anyhow::Result<Vec<Found>> {
     Ok(all)
 }
 
-/// What an empty list is for want of.
+/// Says why a list is empty.
 fn nothing(filter: &FindingFilter, zone: &Zone) -> String {
     let time = |time: u64| zone.date_and_time(time);
     let wanted = [
@@ -83,8 +94,8 @@ fn nothing(filter: &FindingFilter, zone: &Zone) -> String {
             .map(|part| format!("`{part}` in the command")),
         filter
             .since
-            .map(|at| format!("begun at {} or later", time(at))),
-        filter.until.map(|at| format!("begun before {}", time(at))),
+            .map(|at| format!("opened at {} or later", time(at))),
+        filter.until.map(|at| format!("opened before {}", time(at))),
         filter.at.map(|at| format!("open at {}", time(at))),
     ];
     let wanted: Vec<String> = wanted.into_iter().flatten().collect();

@@ -20,7 +20,7 @@ use crate::{
         protocol::{Frame, Reply, Request},
     },
     export::is_wanted,
-    model::{Filter, Finding, FindingKey, Model, SessionId, State, Update},
+    model::{Filter, Finding, FindingKey, Model, SessionId, State, Update, message::counted},
 };
 
 /// From one attempt to reach the daemon to the next.
@@ -86,7 +86,7 @@ impl<'a> Follower<'a> {
             // What is printed from here on may be later than what was missed.
             self.lost_at = self.printed.last;
             eprintln!(
-                "lastbyte: the daemon on {} is gone; watching goes on when it is back",
+                "lastbyte: the daemon on {} is gone; reconnecting when it is back",
                 self.socket.display()
             );
             client = match self.reconnect()? {
@@ -136,13 +136,14 @@ impl<'a> Follower<'a> {
                 Reply::Live if again => match self.catch_up(&std::mem::take(&mut state)) {
                     Ok(done) => done,
                     Err(error) => {
-                        eprintln!("lastbyte: what happened meanwhile is not known: {error:#}");
+                        eprintln!("lastbyte: cannot read what happened meanwhile: {error:#}");
                         false
                     }
                 },
                 Reply::News(update) => self.print(&update)?,
                 Reply::Missed { updates } => anyhow::bail!(
-                    "the daemon cut us off: we were too slow and missed {updates} updates; ls shows what is so now"
+                    "the daemon disconnected this client: it was too slow and missed {}; `lastbyte ls` shows the present state",
+                    counted(updates, "update")
                 ),
                 Reply::Bye => return Ok(Ended::Lost),
                 _ => false,

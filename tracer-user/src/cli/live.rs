@@ -9,7 +9,7 @@ use tracer_ebpf::Kind;
 use super::{Print, Trace, printer::Printer};
 use crate::{
     export::{Lines, Zone},
-    model::{Model, Update},
+    model::{Model, Update, message::counted},
     pipeline::{Pipeline, Subscriber, Taken},
     probe::Tracer,
     store::recording::Writer,
@@ -116,13 +116,11 @@ fn written(path: &Path, records: u64, bytes: u64, model: &Model) -> String {
         0 => String::new(),
         n => format!(", {n} still open"),
     };
-    let closed = match model.closed() {
-        1 => "1 session closed".to_owned(),
-        n => format!("{n} sessions closed"),
-    };
+    let closed = counted(model.closed(), "session");
     format!(
-        "wrote {}: {closed}{open}; {records} records, {}",
+        "wrote {}: {closed} closed{open}; {}, {}",
         path.display(),
+        counted(records, "record"),
         bytesize::ByteSize(bytes).display().iec()
     )
 }
@@ -134,7 +132,7 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("starting the event loop")
 }
 
-/// Completes when the user has had enough, or the time is over.
+/// Completes at SIGINT, SIGTERM or when the time is over.
 pub fn stop(after: Option<Duration>) -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;

@@ -1,11 +1,11 @@
 //! The command line: one file a subcommand.
 
-mod attach;
-mod attached;
 mod blocked;
 mod completions;
 mod config;
 mod daemon;
+mod daemon_source;
+mod daemon_target;
 mod doctor;
 mod findings;
 mod follow;
@@ -31,7 +31,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 
-use self::attach::Attach;
+use self::daemon_target::DaemonTarget;
 use crate::{
     daemon::config::units,
     model::redact::{Capture, Redactor},
@@ -49,7 +49,7 @@ use crate::{
     disable_help_subcommand = true
 )]
 pub struct Cli {
-    /// Tell more on stderr: the kernel side's own messages, the verifier's log of a refusal
+    /// Log more to stderr: messages of the kernel programs, the verifier's log when it refuses one
     #[arg(short, long, global = true)]
     pub verbose: bool,
     #[command(subcommand)]
@@ -58,27 +58,27 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show sessions, findings and the machine on the terminal; what `lastbyte` alone does
+    /// Show sessions, findings and the machine in a terminal UI; the default command
     Top(Top),
-    /// Print findings and ends of sessions as they happen
+    /// Print findings and the end of each session as they happen
     Watch(Watch),
     /// List sessions
     Ls(Ls),
-    /// List what was found, of closed sessions too
+    /// List findings, of open and closed sessions
     Findings(Findings),
-    /// Show a session's whole course: processes, streams, signals, with the time since it began
+    /// Show the history of a session: processes, streams and signals, each with its time
     Show(Show),
-    /// Tell a session's story in sentences, with the evidence and the fix
+    /// Explain in sentences what happened to a session, with the evidence and the fix
     Explain(Show),
-    /// Say what a session that hangs is waiting for, right now
+    /// Say what a hanging session is waiting for right now
     Why(Why),
-    /// Say whether tracing works on this machine, how, and what it cannot see
+    /// Check whether tracing works on this machine, and what it cannot see
     Doctor(Doctor),
-    /// Watch, and write everything that was seen to a file
+    /// Trace, print as watch does, and record everything to a file
     Record(Record),
-    /// Print a recording as watch would have; needs no privileges
+    /// Print a recording as watch would have printed it; needs no privileges
     Replay(Replay),
-    /// Trace for good, and serve the other commands
+    /// Run the tracing daemon
     Daemon(Daemon),
     /// Check or show the daemon's configuration
     Config(Config),
@@ -92,8 +92,8 @@ struct Top {
     #[command(flatten)]
     trace: Trace,
     #[command(flatten)]
-    attach: Attach,
-    /// Play a past session from the daemon's history: its id, or the pid of its command
+    daemon_target: DaemonTarget,
+    /// Play a past session from the daemon's store: its id, or the pid of its command
     #[arg(long, value_name = "ID|PID", conflicts_with = "replay")]
     past: Option<String>,
     /// Play a recording instead of tracing this host; needs no privileges
@@ -116,22 +116,22 @@ struct Top {
 /// How to trace.
 #[derive(Debug, Default, Args)]
 pub struct Trace {
-    /// How stream operations are observed; the best that the kernel allows unless given
+    /// How to observe stream operations [default: the best that the kernel supports]
     #[arg(long, value_enum)]
     backend: Option<Backend>,
-    /// How long a command must be gone before those who keep its session open are told [default: 1s]
+    /// How long after the command exits before a hang is reported [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     grace: Option<Duration>,
-    /// How long a command must wait for its server to read before that is a finding [default: 60s]
+    /// How long a command must wait for its server to read before a stall is reported [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     stall_after: Option<Duration>,
-    /// An SSH server's executable beside those that Debian packages; may be repeated
+    /// Executable of an SSH server, in addition to the built-in list; may be repeated
     #[arg(long, value_name = "NAME|PATH")]
     server: Vec<String>,
     /// Size of the ring buffer, a power of two from 4096 [default: 8388608]
     #[arg(long, value_name = "BYTES", value_parser = ring)]
     ring: Option<u32>,
-    /// How much of each command's arguments is kept, in recordings too [default: redacted]
+    /// How much of each command's arguments to keep, also in recordings [default: redacted]
     #[arg(long, value_parser = captures(), value_name = "HOW")]
     capture_argv: Option<Capture>,
 }
@@ -154,13 +154,13 @@ fn captures() -> impl TypedValueParser<Value = Capture> {
 /// What to print.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Print {
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     pub json: bool,
-    /// Every update, near misses and beginnings of sessions too
+    /// Print every update, also near misses and the start of each session
     #[arg(long)]
     pub all: bool,
-    /// Sizes in exact bytes, not in KiB and MiB
+    /// Print sizes in exact bytes instead of KiB and MiB
     #[arg(long)]
     pub bytes: bool,
 }
@@ -169,7 +169,7 @@ pub struct Print {
 #[derive(Debug, Args)]
 struct Watch {
     #[command(flatten)]
-    attach: Attach,
+    daemon_target: DaemonTarget,
     #[command(flatten)]
     watching: Watching,
 }
@@ -181,10 +181,10 @@ struct Watching {
     trace: Trace,
     #[command(flatten)]
     print: Print,
-    /// End after this time
+    /// Stop after this time
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     time: Option<Duration>,
-    /// End once a session has closed and none is open
+    /// Stop once a session has closed and none is open
     #[arg(long)]
     until_idle: bool,
 }
@@ -196,14 +196,14 @@ struct Show {
     #[arg(value_name = "ID|PID")]
     session: String,
     #[command(flatten)]
-    attach: Attach,
-    /// Look in this recording, not in what a daemon keeps
+    daemon_target: DaemonTarget,
+    /// Read this recording instead of the daemon's store
     #[arg(long, value_name = "RECORDING")]
     file: Option<PathBuf>,
-    /// JSON objects, one a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Sizes in exact bytes, not in KiB and MiB
+    /// Print sizes in exact bytes instead of KiB and MiB
     #[arg(long)]
     bytes: bool,
 }
@@ -220,10 +220,10 @@ struct Record {
 /// `lastbyte daemon`.
 #[derive(Debug, Args)]
 struct Daemon {
-    /// The configuration [default: /etc/lastbyte/lastbyte.toml, which need not exist]
+    /// Configuration file [default: /etc/lastbyte/lastbyte.toml, if it exists]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Detach what an earlier daemon left attached for the next one, and end
+    /// Detach the kernel programs that an earlier daemon left attached, and exit
     #[arg(long)]
     unpin: bool,
 }
@@ -232,43 +232,43 @@ struct Daemon {
 #[derive(Debug, Args)]
 struct Ls {
     #[command(flatten)]
-    attach: Attach,
+    daemon_target: DaemonTarget,
     #[command(flatten)]
     trace: Trace,
-    /// Of this user: login name or id
+    /// Sessions of this user: login name or id
     #[arg(short, long, value_name = "NAME|UID")]
     user: Option<String>,
-    /// From this address
+    /// Sessions from this address
     #[arg(short, long, value_name = "ADDRESS")]
     peer: Option<String>,
-    /// In this state: running, ending, orphaned, stalled, waiting; or with this verdict: clean,
+    /// Sessions in this state: running, ending, orphaned, stalled, waiting; or with this verdict: clean,
     /// near_miss, truncated, unknown
     #[arg(short, long, value_name = "WORD", value_parser = ls::states(), hide_possible_values = true)]
     state: Option<String>,
-    /// That is, or ever was: orphaned, stalled, waiting, truncated, near_miss
+    /// Sessions that are or ever were: orphaned, stalled, waiting, truncated, near_miss
     #[arg(long, value_name = "WORD", value_parser = findings::kinds(), hide_possible_values = true)]
     had: Option<String>,
-    /// With this in its command
+    /// Sessions with this text in their command
     #[arg(short, long, value_name = "TEXT")]
     command: Option<String>,
     #[command(flatten)]
     period: Period,
-    /// Those of this recording, not of this machine
+    /// Read this recording instead of this machine's sessions
     #[arg(long, value_name = "RECORDING")]
     file: Option<PathBuf>,
-    /// Only open ones
+    /// Only open sessions
     #[arg(long, conflicts_with = "closed")]
     open: bool,
-    /// Only those that are over
+    /// Only closed sessions
     #[arg(long)]
     closed: bool,
-    /// At most so many, the youngest; 0 for all
+    /// Show the newest N; 0 shows all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
     limit: u64,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Sizes in exact bytes, not in KiB and MiB
+    /// Print sizes in exact bytes instead of KiB and MiB
     #[arg(long)]
     bytes: bool,
 }
@@ -277,34 +277,34 @@ struct Ls {
 #[derive(Debug, Args)]
 struct Findings {
     #[command(flatten)]
-    attach: Attach,
-    /// Of this kind: orphaned, stalled, waiting, truncated, near_miss
+    daemon_target: DaemonTarget,
+    /// Findings of this kind: orphaned, stalled, waiting, truncated, near_miss
     #[arg(short, long, value_name = "WORD", value_parser = findings::kinds(), hide_possible_values = true)]
     kind: Option<String>,
-    /// Of this user's sessions: login name or id
+    /// Findings of this user's sessions: login name or id
     #[arg(short, long, value_name = "NAME|UID")]
     user: Option<String>,
-    /// Of sessions from this address
+    /// Findings of sessions from this address
     #[arg(short, long, value_name = "ADDRESS")]
     peer: Option<String>,
-    /// Of sessions with this in their command
+    /// Findings of sessions with this text in their command
     #[arg(short, long, value_name = "TEXT")]
     command: Option<String>,
     #[command(flatten)]
     period: Period,
-    /// Near misses and clients that left as well
+    /// Include near misses and clients that left
     #[arg(long)]
     all: bool,
-    /// Those of this recording, not what a daemon keeps
+    /// Read this recording instead of the daemon's store
     #[arg(long, value_name = "RECORDING")]
     file: Option<PathBuf>,
-    /// At most so many, the youngest; 0 for all
+    /// Show the newest N; 0 shows all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
     limit: u64,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Sizes in exact bytes, not in KiB and MiB
+    /// Print sizes in exact bytes instead of KiB and MiB
     #[arg(long)]
     bytes: bool,
 }
@@ -312,10 +312,10 @@ struct Findings {
 /// When: local times. Each as ns since 1970.
 #[derive(Clone, Copy, Debug, Default, Args)]
 struct Period {
-    /// Begun at this time or later: `14:03`, `yesterday`, `'2026-11-27 14:03'`, `'10m ago'`, `1d`, or RFC 3339
+    /// Opened at this time or later: `14:03`, `yesterday`, `'2026-11-27 14:03'`, `'10m ago'`, `1d`, or RFC 3339
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment::past)]
     since: Option<u64>,
-    /// Begun before this time
+    /// Opened before this time
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment::any)]
     until: Option<u64>,
     /// Open at this time
@@ -326,11 +326,11 @@ struct Period {
 /// `lastbyte replay`.
 #[derive(Debug, Args)]
 struct Replay {
-    /// A recording
+    /// The recording to read
     file: PathBuf,
     #[command(flatten)]
     print: Print,
-    /// Print how many records of each kind there are, as JSON, and nothing else
+    /// Print only the number of records of each kind, as JSON
     #[arg(long)]
     count: bool,
 }
@@ -342,13 +342,13 @@ struct Why {
     #[arg(value_name = "PID|ID")]
     target: String,
     #[command(flatten)]
-    attach: Attach,
+    daemon_target: DaemonTarget,
     #[command(flatten)]
     trace: Trace,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Sizes in exact bytes, not in KiB and MiB
+    /// Print sizes in exact bytes instead of KiB and MiB
     #[arg(long)]
     bytes: bool,
 }
@@ -359,11 +359,11 @@ struct Doctor {
     #[command(flatten)]
     trace: Trace,
     #[command(flatten)]
-    attach: Attach,
-    /// Only how the daemon is
+    daemon_target: DaemonTarget,
+    /// Report only the daemon's health
     #[arg(long)]
     daemon: bool,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -377,24 +377,24 @@ struct Config {
 
 #[derive(Debug, Subcommand)]
 enum ConfigTask {
-    /// Find the mistakes in a configuration file
+    /// Check a configuration file for errors
     Check {
-        /// The daemon's own unless given
+        /// File to read [default: the daemon's]
         file: Option<PathBuf>,
     },
-    /// Print every setting as it is
+    /// Print every setting and its value
     Show {
-        /// The daemon's own unless given
+        /// File to read [default: the daemon's]
         file: Option<PathBuf>,
     },
-    /// Print a file that says what can be configured and changes nothing
+    /// Print a commented configuration file with every default
     Default,
 }
 
 /// `lastbyte completions`.
 #[derive(Debug, Args)]
 struct Completions {
-    /// For this shell
+    /// The shell
     #[arg(value_enum)]
     shell: clap_complete::Shell,
 }
@@ -444,7 +444,7 @@ fn nanos(time: Duration) -> u64 {
 }
 
 impl Trace {
-    /// Something about it was chosen, which a daemon may not be like.
+    /// Whether the user chose a setting, which a daemon may not share.
     fn is_chosen(&self) -> bool {
         self.backend.is_some()
             || self.grace.is_some()

@@ -19,28 +19,28 @@ use crate::{
     store::{RecordList, recording::Reader},
 };
 
-/// Sessions of a recording that are looked at.
+/// Most closed sessions that are kept of a recording.
 const MOST: usize = 1 << 20;
 
 impl Show {
     pub(super) fn show(&self) -> anyhow::Result<ExitCode> {
-        let course = self.course()?;
+        let history = self.history()?;
         let lines = match self.json {
-            true => export::show_json(&course.line, course.wall_offset, &course.host),
-            false => export::show(&course.line, course.wall_offset, &Zone::local()),
+            true => export::show_json(&history.line, history.wall_offset, &history.host),
+            false => export::show(&history.line, history.wall_offset, &Zone::local()),
         };
         self.print(&lines)
     }
 
     pub(super) fn explain(&self) -> anyhow::Result<ExitCode> {
-        let course = self.course()?;
+        let history = self.history()?;
         let lines = match self.json {
             true => vec![export::explain_json(
-                &course.line,
-                course.wall_offset,
-                &course.host,
+                &history.line,
+                history.wall_offset,
+                &history.host,
             )],
-            false => export::explain(&course.line, course.wall_offset, &Zone::local()),
+            false => export::explain(&history.line, history.wall_offset, &Zone::local()),
         };
         self.print(&lines)
     }
@@ -52,22 +52,22 @@ impl Show {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn course(&self) -> anyhow::Result<Course> {
-        let mut courses = Courses::default();
+    fn history(&self) -> anyhow::Result<History> {
+        let mut histories = Histories::default();
         let Some(path) = &self.file else {
-            let told = Courses::told(self.attach.path(), &self.session);
-            return told.map_err(|error| match error.downcast_ref() {
-                Some(ClientError::NoDaemon(..)) => error.context(
-                    "only a daemon keeps past sessions; to read a recording: --file RECORDING",
-                ),
+            let history = Histories::from_daemon(self.daemon_target.path(), &self.session);
+            return history.map_err(|error| match error.downcast_ref() {
+                Some(ClientError::NoDaemon(..)) => {
+                    error.context("no daemon to ask; to read a recording, use --file RECORDING")
+                }
                 _ => error,
             });
         };
         let mut reader = Reader::open(path).with_context(|| path.display().to_string())?;
         while let Some(record) = reader.next().with_context(|| path.display().to_string())? {
-            courses.apply(record);
+            histories.apply(record);
         }
-        courses.find(&self.session)
+        histories.find(&self.session)
     }
 }
 
@@ -90,15 +90,15 @@ pub fn records(socket: &Path, session: &str) -> anyhow::Result<(String, RecordLi
     Ok((name, records))
 }
 
-/// A session's course, and what its times and its host are.
-pub struct Course {
+/// A session's timeline, its host and its clock.
+pub struct History {
     pub line: Timeline,
     wall_offset: u64,
     host: String,
 }
 
-/// The courses of all sessions of some records.
-pub struct Courses {
+/// The timelines of all sessions in some records.
+pub struct Histories {
     model: Model,
     lines: Timelines,
     updates: Vec<Update>,
@@ -106,7 +106,7 @@ pub struct Courses {
     host: String,
 }
 
-impl Default for Courses {
+impl Default for Histories {
     fn default() -> Self {
         Self {
             model: Model::new(),
@@ -118,13 +118,13 @@ impl Default for Courses {
     }
 }
 
-impl Courses {
-    /// What the daemon keeps of a session.
-    pub fn told(socket: &Path, session: &str) -> anyhow::Result<Course> {
+impl Histories {
+    /// A session in the daemon's store.
+    pub fn from_daemon(socket: &Path, session: &str) -> anyhow::Result<History> {
         let (name, records) = records(socket, session)?;
-        let mut courses = Self::default();
-        records.iter().for_each(|record| courses.apply(record));
-        courses.find(&name)
+        let mut histories = Self::default();
+        records.iter().for_each(|record| histories.apply(record));
+        histories.find(&name)
     }
 
     fn apply(&mut self, record: Record<'_>) {
@@ -139,7 +139,7 @@ impl Courses {
     }
 
     /// The session of that id, or the latest whose command has that pid.
-    fn find(self, wanted: &str) -> anyhow::Result<Course> {
+    fn find(self, wanted: &str) -> anyhow::Result<History> {
         let is_meant = |session: &SessionView| {
             session.id.to_string() == wanted || session.id.pid().to_string() == wanted
         };
@@ -148,10 +148,8 @@ impl Courses {
             .filter(|line| is_meant(&line.session))
             .max_by_key(|line| line.session.opened)
             .cloned();
-        let line = found.with_context(|| {
-            format!("no session {wanted} is there: `lastbyte ls` lists those that are")
-        })?;
-        Ok(Course {
+        let line = found.with_context(|| format!("no session {wanted}; see `lastbyte ls`"))?;
+        Ok(History {
             line,
             wall_offset: self.wall_offset,
             host: self.host,

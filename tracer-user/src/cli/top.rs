@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use tracer_ebpf::Kind;
 
-use super::{Top, attached::There, live, show};
+use super::{Top, daemon_source::DaemonSource, live, show};
 use crate::{
     daemon::protocol::Request,
     export::Zone,
@@ -44,7 +44,7 @@ impl Top {
             zone: Zone::local(),
         };
         let past = match &self.past {
-            Some(session) => Some(Past::of(self.attach.path(), session)?),
+            Some(session) => Some(Past::of(self.daemon_target.path(), session)?),
             None => None,
         };
         let played = past
@@ -75,11 +75,11 @@ impl Top {
             log::set_max_level(log::LevelFilter::Off);
             setup.source = "via daemon".to_owned();
             setup.keep = KEEP_OF_DAEMON;
-            tui::run(setup, There { socket }, self.mouse)?;
+            tui::run(setup, DaemonSource { socket }, self.mouse)?;
         } else {
             // What the programs log would go over the screen.
             log::set_max_level(log::LevelFilter::Off);
-            let source = Here {
+            let source = LocalSource {
                 options: self.trace.options(false),
                 redactor: self.trace.redactor()?,
             };
@@ -95,8 +95,8 @@ impl Top {
         if self.trace.is_chosen() {
             return Ok(None);
         }
-        let answers = self.attach.ask(&Request::Status)?.is_some();
-        Ok(answers.then(|| self.attach.path().to_owned()))
+        let answers = self.daemon_target.ask(&Request::Status)?.is_some();
+        Ok(answers.then(|| self.daemon_target.path().to_owned()))
     }
 }
 
@@ -128,12 +128,12 @@ impl Drop for Past {
 }
 
 /// Traces in this process.
-struct Here {
+struct LocalSource {
     options: Options,
     redactor: Redactor,
 }
 
-impl Source for Here {
+impl Source for LocalSource {
     fn run(self, mut out: Outbox, mut requests: TimelineRequests) -> anyhow::Result<()> {
         out.send(Feed::Phase(Phase::Preparing("loading the probes".into())));
         live::runtime()?.block_on(async {

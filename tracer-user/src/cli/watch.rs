@@ -15,8 +15,8 @@ impl Watch {
         if !watching.trace.is_chosen() {
             // Whether it is idle can be told only by one who knows of every session.
             let all = watching.print.all || watching.until_idle;
-            if let Some(client) = self.attach.ask(&Request::Watch { all })? {
-                Follower::new(self.attach.path(), watching).follow(client)?;
+            if let Some(client) = self.daemon_target.ask(&Request::Watch { all })? {
+                Follower::new(self.daemon_target.path(), watching).follow(client)?;
                 return Ok(ExitCode::SUCCESS);
             }
         }

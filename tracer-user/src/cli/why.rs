@@ -28,12 +28,12 @@ impl Why {
     pub(super) fn run(&self, verbose: bool) -> anyhow::Result<ExitCode> {
         let target = Target::parse(&self.target)?;
         if !self.trace.is_chosen()
-            && let Some(client) = self.attach.ask(&Request::Now)?
+            && let Some(client) = self.daemon_target.ask(&Request::Now)?
         {
-            let told = Told::by(client)?;
-            let sessions = told.involving(target);
+            let state = DaemonState::from(client)?;
+            let sessions = state.involving(target);
             if !sessions.is_empty() {
-                return self.print(&told.updates, &sessions);
+                return self.print(&state.updates, &sessions);
             }
             // A living process may be a member of a session, or a server's parent: a daemon does not
             // tell of all of them.
@@ -68,7 +68,7 @@ impl Why {
             session: self.target.clone(),
         };
         let reply = self
-            .attach
+            .daemon_target
             .ask(&request)
             .and_then(|client| client.map(|mut client| client.reply()).transpose());
         match reply {
@@ -171,13 +171,13 @@ fn named(session: &SessionView) -> String {
     format!("session {} ({rest}", session.id)
 }
 
-/// What a daemon says is so now.
-struct Told {
+/// The present state that a daemon reports.
+struct DaemonState {
     updates: Vec<Update>,
 }
 
-impl Told {
-    fn by(mut client: Client) -> anyhow::Result<Self> {
+impl DaemonState {
+    fn from(mut client: Client) -> anyhow::Result<Self> {
         let mut updates = Vec::new();
         while let Some(frame) = client.reply()? {
             if let Frame::Message(Reply::State(update)) = frame {
@@ -264,7 +264,7 @@ fn closed(listed: &Listed) -> String {
             duration(at - session.opened)
         ),
         (Some(exit), _) => format!("its command {}", ended(exit)),
-        (None, _) => "its command was not seen to end".to_owned(),
+        (None, _) => "its command's exit was not seen".to_owned(),
     };
     format!(
         "{} {}: closed at {}, {} ago: {}; {how}",
@@ -272,7 +272,7 @@ fn closed(listed: &Listed) -> String {
         command(session),
         Zone::local().date_and_time(wall),
         duration(now.saturating_sub(wall)),
-        end.verdict.name(),
+        end.verdict.words(),
     )
 }
 

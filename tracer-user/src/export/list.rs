@@ -7,10 +7,13 @@ use super::{
     had,
     size::size,
 };
-use crate::model::{Listed, message::duration};
+use crate::model::{
+    Listed, SessionView,
+    message::{duration, without_command},
+};
 
 const HEAD: [&str; 8] = [
-    "ID", "USER", "FROM", "OPENED", "TOOK", "STATE", "WRITTEN", "COMMAND",
+    "ID", "USER", "FROM", "OPENED", "AGE", "STATE", "WRITTEN", "COMMAND",
 ];
 /// Columns of numbers.
 const RIGHT: [usize; 2] = [4, 6];
@@ -83,8 +86,14 @@ fn row(it: &Listed, now: u64, zone: &Zone, exact: bool) -> [String; 8] {
         duration(end.saturating_sub(session.opened)),
         state(it),
         written(it.written, session.preexisting, exact),
-        session.command.as_deref().unwrap_or("-").to_owned(),
+        command(session),
     ]
+}
+
+/// What it runs, whole.
+pub(super) fn command(session: &SessionView) -> String {
+    let command = session.command.as_deref();
+    command.unwrap_or(without_command(session)).to_owned()
 }
 
 /// Of a session that began before the tracer only what it wrote since is known.
@@ -96,15 +105,15 @@ fn written(bytes: u64, preexisting: bool, exact: bool) -> String {
 /// One word, and why.
 fn state(it: &Listed) -> String {
     let gone = it.end.as_ref();
-    if gone.is_some_and(|end| end.verdict.is_clients_choice()) {
-        return "client gone".to_owned();
+    if let Some(end) = gone.filter(|end| end.verdict.is_clients_choice()) {
+        return end.verdict.words().to_owned();
     }
     let state = it.state();
     let cause = it
         .findings
         .iter()
-        .find(|told| told.kind.name() == state)
-        .and_then(|told| told.cause)
+        .find(|it| it.kind.name() == state)
+        .and_then(|it| it.cause)
         .map(|cause| cause.name());
     let gap = it
         .end
@@ -114,7 +123,8 @@ fn state(it: &Listed) -> String {
         .next();
     let over = it.end.as_ref().map(|end| end.time);
     let past = it.had.iter().filter(|had| over.or(had.resolved).is_some());
-    let had = had::was(past, over.unwrap_or(0)).map_or_else(String::new, |had| format!(", {had}"));
+    let had = had::was(past, over.unwrap_or(0), &it.session)
+        .map_or_else(String::new, |had| format!(", {had}"));
     match cause.or(gap) {
         Some(why) => format!("{state} ({why}){had}"),
         None => format!("{state}{had}"),
@@ -124,6 +134,44 @@ fn state(it: &Listed) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        export::tests::session,
+        model::{Cut, End, History, LossCause, Verdict, Visible},
+    };
+
+    #[test]
+    fn a_client_that_left_is_not_called_truncated() {
+        let cut = Cut {
+            bytes: 0,
+            exact: false,
+            cause: LossCause::ClientGone,
+        };
+        let listed = Listed {
+            name: "4711-1".to_owned(),
+            host: String::new(),
+            wall_offset: 0,
+            session: session().into(),
+            had: History::default(),
+            findings: Vec::new(),
+            written: 0,
+            end: Some(End {
+                time: 1,
+                verdict: Verdict::Truncated(cut),
+                gaps: Vec::new(),
+            }),
+        };
+        let lines = table(&[listed], 0, &Zone::default(), false);
+        assert!(lines[1].contains("  client gone  "), "{lines:?}");
+        assert!(!lines[1].contains("truncated"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_leader_that_executes_nothing_is_likely_the_sftp_server_of_openssh() {
+        let mut view = session();
+        assert_eq!(command(&view), "(no program executed)");
+        view.server_exe = Visible::new(b"sshd-session");
+        assert_eq!(command(&view), "(probably internal-sftp)");
+    }
 
     #[test]
     fn what_came_before_the_tracer_is_not_called_nothing() {

@@ -1,9 +1,9 @@
 //! Updates as lines of text: for people, or as JSON for programs.
 
 mod clock;
-mod course;
-mod found;
+mod findings;
 mod had;
+mod history;
 mod json;
 mod list;
 mod size;
@@ -15,7 +15,7 @@ use std::{borrow::Cow, io};
 use self::clock::Clock;
 pub use self::{
     clock::Zone,
-    found::table as findings_table,
+    findings::table as findings_table,
     had::was,
     list::table,
     size::{readable, size},
@@ -34,7 +34,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Lines of a road's updates, from the first on: that tells the clock and the host. `json`: one
+    /// Lines of a pipeline's updates, from the first on: it gives the clock and the host. `json`: one
     /// JSON object a line instead of sentences; `all`: every update, not only what is worth an
     /// operator's attention.
     #[must_use]
@@ -107,20 +107,20 @@ pub fn found(found: &Found) -> String {
     json::found(found, &Clock::utc(found.wall_offset))
 }
 
-/// A session's whole course as lines for people; `wall_offset` as in [`Listed`].
+/// A session's whole history as lines for people; `wall_offset` as in [`Listed`].
 #[must_use]
 pub fn show(line: &Timeline, wall_offset: u64, zone: &Zone) -> Vec<String> {
     let clock = Clock {
         offset: wall_offset,
         zone: zone.clone(),
     };
-    course::text(line, &clock)
+    history::text(line, &clock)
 }
 
 /// The same as JSON objects, one a line: who it is, then every moment, then what was found.
 #[must_use]
 pub fn show_json(line: &Timeline, wall_offset: u64, host: &str) -> Vec<String> {
-    json::course(line, &Clock::utc(wall_offset), host)
+    json::history(line, &Clock::utc(wall_offset), host)
 }
 
 /// A finding's sentence for people; `wall_offset` as in [`Listed`].
@@ -173,7 +173,7 @@ pub fn explain(line: &Timeline, wall_offset: u64, zone: &Zone) -> Vec<String> {
     story::text(line, &clock)
 }
 
-/// What is told without being asked for everything.
+/// Whether an update is shown without `--all`.
 #[must_use]
 pub fn is_wanted(update: &Update) -> bool {
     match update {
@@ -185,5 +185,30 @@ pub fn is_wanted(update: &Update) -> bool {
         | Update::StreamEof(_)
         | Update::Sample(_)
         | Update::Forget { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{SessionId, SessionView, Visible};
+
+    /// A session of nobody's that nothing is known of.
+    pub(super) fn session() -> SessionView {
+        SessionView {
+            id: SessionId(81_234_567 << 22 | 4711),
+            user: None,
+            uid: Some(0),
+            peer: None,
+            local: None,
+            server_exe: Visible::default(),
+            server_owner: None,
+            server_pid: 1,
+            command: None,
+            leader_pid: 4711,
+            exit: None,
+            exited: None,
+            opened: 0,
+            preexisting: false,
+        }
     }
 }

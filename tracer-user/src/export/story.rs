@@ -2,11 +2,11 @@
 
 use super::{
     clock::{Clock, sentence},
-    course,
+    history,
 };
 use crate::model::{
-    Closed, Finding, Kind, StreamReport, Verdict,
-    message::{command, duration, ended, held, own_server, user},
+    Closed, Finding, Kind, LossCause, Slot, StreamReport, Verdict,
+    message::{command, counted, duration, ended, held, own_server, user},
     timeline::{Lane, Timeline},
 };
 
@@ -28,7 +28,7 @@ pub(super) fn title(line: &Timeline) -> String {
 pub(super) fn server(line: &Timeline, clock: &Clock) -> String {
     let session = &line.session;
     let exe = match session.server_exe.is_empty() {
-        true => "a server that is not known",
+        true => "an unknown server",
         false => session.server_exe.as_str(),
     };
     let late = match session.preexisting {
@@ -36,7 +36,7 @@ pub(super) fn server(line: &Timeline, clock: &Clock) -> String {
         false => "",
     };
     format!(
-        "on {exe} pid {}{}, begun {}{late}",
+        "on {exe} pid {}{}, opened {}{late}",
         session.server_pid,
         own_server(session),
         clock.date_and_time(session.opened)
@@ -51,19 +51,20 @@ pub(super) fn text(line: &Timeline, clock: &Clock) -> Vec<String> {
         String::new(),
         leader(line, clock),
     ];
-    for lane in course::outputs(line) {
+    for lane in history::outputs(line) {
         out.push(stream(line, lane));
     }
+    out.extend(input(line));
     out.extend(connection(line));
     out.extend(holders(line));
     out.push(String::new());
     out.push(verdict(line));
-    for told in line
+    for tracked in line
         .findings
         .iter()
         .filter(|it| it.finding.kind() != Kind::NearMiss)
     {
-        let finding = &told.finding;
+        let finding = &tracked.finding;
         out.push(String::new());
         out.push(format!(
             "{}: {}.",
@@ -122,8 +123,7 @@ fn stream(line: &Timeline, lane: &Lane) -> String {
     }
     let how = match lane.writes {
         0 => String::new(),
-        1 => " in one write".to_owned(),
-        writes => format!(" in {writes} writes"),
+        writes => format!(" in {}", counted(writes, "write")),
     };
     let what = match report.map(|report| report.verdict) {
         None => format!("the server has read {read} B of them"),
@@ -131,13 +131,23 @@ fn stream(line: &Timeline, lane: &Lane) -> String {
         Some(Verdict::NearMiss { unread }) => {
             let margin = report.and_then(|report| report.margin_ns).unwrap_or(0);
             format!(
-                "the server read them all, the last {unread} B of them within {} after it was told that the command had ended",
+                "the server read them all, the last {unread} B of them within {} after it learned that the command had exited",
                 duration(margin.unsigned_abs())
             )
         }
         Some(Verdict::Unknown) => {
             format!("the server read {read} B of them, as far as is known")
         }
+        Some(Verdict::Truncated(cut)) if cut.cause == LossCause::ClientGone => match cut.bytes {
+            0 => format!("the server read {read} B, and then the client was gone"),
+            bytes => format!(
+                "the server read {read} B, and {bytes} B were unread when the client was gone"
+            ),
+        },
+        Some(Verdict::Truncated(cut)) if cut.bytes == 0 => format!(
+            "the server read {read} B, and the output did not come to its end ({})",
+            cut.cause.name()
+        ),
         Some(Verdict::Truncated(cut)) => format!(
             "the server read {read} B, and {}{} B never reached the client ({})",
             if cut.exact { "" } else { "at least " },
@@ -149,6 +159,18 @@ fn stream(line: &Timeline, lane: &Lane) -> String {
         .and_then(|report| report.note.as_ref())
         .map_or_else(String::new, |note| format!(" ({note})"));
     format!("{slot}: {written} B were written{how}; {what}{note}.")
+}
+
+/// What the command left of its input: its own choice, but it may explain what it did.
+fn input(line: &Timeline) -> Option<String> {
+    let closed = line.closed.as_ref()?;
+    let stdin = closed.streams.iter().find(|it| it.slot == Slot::Stdin)?;
+    (stdin.unread > 0).then(|| {
+        format!(
+            "Stdin: the command left {} B of its input unread.",
+            stdin.unread
+        )
+    })
 }
 
 /// What the client confirmed.
@@ -168,29 +190,31 @@ fn connection(line: &Timeline) -> Option<String> {
 }
 
 fn holders(line: &Timeline) -> Vec<String> {
-    let gone = line.session.exited.unwrap_or(line.session.opened);
     let mut out = Vec::new();
     for hold in &line.holds {
         let holder = &hold.holder;
         let until = match hold.ended {
-            Some(time) => format!(
-                "until {} after the command's end",
-                duration(time.saturating_sub(gone))
-            ),
-            None => "and still does".to_owned(),
+            Some(time) => match line.session.exited {
+                Some(exited) => format!(
+                    "until {} after the command exited",
+                    duration(time.saturating_sub(exited))
+                ),
+                None => format!("for at least {}", duration(time.saturating_sub(hold.began))),
+            },
+            None => "and still holds it".to_owned(),
         };
         out.push(format!(
             "{} pid {} held its {} {until}{}.",
             holder.comm,
             holder.pid,
             held(holder),
-            course::path(holder)
+            history::path(holder)
         ));
     }
     if line.left_out.holds > 0 {
         out.push(format!(
-            "{} other processes did as well.",
-            line.left_out.holds
+            "{} did as well.",
+            counted(line.left_out.holds, "other process")
         ));
     }
     out
@@ -214,12 +238,14 @@ fn verdict(line: &Timeline) -> String {
     };
     let word = match closed.verdict {
         Verdict::Clean => {
-            "clean: everything that was written was read by the server, and nothing is known to be lost after that"
+            "clean: the server read everything that was written, and nothing is known to have been lost after that"
         }
         Verdict::NearMiss { .. } => {
-            "clean, a near miss: the server was told of the command's end before it had read everything, and read it later"
+            "clean, a near miss: the server learned that the command had exited before it had read everything, and read the rest later"
         }
-        Verdict::Unknown => "unknown: nothing is known to be lost, but not everything was seen",
+        Verdict::Unknown => {
+            "unknown: nothing is known to have been lost, but not everything was seen"
+        }
         gone if gone.is_clients_choice() => {
             "client gone: the client left, or wanted no more, before it had read everything"
         }

@@ -61,7 +61,7 @@ fn started(at: &str, it: &Started, clock: &Clock) -> String {
         .collect::<Vec<_>>()
         .join(", ");
     format!(
-        "{at} started   {} on Linux {}, backend {}; watching {servers}; times are {}",
+        "{at} started   {} on Linux {}, {} backend; watching {servers}; times are {}",
         it.host,
         it.kernel,
         it.backend,
@@ -151,7 +151,7 @@ fn closed(at: &str, it: &Closed, earlier: Option<&str>, out: &mut Vec<String>) {
         (None, _) if session.is_running() == Some(true) => {
             format!("was still running as pid {}", session.leader_pid)
         }
-        (None, _) => "end not seen".to_owned(),
+        (None, _) => "exit not seen".to_owned(),
     };
     let held = session.exited.map_or(0, |at| it.time.saturating_sub(at));
     // That it was orphaned says it already.
@@ -177,9 +177,9 @@ fn closed(at: &str, it: &Closed, earlier: Option<&str>, out: &mut Vec<String>) {
         format!(" ({streams})")
     };
     let verdict = match it.verdict {
-        Verdict::NearMiss { .. } => "clean, a near miss",
-        gone if gone.is_clients_choice() => "client gone",
-        other => other.name(),
+        // When the last byte was read is said of its stream.
+        Verdict::NearMiss { .. } => Verdict::Clean.words(),
+        other => other.words(),
     };
     let gaps = it
         .gaps
@@ -192,7 +192,8 @@ fn closed(at: &str, it: &Closed, earlier: Option<&str>, out: &mut Vec<String>) {
     } else {
         format!(", gap: {gaps}")
     };
-    let had = had::was(it.had.iter(), it.time).map_or_else(String::new, |had| format!(", {had}"));
+    let had = had::was(it.had.iter(), it.time, session)
+        .map_or_else(String::new, |had| format!(", {had}"));
     out.push(format!(
         "{at} closed    {} {} {end}: {verdict}{had}{streams}{gaps}",
         from(session),
@@ -231,7 +232,7 @@ fn stream(it: &StreamReport) -> Option<String> {
         }
         Verdict::NearMiss { .. } => match it.margin_ns {
             Some(ns) if ns > 0 => format!(
-                "{} {seen} B, margin {}",
+                "{} {seen} B, last read {} after exit",
                 it.slot,
                 duration(ns.unsigned_abs())
             ),

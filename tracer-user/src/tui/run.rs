@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Stdout},
+    mem::ManuallyDrop,
     panic::{self, AssertUnwindSafe},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
@@ -101,13 +102,28 @@ pub fn run(setup: Setup, source: impl Source, mouse: bool) -> anyhow::Result<()>
             // Fails only once the source has ended, and then there is nothing to request.
             let _ = request.send(wanted);
         }
-        let Some(event) = ui.next(&events)? else {
-            continue;
+        let quit = match ui.next(&events) {
+            Ok(Some(event)) => ui.handle(event),
+            Ok(None) => Ok(false),
+            Err(error) => Err(error),
         };
-        if ui.handle(event)? {
-            return Ok(());
+        match quit {
+            Ok(false) => {}
+            Ok(true) => return Ok(()),
+            // The window was closed: nobody is left to read why.
+            Err(error) if is_terminal_gone(&error) => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Whether an error says that the other end of the terminal has gone.
+fn is_terminal_gone(error: &anyhow::Error) -> bool {
+    let code = error.chain().find_map(|cause| {
+        let error: &io::Error = cause.downcast_ref()?;
+        error.raw_os_error()
+    });
+    code == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 struct Loop {
@@ -270,7 +286,8 @@ const DRAWING: &str = "cannot write to the terminal";
 
 /// The terminal in raw mode on the alternate screen. Dropping it restores the terminal.
 struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// Never dropped: it would complain on stderr about a terminal that has gone.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
     theme: Theme,
     mouse: bool,
 }
@@ -288,7 +305,7 @@ impl Screen {
             Terminal::new(CrosstermBackend::new(out)).context("cannot set up the terminal")?;
         let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Ok(Self {
-            terminal,
+            terminal: ManuallyDrop::new(terminal),
             theme: Theme::new(colours),
             mouse,
         })

@@ -205,7 +205,7 @@ fn people_read_lines() {
     assert_eq!(
         lines,
         [
-            "22:13:30.000 started   bastion on Linux 6.12.0, backend fentry; watching sshd, sshd-session; times are UTC",
+            "22:13:30.000 started   bastion on Linux 6.12.0, fentry backend; watching sshd, sshd-session; times are UTC",
             "22:13:32.205 ORPHANED  session 5000 (alice from 10.0.0.5) `bash -c 'sleep 20 &'` exited 0 at 22:13:31, but the connection waits: sleep pid 5001 still holds its stdout and stderr (fds 1, 2), inherited from bash 5000",
             "                       holder sleep[5001] stdout and stderr (fds 1, 2) path bash 5000 → sleep 5001",
             "                       now (ends sleep): kill 5001",

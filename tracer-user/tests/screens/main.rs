@@ -315,3 +315,30 @@ fn an_unreadable_recording_is_reported_on_the_normal_screen() {
     assert_eq!(status, Some(1));
     assert!(text.contains("/no/such/file: cannot be opened"), "{text}");
 }
+
+/// The window is closed, or the connection that carries it ends.
+#[test]
+fn a_terminal_that_vanishes_ends_it_without_a_word() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let complaints = directory.path().join("stderr");
+    let stderr = fs::File::create(&complaints).expect("a file");
+    let (mut child, mut ours) = terminal::spawn(
+        &[
+            "top",
+            "--paused",
+            "--replay",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/demo.rec"),
+        ],
+        stderr.into(),
+    );
+    // It is drawing by then.
+    let mut buffer = [0; 4096];
+    let drawn = std::io::Read::read(&mut ours, &mut buffer).expect("it draws");
+    assert!(drawn > 0);
+    // And soon hears signals.
+    std::thread::sleep(Duration::from_secs(1));
+    drop(ours);
+    let status = child.wait().expect("it ends");
+    let stderr = fs::read_to_string(&complaints).expect("its stderr");
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+}

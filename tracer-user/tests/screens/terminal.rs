@@ -232,6 +232,27 @@ impl Terminal {
     }
 }
 
+/// Runs `lastbyte` on a terminal of its own, but for its stderr; gives the only copy of our end, which the
+/// child does not have.
+pub fn spawn(args: &[&str], stderr: Stdio) -> (Child, File) {
+    let ours =
+        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pty");
+    grantpt(&ours).expect("grantpt");
+    unlockpt(&ours).expect("unlockpt");
+    let name = ptsname(&ours, Vec::new()).expect("ptsname");
+    let theirs = rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())
+        .expect("the pty's other end");
+    let child = Command::new("setsid")
+        .args(["--ctty", env!("CARGO_BIN_EXE_lastbyte")])
+        .args(args)
+        .stdin(theirs.try_clone().expect("a copy of the pty"))
+        .stdout(theirs)
+        .stderr(stderr)
+        .spawn()
+        .expect("setsid (util-linux) runs");
+    (child, File::from(ours))
+}
+
 fn cells(of: u16) -> NonZero<u16> {
     NonZero::new(of).expect("a screen has cells")
 }

@@ -10,7 +10,7 @@ use self::parts::{
     Connection, Exit, Had, Holder, Lasted, News, Proc, Session, Stream, Told, exit, findings, had,
     holder, news, process, session, stream, texts,
 };
-use super::{Clock, course};
+use super::{Clock, history};
 use crate::model::{
     Closed, End, Finding, Found, Gap, History, Listed, Opened, SessionView, Started, Update,
     timeline::Timeline,
@@ -169,8 +169,8 @@ pub(super) fn found(it: &Found, clock: &Clock) -> String {
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-/// The lines of a session's course.
-pub(super) fn course(line: &Timeline, clock: &Clock, host: &str) -> Vec<String> {
+/// The lines of a session's history.
+pub(super) fn history(line: &Timeline, clock: &Clock, host: &str) -> Vec<String> {
     let mut out = Vec::new();
     let opened = Opened {
         time: line.session.opened,
@@ -179,7 +179,7 @@ pub(super) fn course(line: &Timeline, clock: &Clock, host: &str) -> Vec<String> 
     };
     out.extend(self::line(&Update::SessionOpened(opened), clock, host));
     let began = line.began();
-    for moment in course::of(line) {
+    for moment in history::of(line) {
         let event = Line {
             body: Body::Event {
                 session_id: line.session.id.to_string(),
@@ -321,7 +321,7 @@ enum Body<'a> {
         /// Since the session's beginning.
         after_ns: u64,
         #[serde(flatten)]
-        event: course::What<'a>,
+        event: history::What<'a>,
         message: String,
     },
     ProcessExec {

@@ -11,7 +11,7 @@ mod notes;
 mod sentences;
 
 pub(crate) use self::{
-    durations::{duration, utc_time_of_day},
+    durations::{counted, duration, utc_time_of_day},
     fixes::stalled_advice,
     names::{command, ended, held, own_server, signal_name, user, who, without_command},
     sentences::still_stalled,

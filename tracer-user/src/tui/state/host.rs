@@ -120,10 +120,11 @@ impl Host {
         const SECOND: u64 = 1_000_000_000;
         let last = time / SECOND;
         let mut out = vec![(0, 0); count];
-        let mut before = 0;
+        let mut before = None;
         for load in &self.load {
-            let new = load.records.saturating_sub(before);
-            before = load.records;
+            // What came before the first is a sum, not what one second brought.
+            let new = load.records.saturating_sub(before.unwrap_or(load.records));
+            before = Some(load.records);
             let ago = last.checked_sub(load.time / SECOND);
             if let Some(slot) = ago
                 .and_then(|ago| count.checked_sub(1 + usize::try_from(ago).ok()?))

@@ -158,7 +158,7 @@ impl Row {
 
     /// Its past troubles in a few words, such as `was orphaned 25.0 s`.
     pub fn past_troubles(&self, at: u64) -> Option<String> {
-        export::was(self.history.ended_by(at), at)
+        export::was(self.history.ended_by(at), at, &self.view)
     }
 
     /// Takes a finding.

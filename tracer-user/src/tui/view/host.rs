@@ -13,7 +13,10 @@ use super::{
     theme::outcome_sign,
     time_of_day, time_of_day_in_zone,
 };
-use crate::tui::state::{State, Viewport, host::MARGINS, row::Outcome};
+use crate::{
+    export,
+    tui::state::{State, Viewport, host::MARGINS, row::Outcome},
+};
 
 /// Narrowest terminal with two columns.
 const TWO_COLUMNS: usize = 110;
@@ -103,7 +106,7 @@ fn part(value: u64, most: u64, row: u64, rows: u64) -> char {
 fn ring(peak: u64, size: u64, cells: usize, theme: Theme) -> Line<'static> {
     if size == 0 {
         return Line::styled(
-            format!(" ring buffer: peak {}B", count(peak)),
+            format!(" ring buffer: peak {}", export::size(peak, false)),
             theme.faint(),
         );
     }
@@ -119,7 +122,11 @@ fn ring(peak: u64, size: u64, cells: usize, theme: Theme) -> Line<'static> {
         Span::raw(" ring buffer, peak "),
         Span::styled("█".repeat(full), style),
         Span::styled("░".repeat(wide - full), theme.faint()),
-        Span::raw(format!(" {:.1}% of {}B", share * 100.0, count(size))),
+        Span::raw(format!(
+            " {:.1}% of {}",
+            share * 100.0,
+            export::size(size, false)
+        )),
     ])
 }
 
@@ -195,7 +202,7 @@ fn tracer(state: &State, cells: usize, theme: Theme) -> Vec<Line<'static>> {
     add("source", &state.setup.source, plain);
     if let Some(load) = state.host.load_at(state.clock.now()) {
         if let Some(resident) = load.resident {
-            add("memory", &format!("{}B", count(resident)), plain);
+            add("memory", &export::size(resident, false), plain);
         }
         if let Some(cpu) = load.cpu {
             let share = state.host.cpu_share(state.clock.now()).unwrap_or(0.0) * 100.0;

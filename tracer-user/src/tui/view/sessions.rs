@@ -9,7 +9,7 @@ use ratatui::{
 
 use super::{
     Theme, gantt, left, line, lines, right, select, session,
-    text::{age, count, spark},
+    text::{age, bytes, spark},
     theme::{outcome_sign, sign},
 };
 use crate::model::message::without_command;
@@ -282,16 +282,16 @@ fn one(row: &Row, now: u64, columns: &Columns, theme: Theme) -> Line<'static> {
         Span::styled(column(left(&peer(row), columns.peer), columns.peer), rest),
     ];
     let pid = row.view.leader_pid.to_string();
-    let bytes = row.throughput.total_at(now);
+    let total = row.throughput.total_at(now);
     let rate = row.throughput.rate(now);
-    let shown = |n: u64| if n == 0 { "–".to_owned() } else { count(n) };
+    let shown = |n: u64| if n == 0 { "–".to_owned() } else { bytes(n) };
     let number = |text: &str, cells| Span::styled(column(right(text, cells), cells), rest);
     spans.extend([
         number(&pid, columns.pid),
         Span::styled(left(command, columns.command), rest),
         Span::raw(" "),
         number(&age(row.age(now)), columns.age),
-        number(&shown(bytes), columns.bytes),
+        number(&shown(total), columns.bytes),
     ]);
     if columns.verdict > 0 {
         let had_troubles = row.past_troubles(now).is_some();

@@ -96,20 +96,30 @@ pub fn under(label: Span<'static>, text: &str, style: Style, cells: usize) -> Ve
 /// A number such as `1.4k`, `22M`: at most five cells.
 pub fn count(n: u64) -> String {
     const UNITS: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
-    if n < 1000 {
+    short(n, 1000.0, UNITS)
+}
+
+fn short(n: u64, base: f64, units: [&str; 6]) -> String {
+    if (n as f64) < base {
         return n.to_string();
     }
-    let (mut value, mut unit) = (n as f64 / 1000.0, 0);
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
+    let (mut value, mut unit) = (n as f64 / base, 0);
+    while value >= base - 0.5 && unit + 1 < units.len() {
+        value /= base;
         unit += 1;
     }
-    let unit = UNITS[unit];
+    let unit = units[unit];
     if value < 9.95 {
         format!("{value:.1}{unit}")
     } else {
         format!("{value:.0}{unit}")
     }
+}
+
+/// Bytes such as `1.4K`, `22M`, by 1024: at most five cells.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["K", "M", "G", "T", "P", "E"];
+    short(n, 1024.0, UNITS)
 }
 
 /// A duration such as `0.4s`, `12s`, `3m20`, `2h05`, `4d03`: at most five cells up to years.
@@ -186,10 +196,16 @@ mod tests {
     fn numbers_are_short() {
         for n in [0, 999, 1000, 9_949, 9_950, 999_499, 999_500, u64::MAX] {
             assert!(width(&count(n)) <= 5, "{n}: {}", count(n));
+            assert!(width(&bytes(n)) <= 5, "{n}: {}", bytes(n));
             assert!(width(&age(n)) <= 7, "{n}: {}", age(n));
         }
         assert_eq!(count(4_000_000), "4.0M");
         assert_eq!(count(22_168), "22k");
+        assert_eq!(bytes(1023), "1023");
+        assert_eq!(bytes(1024), "1.0K");
+        assert_eq!(bytes(22_168), "22K");
+        assert_eq!(bytes(1_048_575), "1.0M");
+        assert_eq!(bytes(4 << 30), "4.0G");
         assert_eq!(age(200_000_000_000), "3m20");
         assert_eq!(spark(&[0, 1, 8, 4]), " ▁█▄");
     }

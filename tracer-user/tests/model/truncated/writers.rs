@@ -4,7 +4,7 @@ use lastbyte::model::{Kind, LossCause, Verdict};
 use tracer_ebpf::{chld, edge};
 
 use super::{the_loss, verdict};
-use crate::scenario::{STDERR, STDIN, STDOUT, Scenario, empty};
+use crate::scenario::{SERVER, STDERR, STDIN, STDOUT, Scenario, empty};
 
 #[test]
 fn a_writer_that_outlives_the_stream_is_cut_when_it_writes() {
@@ -95,4 +95,42 @@ fn a_refused_write_of_nothing_is_no_loss() {
     scenario.exits(5000, 5001).leaves().idle(1000);
     assert!(scenario.findings(Kind::Truncated).is_empty());
     assert_eq!(scenario.end().verdict, Verdict::Clean);
+}
+
+#[test]
+fn of_a_later_write_that_fails_it_says_how_much_and_why() {
+    for (exiting, killed, says) in [
+        (
+            1,
+            false,
+            "the server closed stdout while it was still being written: a later write of 100 B failed",
+        ),
+        (
+            1,
+            true,
+            "was ended by SIGKILL from kill pid 99 while the command ran; a later write of 100 B to stdout failed",
+        ),
+    ] {
+        let mut scenario = Scenario::exact();
+        scenario.runs(5000, "cat big").after(5);
+        if killed {
+            scenario.kill(SERVER, 9);
+        }
+        for slot in [STDIN, STDOUT, STDERR] {
+            scenario.stream(5000, slot, edge::SERVER_CLOSE, |r| {
+                r.exiting = exiting;
+                r.writers = u32::from(slot == STDOUT);
+            });
+        }
+        scenario.server_exits(if killed { 9 } else { 0 }).after(1);
+        scenario
+            .stream(5000, STDOUT, edge::EPIPE, |r| r.bytes = 100)
+            .leader_is_killed(5000, 13)
+            .leaves()
+            .idle(1000);
+        let [loss] = scenario.findings(Kind::Truncated)[..] else {
+            panic!("one loss")
+        };
+        assert!(loss.message.contains(says), "{}", loss.message);
+    }
 }

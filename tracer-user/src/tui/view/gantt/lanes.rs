@@ -5,7 +5,7 @@ use ratatui::{style::Style, text::Line};
 use super::{cells::Cells, chart::Chart};
 use crate::{
     model::timeline::{Edge, Lane, Point, Timeline},
-    tui::view::text::{bar, count},
+    tui::view::text::{bar, bytes},
 };
 
 impl Chart {
@@ -27,9 +27,9 @@ impl Chart {
         if moved == 0 && most == 0 {
             return vec![self.finish(&format!(" {name} {}", lane.transport), theme.plain(), marks)];
         }
-        let about = format!(" {name} {} {}", lane.transport, count(moved));
+        let about = format!(" {name} {} {}", lane.transport, bytes(moved));
         out.push(self.finish(&about, theme.plain(), marks));
-        let label = |text: &str, n: u64| format!("   {text} {}", count(n));
+        let label = |text: &str, n: u64| format!("   {text} {}", bytes(n));
         if full {
             let rates = self.rates(&points, |it| it.written);
             out.push(self.bars(

@@ -2,7 +2,7 @@
 
 use super::{
     clock::{Clock, Zone},
-    list::lay_out,
+    list::{command, lay_out},
     size::size,
 };
 use crate::model::{Found, HolderView, Kind, message::duration};
@@ -48,7 +48,7 @@ fn row(it: &Found, now: u64, zone: &Zone, exact: bool) -> [String; 8] {
             .unwrap_or_else(|| "?".to_owned()),
         peer.unwrap_or_else(|| "?".to_owned()),
         what(it, exact),
-        session.command.as_deref().unwrap_or("-").to_owned(),
+        command(session),
     ]
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{follow::Printed, show::Courses, top::PAST};
+use super::{follow::Printed, show::Histories, top::PAST};
 use crate::{
     daemon::{
         client::{Client, ClientError},
@@ -26,20 +26,20 @@ use crate::{
 
 /// From one attempt to reach the daemon to the next.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often the daemon is asked how it is, and for the course of the session that is looked at.
+/// How often the daemon is asked for its health, and for the history of the session that is shown.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long to wait for news until questions are seen to.
+/// How long to wait for news before questions are answered.
 const LOOK: Duration = Duration::from_millis(50);
 /// Replies that may wait for us, while the past is fetched.
 const WAITING: usize = 8192;
 
 /// Follows a daemon, and finds it again when it is restarted.
-pub struct There {
+pub struct DaemonSource {
     /// Where it listens.
     pub socket: PathBuf,
 }
 
-impl Source for There {
+impl Source for DaemonSource {
     fn run(self, mut out: Outbox, mut requests: TimelineRequests) -> anyhow::Result<()> {
         let (mut open, mut shown) = (HashSet::new(), Shown::default());
         let mut watched = Watched::default();
@@ -77,7 +77,7 @@ impl Shown {
     }
 }
 
-/// The session whose course is shown.
+/// The session whose history is shown.
 #[derive(Default)]
 struct Watched {
     id: Option<SessionId>,
@@ -90,8 +90,8 @@ struct Watched {
     again: Option<Instant>,
 }
 
-impl There {
-    /// Tells what one connection tells, until its end.
+impl DaemonSource {
+    /// Passes on what one connection reports, until it ends.
     fn follow(
         &self,
         out: &mut Outbox,
@@ -147,7 +147,7 @@ impl There {
                 let _ = closer.shutdown(std::net::Shutdown::Both);
                 return Ok(());
             }
-            self.course(out, watched);
+            self.history(out, watched);
             if health_at.elapsed() >= AGAIN {
                 health_at = Instant::now();
                 out.flush();
@@ -193,16 +193,16 @@ impl There {
         Ok(past)
     }
 
-    /// Tells the course of the session that is looked at, when there is news of it. One of a hundred
+    /// Sends the history of the session that is shown, when there is news of it. One of a hundred
     /// megabytes takes its time, so it is fetched on a thread of its own, and not too often.
-    fn course(&self, out: &mut Outbox, watched: &mut Watched) {
+    fn history(&self, out: &mut Outbox, watched: &mut Watched) {
         let Some(id) = watched.id else {
             return;
         };
         if let Some(fetch) = &watched.fetch {
             match fetch.try_recv() {
                 Ok(Ok(timeline)) => out.send(Feed::Timeline(Box::new(timeline))),
-                Ok(Err(error)) => log::warn!("the course of {id}: {error:#}"),
+                Ok(Err(error)) => log::warn!("the history of {id}: {error:#}"),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {}
             }
@@ -221,10 +221,10 @@ impl There {
             // Another session may be looked at by now.
             let _ = to.send(timeline(&socket, id));
         };
-        let thread = thread::Builder::new().name("lastbyte-course".to_owned());
+        let thread = thread::Builder::new().name("lastbyte-history".to_owned());
         match thread.spawn(fetch) {
             Ok(_) => watched.fetch = Some(from),
-            Err(error) => log::warn!("the course of {id}: {error}"),
+            Err(error) => log::warn!("the history of {id}: {error}"),
         }
     }
 
@@ -257,7 +257,9 @@ fn timeline(socket: &Path, id: SessionId) -> anyhow::Result<Timeline> {
     match client.reply() {
         Ok(Some(Frame::Message(Reply::Timeline(timeline)))) => Ok(*timeline),
         // Not in memory, or a daemon of an older version.
-        Ok(_) | Err(ClientError::Failed(_)) => Ok(Courses::told(socket, &id.to_string())?.line),
+        Ok(_) | Err(ClientError::Failed(_)) => {
+            Ok(Histories::from_daemon(socket, &id.to_string())?.line)
+        }
         Err(error) => Err(error.into()),
     }
 }

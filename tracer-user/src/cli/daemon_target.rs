@@ -11,23 +11,23 @@ use crate::daemon::{
 
 /// Which daemon to ask.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Attach {
-    /// Where the daemon listens; one that is named must answer [default: /run/lastbyte/lastbyte.sock]
+pub struct DaemonTarget {
+    /// Socket of the daemon; fails if nothing listens there [default: /run/lastbyte/lastbyte.sock]
     // No conflict with --no-daemon: the variable may well be set for all commands.
     #[arg(long, value_name = "PATH", env = "LASTBYTE_SOCKET")]
     socket: Option<PathBuf>,
-    /// Trace here and now, even if a daemon answers
+    /// Trace locally, even if a daemon answers
     #[arg(long)]
     no_daemon: bool,
 }
 
-impl Attach {
+impl DaemonTarget {
     /// Where the daemon listens.
     pub fn path(&self) -> &Path {
         self.socket.as_deref().unwrap_or(Path::new(SOCKET))
     }
 
-    /// No daemon is to be asked.
+    /// Whether the daemon must not be asked.
     pub const fn is_local(&self) -> bool {
         self.no_daemon
     }
@@ -50,5 +50,25 @@ impl Attach {
             }
             Err(other) => Err(other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The variable may be set for all commands: that alone is no wish for the daemon.
+    #[test]
+    fn no_daemon_wins_over_a_socket_from_the_environment() {
+        let nowhere = Some(PathBuf::from("/nonexistent/lastbyte.sock"));
+        let named = |no_daemon| DaemonTarget {
+            socket: nowhere.clone(),
+            no_daemon,
+        };
+        assert!(matches!(named(true).ask(&Request::Status), Ok(None)));
+        assert!(matches!(
+            named(false).ask(&Request::Status),
+            Err(ClientError::NoDaemon(..))
+        ));
     }
 }

@@ -1,11 +1,11 @@
-//! A session's course as a list of moments, for people and for programs.
+//! A session's history as a list of moments, for people and for programs.
 
 use serde::Serialize;
 
 use super::clock::{Clock, sentence};
 use crate::model::{
     ExitStatus, HolderView, Slot,
-    message::{duration, ended, held, signal_name},
+    message::{counted, duration, ended, held, signal_name},
     timeline::{Edge, Lane, Life, Mark, Stage, Timeline},
 };
 
@@ -92,12 +92,12 @@ pub(super) enum What<'a> {
     },
 }
 
-/// Everything that is known of it, in order.
+/// Every moment of a session, in order.
 pub(super) fn of(line: &Timeline) -> Vec<Moment<'_>> {
     let mut all = vec![Moment {
         time: line.session.opened,
         what: What::Opened,
-        text: "the session begins".to_owned(),
+        text: "the session opened".to_owned(),
     }];
     line.processes
         .iter()
@@ -105,7 +105,7 @@ pub(super) fn of(line: &Timeline) -> Vec<Moment<'_>> {
     for lane in &line.streams {
         all.extend(lane.marks.iter().map(|it| edge(line, lane, it)));
     }
-    told(line, &mut all);
+    signals(line, &mut all);
     outside(line, &mut all);
     findings(line, &mut all);
     // Of one moment in the order above.
@@ -118,7 +118,7 @@ fn process<'a>(life: &'a Life, all: &mut Vec<Moment<'a>>) {
     let from = parent.map_or_else(String::new, |pid| format!(" by pid {pid}"));
     all.push(Moment {
         time: life.began,
-        text: format!("{} is forked{from}", named(&life.comm, life.pid)),
+        text: format!("{} was forked{from}", named(&life.comm, life.pid)),
         what: What::Fork {
             pid: life.pid,
             parent,
@@ -131,7 +131,7 @@ fn process<'a>(life: &'a Life, all: &mut Vec<Moment<'a>>) {
         all.push(Moment {
             time: program.time,
             text: format!(
-                "pid {} executes {}: {}{cut}",
+                "pid {} executed {}: {}{cut}",
                 life.pid,
                 program.comm,
                 argv.join(" ")
@@ -186,26 +186,26 @@ fn edge<'a>(line: &'a Timeline, lane: &'a Lane, mark: &Mark) -> Moment<'a> {
             None => format!(" (pid {pid})"),
         },
     };
-    let how = if mark.exiting { " by its exit" } else { "" };
+    let how = if mark.exiting { " by exiting" } else { "" };
     let slot = lane.slot;
     let text = match mark.edge {
-        Edge::FirstWrite => format!("{slot}: the first {} B are written{by}", mark.bytes),
-        Edge::FirstRead => format!("{slot}: the first {} B are read{by}", mark.bytes),
-        Edge::Eof => format!("{slot}: end-of-file is read{by}"),
-        Edge::WritersGone => format!("{slot}: the last writer is gone{by}"),
+        Edge::FirstWrite => format!("{slot}: first {} B written{by}", mark.bytes),
+        Edge::FirstRead => format!("{slot}: first {} B read{by}", mark.bytes),
+        Edge::Eof => format!("{slot}: end-of-file read{by}"),
+        Edge::WritersGone => format!("{slot}: last writer gone{by}"),
         Edge::ServerClose => {
             format!(
-                "{slot}: the server closes it{how}{by}, {} B unread",
+                "{slot}: closed by the server{how}{by}, {} B unread",
                 mark.unread
             )
         }
         Edge::SessionClose => {
             format!(
-                "{slot}: the session closes it{how}{by}, {} B unread",
+                "{slot}: closed by the session{how}{by}, {} B unread",
                 mark.unread
             )
         }
-        Edge::Refused => format!("{slot}: a write of {} B is refused{by}", mark.bytes),
+        Edge::Refused => format!("{slot}: a write of {} B failed{by}", mark.bytes),
     };
     Moment {
         time: mark.time,
@@ -228,8 +228,8 @@ fn edge<'a>(line: &'a Timeline, lane: &'a Lane, mark: &Mark) -> Moment<'a> {
     }
 }
 
-/// Who was told of the leader's death, and of what else.
-fn told<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
+/// SIGCHLD on its way to the server, and signals that end processes.
+fn signals<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
     for news in &line.news {
         let unread: Vec<String> = line
             .streams
@@ -238,9 +238,9 @@ fn told<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
             .map(|lane| format!("{} {} B", lane.slot, news.unread[lane.slot as usize]))
             .collect();
         let stage = match news.stage {
-            Stage::Generated => "SIGCHLD is generated for the server",
-            Stage::Delivered => "SIGCHLD is delivered to the server",
-            Stage::Reaped => "the server reaps the command",
+            Stage::Generated => "SIGCHLD generated for the server",
+            Stage::Delivered => "SIGCHLD delivered to the server",
+            Stage::Reaped => "the server reaped the command",
         };
         all.push(Moment {
             time: news.time,
@@ -266,7 +266,7 @@ fn told<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
         };
         all.push(Moment {
             time: it.time,
-            text: format!("{} is sent to {to}{from}", signal_name(it.signal)),
+            text: format!("{} sent to {to}{from}", signal_name(it.signal)),
             what: What::Signal {
                 signal: it.signal,
                 target: it.target,
@@ -281,10 +281,13 @@ fn told<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
 /// What happened around the session.
 fn outside<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
     for it in &line.handovers {
-        let did = if it.received { "receives" } else { "sends" };
+        let did = if it.received { "received" } else { "sent" };
         all.push(Moment {
             time: it.time,
-            text: format!("{} pid {} {did} an end over a unix socket", it.comm, it.pid),
+            text: format!(
+                "{} pid {} {did} an end of a stream over a unix socket",
+                it.comm, it.pid
+            ),
             what: What::Handover {
                 pid: it.pid,
                 comm: &it.comm,
@@ -299,7 +302,11 @@ fn outside<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
         };
         all.push(Moment {
             time: it.time,
-            text: format!("the connection is in {}{error}", it.state),
+            text: match &*it.state {
+                // As ss(8) calls a socket without a connection.
+                "UNCONN" => format!("connection closed{error}"),
+                state => format!("connection in state {state}{error}"),
+            },
             what: What::Connection {
                 state: &it.state,
                 error: it.error,
@@ -322,7 +329,7 @@ fn findings<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
         all.push(Moment {
             time: hold.began,
             text: format!(
-                "{} pid {} is found to hold {}{}",
+                "{} pid {} holds {}{}",
                 holder.comm,
                 holder.pid,
                 held(holder),
@@ -337,7 +344,7 @@ fn findings<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
         if let Some(time) = hold.ended {
             all.push(Moment {
                 time,
-                text: format!("{} pid {} lets go", holder.comm, holder.pid),
+                text: format!("{} pid {} holds nothing any more", holder.comm, holder.pid),
                 what: What::LetsGo {
                     pid: holder.pid,
                     comm: &holder.comm,
@@ -373,7 +380,7 @@ fn findings<'a>(line: &'a Timeline, all: &mut Vec<Moment<'a>>) {
     if let Some(closed) = &line.closed {
         all.push(Moment {
             time: closed.time,
-            text: format!("the session is over: {}", closed.verdict.name()),
+            text: format!("the session closed: {}", closed.verdict.words()),
             what: What::Closed {
                 verdict: closed.verdict.name(),
             },
@@ -386,7 +393,7 @@ pub(super) fn path(holder: &HolderView) -> String {
     let steps: Vec<String> = holder.path.iter().map(ToString::to_string).collect();
     match steps.as_slice() {
         [] | [_] => String::new(),
-        _ => format!(", by way of {}", steps.join(" → ")),
+        _ => format!(", inherited through {}", steps.join(" → ")),
     }
 }
 
@@ -411,8 +418,10 @@ pub(super) fn text(line: &Timeline, clock: &Clock) -> Vec<String> {
     let left = &line.left_out;
     if left.processes + left.events + left.holds > 0 {
         out.push(format!(
-            "left out for want of room: {} processes, {} events, {} spells of holding",
-            left.processes, left.events, left.holds
+            "not shown for lack of room: {}, {}, {}",
+            counted(left.processes, "process"),
+            counted(left.events, "event"),
+            counted(left.holds, "holder"),
         ));
     }
     for it in &line.findings {
@@ -428,7 +437,7 @@ pub(super) fn text(line: &Timeline, clock: &Clock) -> Vec<String> {
         out.push(String::new());
         let so_far = duration(line.last.saturating_sub(session.opened));
         out.push(format!(
-            "the session is open; the last of this was {so_far} after it began"
+            "the session is open; the last event was {so_far} after it opened"
         ));
     }
     out
@@ -448,16 +457,16 @@ fn ledger(line: &Timeline) -> Vec<String> {
             Some(report) => (report.written, report.read, report.unread),
             None => last.map_or((0, 0, 0), |last| (last.written, last.read, last.unread)),
         };
-        let verdict = report.map_or("open", |report| report.verdict.name());
+        let verdict = report.map_or("open", |report| report.verdict.words());
         out.push(format!(
-            "{:<6}  {}:[{}]  written {written} B, read {read} B, unread {unread} B, most at once {} B: {verdict}",
+            "{:<6}  {}:[{}]  written {written} B, read {read} B, unread {unread} B, at most {} B at once: {verdict}",
             lane.slot, lane.transport, lane.object, lane.high_water
         ));
     }
     out
 }
 
-/// A word on a stream's slot that a person reads.
+/// The streams that the command writes.
 pub(super) fn outputs(line: &Timeline) -> impl Iterator<Item = &Lane> {
     line.streams.iter().filter(|lane| lane.slot != Slot::Stdin)
 }
