@@ -534,7 +534,7 @@ fn top_goes_back_to_before_it_began() {
     top.shows("sleep 2.6 &");
     top.shows("✓ orphaned (resolved)");
     top.keys("3");
-    top.shows("resolved orphaned");
+    top.shows("✓ orphaned, resolved");
     assert!(!top.text().contains(" ● 20:"), "unread: {}", top.text());
     // As it was then: the finding before the last moment is the one that it hung.
     top.keys("N");
