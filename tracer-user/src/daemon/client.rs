@@ -14,7 +14,7 @@ use super::{
     protocol::{self, BadFrame, Frame, Hello, Reply, Request, Welcome},
 };
 
-/// Where the daemon listens unless it was told otherwise.
+/// Where the daemon listens unless configured otherwise.
 pub const SOCKET: &str = "/run/lastbyte/lastbyte.sock";
 
 /// Why a daemon could not be asked.
@@ -23,7 +23,7 @@ pub enum ClientError {
     /// Nobody listens.
     #[error("no daemon answers on {0}: {1}")]
     NoDaemon(PathBuf, io::Error),
-    /// It does not want us.
+    /// It refuses the client.
     #[error("the daemon on {0} refuses: {1}")]
     Refused(PathBuf, String),
     /// The request failed.
@@ -33,10 +33,10 @@ pub enum ClientError {
     #[error("the connection to the daemon broke: {0}")]
     Broken(#[from] io::Error),
     /// The answer is not whole.
-    #[error("the daemon closed the connection before its answer was complete; its log may say why")]
+    #[error("the daemon closed the connection before its answer was complete; see its log")]
     Incomplete,
-    /// It said something that is not understood.
-    #[error("the daemon said {0}")]
+    /// The reply is not of the protocol.
+    #[error("unexpected reply of the daemon: {0}")]
     Nonsense(#[from] BadFrame),
 }
 

@@ -75,7 +75,7 @@ impl DaemonSubscriber {
     ) -> anyhow::Result<Pipeline<Self>> {
         let redactor = redactor(&config.borrow())?;
         let ring_bytes = u64::from(config.borrow().tracing.ring_bytes);
-        let mut hooks = Hooks::start(&config.borrow().hooks).context("starting the hooks")?;
+        let mut hooks = Hooks::start(&config.borrow().hooks).context("cannot start the hooks")?;
         let since = restarted.resume.as_ref().map_or(0, |it| it.since);
         hooks.resume(&restarted.updates, since);
         let mut subscriber = Self {
@@ -183,7 +183,7 @@ impl DaemonSubscriber {
             }
             self.recorder.set_policy(policy(&config));
         }
-        self.hooks.pass(boottime());
+        self.hooks.queue_due(boottime());
         self.answer();
         if self.status_sent.is_none_or(|at| now - at >= STATUS) {
             self.status_sent = Some(now);
@@ -222,7 +222,7 @@ impl Subscriber for DaemonSubscriber {
             .record(&taken.record, &taken.applied, updates, self.drained);
         self.timelines.apply(taken.record, updates);
         for update in &*updates {
-            self.hooks.tell(update);
+            self.hooks.update(update);
         }
         self.updates.append(updates);
         if matches!(taken.record, Record::Tick(_) | Record::Ready(_)) {

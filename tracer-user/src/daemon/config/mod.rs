@@ -1,9 +1,11 @@
-//! What a daemon does, by its configuration: one TOML file. Every key, its meaning and its default
-//! are in `settings`, once, for the parser and for the text that documents them.
+//! The daemon's configuration: one TOML file. Every key, its meaning and its default are in `settings` and
+//! `hook`, once, for the parser and for the text that documents them.
 
+mod hook;
 mod read;
 mod settings;
 pub(crate) mod units;
+mod values;
 
 use std::{
     fmt::Write as _,
@@ -16,7 +18,10 @@ use std::{
 use log::LevelFilter;
 use regex::Regex;
 
-use self::settings::{HOOK, Key, SETTINGS};
+use self::{
+    hook::{Draft, HOOK},
+    settings::{Key, SETTINGS},
+};
 use crate::{
     model::{Kind, State, redact::Capture},
     probe::{Backend, Options},
@@ -28,112 +33,112 @@ pub const FILE: &str = "/etc/lastbyte/lastbyte.toml";
 /// Everything that can be configured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The system user that the daemon becomes; `root` stays root.
+    /// The system user that the daemon switches to; `root` keeps it root.
     pub user: String,
-    /// What is logged.
+    /// The log level.
     pub log: LevelFilter,
     /// How to trace.
     pub tracing: Tracing,
-    /// Where clients are heard, and which.
+    /// The clients' socket, and who may connect.
     pub socket: Socket,
-    /// What is kept.
+    /// How much is kept.
     pub store: Store,
-    /// What is not seen.
+    /// How secrets are masked.
     pub privacy: Privacy,
-    /// Who is told of findings.
+    /// Where findings are sent.
     pub hooks: Vec<Hook>,
 }
 
 /// `[tracing]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tracing {
-    /// Executables of servers beside the known ones.
+    /// Executables of SSH servers, in addition to the built-in list.
     pub servers: Vec<String>,
-    /// The best that the kernel allows unless given.
+    /// `None` for the best one that the kernel supports.
     pub backend: Option<Backend>,
-    /// How long a command must be gone before holders are told.
+    /// How long after a command exits before holders are reported.
     pub grace: Duration,
-    /// How long a stream must stand still before that is a finding.
+    /// How long a stream must be stalled before a finding is reported.
     pub stall_after: Duration,
     /// Size of the ring buffer in bytes.
     pub ring_bytes: u32,
-    /// Where programs and tables are pinned.
+    /// Where programs and maps are pinned; `None` for nowhere.
     pub pins: Option<PathBuf>,
 }
 
 /// `[socket]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Socket {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// Members see everything.
+    /// Its members see all sessions.
     pub group: String,
-    /// Others see their own sessions.
+    /// Other users see their own sessions.
     pub allow_own: bool,
-    /// How many at once.
+    /// The maximum number of connected clients.
     pub max_clients: usize,
 }
 
 /// `[store]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
-    /// Where it is.
+    /// The state directory.
     pub dir: PathBuf,
-    /// How long sessions are kept.
+    /// How long sessions without findings are kept, and all records.
     pub max_age: Duration,
-    /// How long findings are kept.
+    /// How long findings and their sessions are kept.
     pub findings_max_age: Duration,
-    /// How much is kept, bytes.
+    /// Maximum size of the database, bytes.
     pub max_bytes: u64,
 }
 
 /// `[privacy]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Privacy {
-    /// How much of a command's arguments is kept.
+    /// How much of each command line is kept.
     pub capture_argv: Capture,
-    /// Regular expressions of what is masked beside what is known.
+    /// Regular expressions of further secrets.
     pub mask: Vec<String>,
 }
 
-/// `[[hook]]`: who is told of which findings, and how.
+/// `[[hook]]`: which findings are sent where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hook {
-    /// Of these kinds.
+    /// The kinds of findings to send.
     pub kinds: Vec<Kind>,
-    /// As they come into these states.
+    /// The states to send.
     pub states: Vec<State>,
-    /// With at least so many bytes.
+    /// Truncated streams must have lost at least this many bytes.
     pub min_bytes: u64,
-    /// Hangs that have lasted so long.
+    /// Hangs must have lasted this long.
     pub min_age: Duration,
-    /// What is done.
+    /// The command or URL.
     pub action: Action,
-    /// How often at most.
+    /// The maximum rate.
     pub rate: Rate,
-    /// How long it may take.
+    /// How long sending one finding may take.
     pub timeout: Duration,
 }
 
-/// What a hook does.
+/// How a hook sends a finding.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Starts a program, with these arguments.
+    /// Starts a program with these arguments; the finding is on its stdin.
     Command(Vec<String>),
     /// Posts to a URL.
     Post(String),
 }
 
-/// So many within a time.
+/// A maximum number within a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// How many.
+    /// The number.
     pub count: u32,
-    /// Within this.
+    /// The time.
     pub per: Duration,
 }
 
-/// What is wrong with a configuration.
+/// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read.
@@ -144,7 +149,7 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
-    /// It can be read but not be understood: one line each.
+    /// It has mistakes: one line each.
     #[error("{}", .0.join("\n"))]
     Wrong(Vec<String>),
 }
@@ -202,7 +207,7 @@ impl Config {
         }
     }
 
-    /// Understands `text`, which came from `name`.
+    /// Parses `text`, the contents of the file `name`.
     ///
     /// # Errors
     /// Every mistake in it with its line.
@@ -210,7 +215,7 @@ impl Config {
         read::config(text, name).map_err(ConfigError::Wrong)
     }
 
-    /// How to trace.
+    /// The tracer's options.
     #[must_use]
     pub fn options(&self, verbose: bool) -> Options {
         Options {
@@ -224,15 +229,14 @@ impl Config {
         }
     }
 
-    /// Which settings differ in `new` that a running daemon cannot take over, as `section.key`.
+    /// The settings that differ in `new` but take effect only after a restart, as `section.key`.
     #[must_use]
     pub fn changed_only_by_restart(&self, new: &Self) -> Vec<&'static str> {
         let differ = |key: &&Key<Self>| key.restart && (key.show)(self) != (key.show)(new);
         SETTINGS.iter().filter(differ).map(|key| key.full).collect()
     }
 
-    /// What is wrong with the programs that hooks start, one line each: they are looked for on this machine,
-    /// now.
+    /// Problems of the programs that hooks start, one line each, as they are on this machine now.
     #[must_use]
     pub fn programs_missing(&self) -> Vec<String> {
         let problem = |hook: &Hook| {
@@ -253,7 +257,7 @@ impl Config {
         self.hooks.iter().filter_map(problem).collect()
     }
 
-    /// All of it as a file that would be read back as the same.
+    /// The whole configuration as a file.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -274,7 +278,7 @@ impl Config {
         out
     }
 
-    /// A file that says what can be configured and changes nothing.
+    /// A file with every setting explained and commented out.
     #[must_use]
     pub fn default_text() -> String {
         let default = Self::default();
@@ -284,13 +288,13 @@ impl Config {
             begin_section(&mut out, &mut section, key.section());
             let _ = write!(out, "\n{}", comment(key.about));
             if key.restart {
-                out.push_str("# Changes by a restart only.\n");
+                out.push_str("# Takes effect after a restart.\n");
             }
             let _ = writeln!(out, "#{} = {}", key.name(), (key.show)(&default));
         }
         out.push_str(HOOK_PREFACE);
         for key in HOOK {
-            let example = (key.show)(&settings::Draft::example());
+            let example = (key.show)(&Draft::example());
             let value = match example.as_str() {
                 "" => "\"https://alerts.example/lastbyte\"",
                 value => value,
@@ -302,12 +306,12 @@ impl Config {
 }
 
 const PREFACE: &str = "\
-# What lastbyte's daemon does. All of this is optional; what is commented out is the default.
+# Configuration of lastbyte's daemon. Every setting is optional; commented values are defaults.
 # `lastbyte config check` finds mistakes, `systemctl reload lastbyte` applies changes.
 ";
 const HOOK_PREFACE: &str = "
-# Who is told of findings: a command that is started, or a URL that is posted to. Either gets the
-# finding as one line of JSON, as `lastbyte watch --json` prints it. There may be several.
+# A hook sends findings to a command or a URL, as one line of JSON each, as `lastbyte watch --json`
+# prints them. There may be several hooks.
 #[[hook]]
 ";
 
@@ -322,14 +326,14 @@ fn comment(about: &str) -> String {
     about.lines().map(|line| format!("# {line}\n")).collect()
 }
 
-/// Whether each is a regular expression.
+/// Checks that each is a regular expression.
 fn check_patterns(patterns: &[String]) -> Result<(), String> {
     for pattern in patterns {
         if let Err(error) = Regex::new(pattern) {
             let reason = error.to_string();
             let reason = reason.lines().last().unwrap_or_default();
             let reason = reason.trim_start_matches("error: ");
-            return Err(format!("`{pattern}` is none: {reason}"));
+            return Err(format!("invalid regular expression `{pattern}`: {reason}"));
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Reads a file strictly: what is not known is a mistake, and a mistake is told with its line, with
-//! what was expected and with what may have been meant.
+//! Parses the file strictly: an unknown key is a mistake. A mistake is reported with its line, what was
+//! expected and what may have been meant.
 
 use std::ops::Range;
 
@@ -10,26 +10,27 @@ use toml::{
 
 use super::{
     Config,
-    settings::{Draft, HOOK, Key, SETTINGS},
+    hook::{Draft, HOOK},
+    settings::{Key, SETTINGS},
 };
 
-/// How alike a key and a known one must be for the one to be meant by the other.
+/// How similar an unknown key and a known one must be for a suggestion (Jaro-Winkler).
 const ALIKE: f64 = 0.8;
 /// The array of tables.
 const HOOKS: &str = "hook";
 
-/// The configuration that `text` is, or every mistake in it.
+/// The configuration in `text`, or every mistake in it.
 pub(super) fn config(text: &str, file: &str) -> Result<Config, Vec<String>> {
-    let mut reader = Reader {
+    let mut parser = Parser {
         text,
         mistakes: Vec::new(),
     };
     let mut config = Config::default();
     match DeTable::parse(text) {
-        Ok(table) => reader.file(table.get_ref(), &mut config),
-        Err(error) => reader.mistake(error.span().unwrap_or_default(), error.message()),
+        Ok(table) => parser.file(table.get_ref(), &mut config),
+        Err(error) => parser.mistake(error.span().unwrap_or_default(), error.message()),
     }
-    let mut mistakes = reader.mistakes;
+    let mut mistakes = parser.mistakes;
     mistakes.sort();
     match mistakes.is_empty() {
         true => Ok(config),
@@ -40,13 +41,13 @@ pub(super) fn config(text: &str, file: &str) -> Result<Config, Vec<String>> {
     }
 }
 
-struct Reader<'a> {
+struct Parser<'a> {
     text: &'a str,
     /// By line, from 1.
     mistakes: Vec<(usize, String)>,
 }
 
-impl Reader<'_> {
+impl Parser<'_> {
     fn file(&mut self, table: &DeTable<'_>, config: &mut Config) {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
@@ -140,7 +141,7 @@ impl Reader<'_> {
         let nearest = known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
         let hint = match nearest.filter(|known| alike(known) >= ALIKE) {
             Some(known) => format!("did you mean {known}?"),
-            None => format!("known are {}", known.join(", ")),
+            None => format!("valid are {}", known.join(", ")),
         };
         self.mistake(at, &format!("unknown {what} {name}; {hint}"));
     }

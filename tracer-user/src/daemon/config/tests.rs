@@ -136,7 +136,7 @@ fn a_mistake_is_told_with_its_line_and_what_may_be_meant() {
         ),
         (
             "[tracing]\nzz = 1",
-            "f:2: unknown key `zz`; known are `servers`, `backend`, `grace`, `stall_after`, `ring_bytes`, `pins`",
+            "f:2: unknown key `zz`; valid are `servers`, `backend`, `grace`, `stall_after`, `ring_bytes`, `pins`",
         ),
         ("grace = \"1s\"", "f:1: `grace` belongs in [tracing]"),
         (
@@ -166,7 +166,7 @@ fn a_mistake_is_told_with_its_line_and_what_may_be_meant() {
         ),
         (
             "[privacy]\nmask = [\"(\"]",
-            "f:2: privacy.mask: expected a list of regular expressions; `(` is none: unclosed group",
+            "f:2: privacy.mask: expected a list of regular expressions; invalid regular expression `(`: unclosed group",
         ),
         (
             "[[hook]]\ncommand = [\"page\"]",

@@ -1,5 +1,5 @@
-//! Tells others of findings: by starting a command or by a POST. The road never waits for them: each
-//! hook has a thread and a short queue of its own, and what it has no room for is counted.
+//! Sends findings to commands and URLs. The tracer's thread never waits for them: each hook has a thread
+//! and a short queue of its own, and findings that do not fit are counted.
 
 mod action;
 mod hangs;
@@ -20,7 +20,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use self::{action::Doer, hangs::Hangs, health::Health, rate::Bucket};
+use self::{action::Doer, hangs::Hangs, health::HookHealth, rate::Bucket};
 use super::config::{Action, Hook};
 use crate::{
     export::Lines,
@@ -38,28 +38,28 @@ pub struct Hooks {
     hangs: Hangs,
 }
 
-/// What became of a hook's findings.
+/// How many findings a hook has handled, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HookCounts {
-    /// Which hook.
+    /// The hook's name.
     pub name: String,
-    /// Queued, of which some may not have been told yet.
+    /// Queued, sent or not.
     pub queued: u64,
-    /// Told.
+    /// Sent.
     pub told: u64,
-    /// Tried in vain.
+    /// Could not be sent.
     pub failed: u64,
-    /// Left out because there were too many.
+    /// Not queued because of the maximum rate.
     pub suppressed: u64,
-    /// Left out because there was no room in the queue.
+    /// Not queued because the queue was full.
     pub dropped: u64,
     /// Why the last attempt failed, if it did.
     pub failing: Option<String>,
 }
 
 impl Hooks {
-    /// Starts a thread for each.
+    /// Starts a thread for each hook.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -72,8 +72,8 @@ impl Hooks {
         })
     }
 
-    /// Takes in what an earlier daemon has reported, until `then` (ns of the clock that updates have): hooks
-    /// have heard of hangs that were old enough, and of no others.
+    /// Takes in what an earlier daemon reported until `then`, ns of `CLOCK_BOOTTIME`. It sent the hangs that
+    /// were old enough, and no others.
     pub fn resume(&mut self, updates: &[Update], then: u64) {
         for update in updates {
             match update {
@@ -91,8 +91,8 @@ impl Hooks {
         }
     }
 
-    /// Takes over another configuration. A hook that stays the same goes on as it was; one that is
-    /// gone tells what is in its queue. `now` is ns of the clock that updates have.
+    /// Applies a new configuration. An unchanged hook continues; a removed one sends what is in its queue.
+    /// `now` is ns of `CLOCK_BOOTTIME`.
     ///
     /// # Errors
     /// When a thread cannot be started; nothing has changed then.
@@ -108,12 +108,12 @@ impl Hooks {
         Ok(())
     }
 
-    /// Queues an update for every hook that wants it, now or once it is old enough. Each update of the
-    /// road must come by, in order; never waits.
-    pub fn tell(&mut self, update: &Update) {
+    /// Queues a finding for every hook that wants it, now or once it is old enough. Needs every update, in
+    /// order. Never waits.
+    pub fn update(&mut self, update: &Update) {
         match update {
             Update::Started(_) => {
-                // Tells the clock and the host.
+                // It has the clock's offset and the host's name.
                 self.lines.of(update, &mut Vec::new());
             }
             Update::Finding(finding) => match hangs::key(finding) {
@@ -121,7 +121,7 @@ impl Hooks {
                 Some(key) => {
                     self.hangs.note(key, finding);
                     self.queue(finding, |worker| worker.heard.contains(&key));
-                    self.pass(finding.time);
+                    self.queue_due(finding.time);
                     self.forget_ended();
                 }
             },
@@ -137,9 +137,9 @@ impl Hooks {
         }
     }
 
-    /// Time has come to `now`, ns of the clock that updates have: queues the hangs that have become old
-    /// enough. To be called a few times a second.
-    pub fn pass(&mut self, now: u64) {
+    /// Queues the hangs that are old enough at `now`, ns of `CLOCK_BOOTTIME`. Must be called a few times a
+    /// second.
+    pub fn queue_due(&mut self, now: u64) {
         let mut due = Vec::new();
         for (index, worker) in self.workers.iter_mut().enumerate() {
             for (key, hang) in self.hangs.iter() {
@@ -171,13 +171,13 @@ impl Hooks {
         }
     }
 
-    /// What became of the findings so far.
+    /// The counts of every hook.
     #[must_use]
     pub fn counts(&self) -> Vec<HookCounts> {
         self.workers.iter().map(Worker::counts).collect()
     }
 
-    /// Ends the hooks: gives what is under way `time` to be done, and leaves the rest.
+    /// Ends the hooks. Waits at most for `time` for those that are running; what is queued is dropped.
     pub fn finish(mut self, time: Duration) {
         let until = Instant::now() + time;
         for worker in &mut self.workers {
@@ -187,7 +187,7 @@ impl Hooks {
         for worker in &self.workers {
             let left = until.saturating_duration_since(Instant::now());
             if worker.done.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-                log::warn!("hook {}: left unfinished", worker.name());
+                log::warn!("hook {}: not finished in time", worker.name());
             }
         }
     }
@@ -200,7 +200,7 @@ fn line(lines: &mut Lines, finding: Finding) -> Arc<str> {
     Arc::from(out.pop().unwrap_or_default())
 }
 
-/// Whether a hook is to be told of it.
+/// Whether a hook wants a finding.
 fn wants(hook: &Hook, finding: &Finding) -> bool {
     let is_small = finding.kind() == Kind::Truncated && finding.bytes() < hook.min_bytes;
     hook.kinds.contains(&finding.kind())
@@ -209,7 +209,7 @@ fn wants(hook: &Hook, finding: &Finding) -> bool {
         && (!finding.is_routine() || hook.kinds.contains(&Kind::NearMiss))
 }
 
-/// A finding as JSON, and how many were left out before it.
+/// A finding as JSON, and how many were suppressed before it.
 #[derive(Debug)]
 struct Job {
     line: Arc<str>,
@@ -224,7 +224,7 @@ impl Job {
     }
 }
 
-/// The road's side of a hook.
+/// A hook as the tracer's thread sees it.
 #[derive(Debug)]
 struct Worker {
     hook: Hook,
@@ -242,7 +242,7 @@ struct Worker {
     done: Receiver<()>,
 }
 
-/// What both sides know.
+/// What the tracer's thread and the hook's thread share.
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
@@ -263,7 +263,7 @@ impl Worker {
             .name("lastbyte-hook".to_owned())
             .spawn(move || {
                 let _running = running;
-                let mut health = Health::default();
+                let mut health = HookHealth::default();
                 for job in jobs {
                     if theirs.stop.load(Ordering::Relaxed) {
                         return;
@@ -300,12 +300,12 @@ impl Worker {
         Name(&self.hook.action)
     }
 
-    /// Whether a hang since then is old enough for it.
+    /// Whether a hang that began at `since` is old enough for it at `now`.
     fn is_old(&self, since: u64, now: u64) -> bool {
         u128::from(now.saturating_sub(since)) >= self.hook.min_age.as_nanos()
     }
 
-    /// Of hangs that were old enough at `then` another has told.
+    /// Notes that the hangs that were old enough at `then` were sent already.
     fn heard_of(&mut self, hangs: &Hangs, then: u64) {
         let old = hangs
             .iter()
@@ -330,7 +330,7 @@ impl Worker {
                 self.queued += 1;
                 self.left_out = 0;
             }
-            // Its thread ends only with its sender, or by a panic that has been told.
+            // Its thread ends only with its sender, or by a panic.
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.dropped += 1;
                 self.left_out += 1;
@@ -358,8 +358,7 @@ impl Worker {
     }
 }
 
-/// What a hook is called: its program, or the server that it posts to; the rest of a URL may be a
-/// secret.
+/// A hook's name: its program, or the server that it posts to. The rest of a URL may be a secret.
 struct Name<'a>(&'a Action);
 
 impl fmt::Display for Name<'_> {

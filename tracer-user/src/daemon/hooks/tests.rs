@@ -60,7 +60,7 @@ fn loss() -> Update {
 fn hooks(text: &str) -> Hooks {
     let config = Config::parse(&format!("[[hook]]\n{text}"), "f").unwrap();
     let mut hooks = Hooks::start(&config.hooks).unwrap();
-    hooks.tell(&Update::Started(Started {
+    hooks.update(&Update::Started(Started {
         time: 0,
         wall_offset: 0,
         grace: 0,
@@ -112,7 +112,7 @@ fn a_command_gets_the_finding_on_stdin_and_nothing_of_it_as_arguments() {
         r#"printf '%s|' "$@" >args; env | cut -d= -f1 | sort >env; cat >stdin"#,
     );
     let mut hooks = hooks(&format!("command = [{script}, \"a b\", \"$x\"]"));
-    hooks.tell(&loss());
+    hooks.update(&loss());
     assert_eq!(drained(hooks).told, 1);
     let read = |name| fs::read_to_string(folder.path().join(name)).unwrap();
     assert_eq!(read("args"), "a b|$x|");
@@ -138,7 +138,7 @@ fn a_command_that_hangs_is_killed_with_what_it_started() {
     let script = script(folder.path(), "exec 3>fifo; sleep 300 & wait");
     let mut hooks = hooks(&format!("command = [{script}]\ntimeout = \"2s\""));
     let begun = Instant::now();
-    hooks.tell(&loss());
+    hooks.update(&loss());
     // Ends when no process has it open for writing any more.
     fs::read(&fifo).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(200));
@@ -150,7 +150,7 @@ fn a_command_that_hangs_is_killed_with_what_it_started() {
 fn a_command_that_fails_or_is_not_there_is_counted() {
     for command in ["/bin/false", "/nonexistent"] {
         let mut hooks = hooks(&format!("command = [{command:?}]"));
-        hooks.tell(&loss());
+        hooks.update(&loss());
         let counts = drained(hooks);
         assert_eq!(counts.failed, 1, "{command}");
         assert!(counts.failing.is_some(), "{command}");
@@ -163,7 +163,7 @@ fn too_many_are_left_out_and_the_next_says_how_many() {
     let script = script(folder.path(), "cat >>stdin");
     let mut hooks = hooks(&format!("command = [{script}]\nrate = \"2/1h\""));
     for _ in 0..5 {
-        hooks.tell(&loss());
+        hooks.update(&loss());
     }
     let worker = &mut hooks.workers[0];
     let line = Arc::from(r#"{"type":"finding"}"#);
@@ -189,7 +189,7 @@ fn a_hook_that_is_slow_keeps_nobody_waiting() {
     ));
     let begun = Instant::now();
     for _ in 0..1000 {
-        hooks.tell(&loss());
+        hooks.update(&loss());
     }
     assert!(begun.elapsed() < Duration::from_secs(20));
     let counts = hooks.counts().remove(0);
@@ -253,7 +253,7 @@ fn listener() -> (TcpListener, std::net::SocketAddr) {
 fn a_finding_is_posted() {
     let (listener, address) = listener();
     let mut hooks = hooks(&format!("url = \"http://{address}/alert?key=x\""));
-    hooks.tell(&loss());
+    hooks.update(&loss());
     let (head, body) = serve(&listener, "HTTP/1.1 204 No Content\r\n\r\n");
     assert!(head.starts_with("POST /alert?key=x HTTP/1.1\r\n"), "{head}");
     assert!(
@@ -278,14 +278,14 @@ fn a_server_that_refuses_or_sends_elsewhere_is_a_failure() {
     ] {
         let (listener, address) = listener();
         let mut hooks = hooks(&format!("url = \"http://{address}/\""));
-        hooks.tell(&loss());
+        hooks.update(&loss());
         serve(&listener, answer);
         assert_eq!(drained(hooks).failed, 1, "{answer}");
     }
     let (listener, address) = listener();
     drop(listener);
     let mut hooks = hooks(&format!("url = \"http://{address}/\""));
-    hooks.tell(&loss());
+    hooks.update(&loss());
     assert_eq!(drained(hooks).failed, 1, "connection refused");
 }
 
@@ -293,7 +293,7 @@ fn a_server_that_refuses_or_sends_elsewhere_is_a_failure() {
 fn a_server_that_never_answers_is_given_up() {
     let (listener, address) = listener();
     let mut hooks = hooks(&format!("url = \"http://{address}/\"\ntimeout = \"300ms\""));
-    hooks.tell(&loss());
+    hooks.update(&loss());
     assert_eq!(drained(hooks).failed, 1);
     drop(listener);
 }
@@ -302,7 +302,7 @@ fn a_server_that_never_answers_is_given_up() {
 fn https_is_not_spoken_in_the_clear() {
     let (listener, address) = listener();
     let mut hooks = hooks(&format!("url = \"https://{address}/\"\ntimeout = \"5s\""));
-    hooks.tell(&loss());
+    hooks.update(&loss());
     let (mut stream, _) = listener.accept().unwrap();
     let mut first = [0; 3];
     stream.read_exact(&mut first).unwrap();
@@ -314,8 +314,8 @@ fn https_is_not_spoken_in_the_clear() {
 #[test]
 fn a_hook_that_stays_keeps_its_counts() {
     let mut hooks = hooks("command = [\"/bin/true\"]\nrate = \"1/1h\"");
-    hooks.tell(&loss());
-    hooks.tell(&loss());
+    hooks.update(&loss());
+    hooks.update(&loss());
     let text = "[[hook]]\nurl = \"http://127.0.0.1:1/\"\n\
                 [[hook]]\ncommand = [\"/bin/true\"]\nrate = \"1/1h\"";
     hooks
@@ -372,15 +372,15 @@ fn a_hang_is_told_once_it_is_old_enough() {
         let mut hooks = hooks(&format!(
             "command = [{script}]\nstates = [\"open\", \"updated\", \"resolved\"]"
         ));
-        hooks.tell(&hang(kind, State::Open, 100));
-        hooks.tell(&hang(kind, State::Updated, 103));
-        hooks.pass(109 * SECOND);
+        hooks.update(&hang(kind, State::Open, 100));
+        hooks.update(&hang(kind, State::Updated, 103));
+        hooks.queue_due(109 * SECOND);
         assert_eq!(queued(&hooks), 0, "9 s");
-        hooks.pass(110 * SECOND);
+        hooks.queue_due(110 * SECOND);
         assert_eq!(queued(&hooks), 2, "10 s");
-        hooks.pass(111 * SECOND);
+        hooks.queue_due(111 * SECOND);
         assert_eq!(queued(&hooks), 2, "once");
-        hooks.tell(&hang(kind, State::Resolved, 112));
+        hooks.update(&hang(kind, State::Resolved, 112));
         assert_eq!(queued(&hooks), 3, "as it was told");
         assert_eq!(drained(hooks).told, 3);
         let told = fs::read_to_string(folder.path().join("stdin")).unwrap();
@@ -398,19 +398,19 @@ fn a_hang_is_told_once_it_is_old_enough() {
 #[test]
 fn a_hang_that_ends_soon_wakes_nobody() {
     let mut hooks = hooks("command = [\"/bin/true\"]\nstates = [\"open\", \"resolved\"]");
-    hooks.tell(&hang(Kind::Orphaned, State::Open, 100));
-    hooks.tell(&hang(Kind::Orphaned, State::Resolved, 109));
-    hooks.pass(200 * SECOND);
+    hooks.update(&hang(Kind::Orphaned, State::Open, 100));
+    hooks.update(&hang(Kind::Orphaned, State::Resolved, 109));
+    hooks.queue_due(200 * SECOND);
     assert_eq!(queued(&hooks), 0, "it has resolved itself");
-    hooks.tell(&hang(Kind::Orphaned, State::Open, 300));
-    hooks.pass(309 * SECOND);
+    hooks.update(&hang(Kind::Orphaned, State::Open, 300));
+    hooks.queue_due(309 * SECOND);
     assert_eq!(queued(&hooks), 0, "the next one begins anew");
-    hooks.tell(&Update::Forget {
+    hooks.update(&Update::Forget {
         session: SessionId(4711),
     });
-    hooks.pass(400 * SECOND);
+    hooks.queue_due(400 * SECOND);
     assert_eq!(queued(&hooks), 0, "its session is no more");
-    hooks.tell(&loss());
+    hooks.update(&loss());
     assert_eq!(queued(&hooks), 1, "a loss is final");
     assert_eq!(drained(hooks).told, 1);
 }
@@ -418,7 +418,7 @@ fn a_hang_that_ends_soon_wakes_nobody() {
 #[test]
 fn without_a_least_age_a_hang_is_told_at_once() {
     let mut hooks = hooks("command = [\"/bin/true\"]\nmin_age = \"0s\"");
-    hooks.tell(&hang(Kind::Waiting, State::Open, 100));
+    hooks.update(&hang(Kind::Waiting, State::Open, 100));
     assert_eq!(queued(&hooks), 1);
     drained(hooks);
 }
@@ -429,14 +429,14 @@ fn a_hang_that_was_told_before_a_restart_is_not_told_again() {
     let hang = hang(Kind::Orphaned, State::Open, 100);
     let mut old = hooks("command = [\"/bin/true\"]");
     old.resume(std::slice::from_ref(&hang), 111 * SECOND);
-    old.pass(200 * SECOND);
+    old.queue_due(200 * SECOND);
     assert_eq!(queued(&old), 0, "it was told before");
     let mut young = hooks("command = [\"/bin/true\"]");
     young.resume(std::slice::from_ref(&hang), 105 * SECOND);
     let text = "[[hook]]\ncommand = [\"/bin/true\", \"-x\"]";
     let other = Config::parse(text, "f").unwrap().hooks;
     young.change(&other, 106 * SECOND).unwrap();
-    young.pass(110 * SECOND);
+    young.queue_due(110 * SECOND);
     assert_eq!(queued(&young), 1, "it became old enough meanwhile");
     drained(young);
 }
