@@ -77,13 +77,13 @@ fn u1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     top.types("e")?;
     top.shows("What happened")?;
     top.keys("End")?;
-    top.shows("is found to hold")?;
+    top.shows("holds stdout and stderr (fds 1, 2), inherited")?;
     top.keys("Escape")?;
     procs::end(&started.marker);
     let run = started.finish(stage.setting.patience)?.ended_with(0)?;
     top.shows("· closed")?;
     top.types("3")?;
-    top.shows("✓ resolved orphaned")?;
+    top.shows("✓ orphaned, resolved")?;
     top.types("q")?;
     Ok(vec![run.clean().exits(0).held_by(truth)])
 }

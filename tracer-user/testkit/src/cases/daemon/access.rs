@@ -156,7 +156,7 @@ pub(super) fn d7(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     }
     let mut late = UnixStream::connect(daemon.socket())?;
     late.set_read_timeout(Some(patience))?;
-    until(&mut late, b"100 clients already")?;
+    until(&mut late, b"100 clients are connected already")?;
     let run = stage.run(OpenSsh, "echo to all")?.ended_with(0)?;
     for stream in &mut clients {
         until(stream, run.marker.as_bytes())?;

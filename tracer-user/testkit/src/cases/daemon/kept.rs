@@ -78,7 +78,7 @@ pub(super) fn d17(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let (run, listed) = kept(stage, &daemon, started)?;
     let name = listed["name"].as_str().context("no name")?;
     let show = daemon.says(&["show", name])?;
-    ensure!(show.contains("executes base64"), "show says {show}");
+    ensure!(show.contains("executed base64"), "show says {show}");
     let explain = daemon.says(&["explain", name])?;
     ensure!(explain.contains("exited 0"), "explain says {explain}");
     stopped(daemon, stage)?;

@@ -221,7 +221,7 @@ fn d1(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     let name = open["name"].as_str().context("no name")?;
     let show = daemon.says(&["show", name])?;
     ensure!(
-        show.contains("executes seq: seq 1 1000") && show.contains("SIGCHLD"),
+        show.contains("executed seq: seq 1 1000") && show.contains("SIGCHLD"),
         "show says {show}"
     );
     let explain = daemon.says(&["explain", name, "--bytes"])?;
@@ -305,7 +305,7 @@ fn d9(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         finding["kind"] == "orphaned" && finding.to_string().contains(&marker),
         "the hook was told {finding}"
     );
-    let reported = format!("hook {}: reported 1, failed 0", script.display());
+    let reported = format!("hook {}: 1 ran, 0 failed", script.display());
     procs::poll(patience, "the hook in what doctor says", || {
         let doctor = daemon.says(&["doctor", "--daemon"]).ok()?;
         doctor.contains(&reported).then_some(())
