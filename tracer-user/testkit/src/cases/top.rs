@@ -127,7 +127,7 @@ fn u2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     top.types("K")?;
     top.shows("send SIGTERM?")?;
     top.types("y")?;
-    top.shows(&format!("SIGTERM was sent to pid {holder}"))?;
+    top.shows(&format!("sent SIGTERM to pid {holder}"))?;
     let run = started.finish(patience)?.ended_with(0)?;
     top.shows("· closed")?;
     top.types("q")?;

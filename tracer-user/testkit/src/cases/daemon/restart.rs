@@ -267,7 +267,7 @@ pub(super) fn d19(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
     ensure!(
         daemon
             .log()
-            .contains("the daemon ends: 0 sessions closed, 0 open"),
+            .contains("stopping: 0 sessions closed, 0 open"),
         "at its end it says nothing: {}",
         daemon.log()
     );
