@@ -103,7 +103,7 @@ fn u2(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
 
     // It is told that the daemon has gone, and keeps what it showed: the list, and what it is of.
     daemon.end(libc::SIGKILL, patience)?;
-    top.shows("✗ lost")?;
+    top.shows("✗ disconnected")?;
     let screen = top.screen();
     ensure!(
         screen.contains(&shown) && screen.contains(&started.marker),
