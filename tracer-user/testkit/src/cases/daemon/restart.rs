@@ -265,9 +265,7 @@ pub(super) fn d19(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Expect>> {
         "unpinning says: {said}"
     );
     ensure!(
-        daemon
-            .log()
-            .contains("stopping: 0 sessions closed, 0 open"),
+        daemon.log().contains("stopping: 0 sessions closed, 0 open"),
         "at its end it says nothing: {}",
         daemon.log()
     );
