@@ -51,11 +51,11 @@ pub fn main(args: &Args) -> Result<()> {
         screen.keys("n")?;
         screen.rests();
         let text = screen.text();
-        if text.contains("1 orphaned") && text.contains("1 stalled") {
+        if text.contains("1 orphaned") && text.contains("1 truncated") {
             break;
         }
     }
-    screen.shows("1 stalled")?;
+    screen.shows("1 truncated")?;
     screen.keys("g")?;
     screen.shows("still holds")?;
     screen.rests();
@@ -64,7 +64,7 @@ pub fn main(args: &Args) -> Result<()> {
     screen.rests();
     screen.save(&folder.join("findings.svg"))?;
     screen.keys("1\r")?;
-    screen.shows("── course ─")?;
+    screen.shows("── history ─")?;
     screen.rests();
     screen.save(&folder.join("session.svg"))
 }
