@@ -19,6 +19,20 @@ fn cut_off(scenario: &mut Scenario, slot: u32, unread: u64, silent: u64, exiting
     });
 }
 
+/// The server of a command that writes nothing is killed.
+fn loses_its_server(command: &str) -> Scenario {
+    let mut scenario = Scenario::exact();
+    scenario
+        .runs(5000, command)
+        .after(2000)
+        .kill(SERVER, 9)
+        .after(1)
+        .server_exits(9);
+    cut_off(&mut scenario, STDOUT, 0, 2000, 1);
+    cut_off(&mut scenario, STDERR, 0, 2000, 1);
+    scenario
+}
+
 fn cause(scenario: &Scenario, slot: Slot) -> Option<LossCause> {
     match scenario.report(slot).verdict {
         Verdict::Truncated(cut) => Some(cut.cause),
@@ -86,15 +100,7 @@ fn a_server_that_closes_early_is_not_excused_by_a_chatty_client() {
 /// The command goes on and exits 0, and nobody hears of it.
 #[test]
 fn a_command_that_outlives_its_killed_server_is_never_clean() {
-    let mut scenario = Scenario::exact();
-    scenario
-        .runs(5000, "sleep 30")
-        .after(2000)
-        .kill(SERVER, 9)
-        .after(1)
-        .server_exits(9);
-    cut_off(&mut scenario, STDOUT, 0, 2000, 1);
-    cut_off(&mut scenario, STDERR, 0, 2000, 1);
+    let mut scenario = loses_its_server("sleep 30");
     scenario
         .after(5000)
         .leader_exits(5000, 0, empty())
@@ -109,15 +115,7 @@ fn a_command_that_outlives_its_killed_server_is_never_clean() {
 /// `cat` comes to the end of its stdin when its server is gone, and exits 0.
 #[test]
 fn a_command_that_ends_with_its_killed_server_is_not_cut_off() {
-    let mut scenario = Scenario::exact();
-    scenario
-        .runs(5000, "cat")
-        .after(2000)
-        .kill(SERVER, 9)
-        .after(1)
-        .server_exits(9);
-    cut_off(&mut scenario, STDOUT, 0, 2000, 1);
-    cut_off(&mut scenario, STDERR, 0, 2000, 1);
+    let mut scenario = loses_its_server("cat");
     scenario
         .after(3)
         .leader_exits(5000, 0, empty())
@@ -135,15 +133,7 @@ fn a_command_that_was_killed_after_its_server_is_not_cut_off() {
         // A write to the stream failed.
         (13, Some(LossCause::ServerKilled)),
     ] {
-        let mut scenario = Scenario::exact();
-        scenario
-            .runs(5000, "sleep 300")
-            .after(2000)
-            .kill(SERVER, 9)
-            .after(1)
-            .server_exits(9);
-        cut_off(&mut scenario, STDOUT, 0, 2000, 1);
-        cut_off(&mut scenario, STDERR, 0, 2000, 1);
+        let mut scenario = loses_its_server("sleep 300");
         scenario
             .after(5)
             .leader_is_killed(5000, signal)
