@@ -7,6 +7,7 @@ mod argv;
 mod connection;
 mod env;
 mod handover;
+mod hangup;
 mod lineage;
 mod peers;
 mod scan;
@@ -19,10 +20,11 @@ pub(in crate::model) use self::{
     argv::Argv,
     env::Env,
     handover::Sight,
+    hangup::Hangup,
     lineage::Tree,
     peers::{Conns, MAX_SERVERS, Servers},
     scan::{Copy, Look, MAX_COPIES, Scan, Seen},
-    session::{Hangup, MAX_SESSIONS, Session},
+    session::{MAX_SESSIONS, Session},
     shell::shell_command,
     stream::{Close, ServerEnd, Stream, observed, transport_name},
 };
