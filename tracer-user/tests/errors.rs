@@ -35,7 +35,7 @@ impl Shared {
         self.0.path().join("lastbyte")
     }
 
-    /// Runs the copy without any privileges, whoever runs the tests.
+    /// Runs the copy without any privileges, even when root runs the tests.
     fn unprivileged(&self, args: &[&str]) -> Output {
         if !rustix::process::geteuid().is_root() {
             return lastbyte(args);

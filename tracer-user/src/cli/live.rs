@@ -132,7 +132,7 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("starting the event loop")
 }
 
-/// Completes at SIGINT, SIGTERM or when the time is over.
+/// Completes at SIGINT, SIGTERM or after the time given.
 pub fn stop(after: Option<Duration>) -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;

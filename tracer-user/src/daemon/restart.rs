@@ -20,7 +20,7 @@ pub struct Restarted {
     pub recorder: Recorder,
     /// The timelines of open sessions.
     pub timelines: Timelines,
-    /// What the earlier daemon reported about these sessions, for whoever shows the current state.
+    /// What the earlier daemon reported about these sessions, for subscribers that show the current state.
     pub updates: Vec<Update>,
     /// What the tracer needs to know; `None` if there was no earlier daemon since the machine started.
     pub resume: Option<ResumeState>,

@@ -112,14 +112,14 @@ fn shows(sessions: u64) {
 
 /// Runs in a process of its own, started by the measurement below.
 #[test]
-#[ignore = "runs until it is told to quit"]
+#[ignore = "runs until it gets the key to quit"]
 fn busy_source() {
     shows(SESSIONS);
 }
 
 /// The same without any updates.
 #[test]
-#[ignore = "runs until it is told to quit"]
+#[ignore = "runs until it gets the key to quit"]
 fn idle_source() {
     shows(0);
 }

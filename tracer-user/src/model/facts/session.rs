@@ -29,7 +29,7 @@ const MAX_EARLY_EDGES: usize = 16;
 const MAX_HANGUPS: usize = 64;
 const SIGHUP: u8 = 1;
 
-/// The kernel or wait(2) told the server that the leader had died.
+/// The server learned of the leader's death, from the kernel or by wait(2).
 #[derive(Clone, Copy, Debug)]
 pub(in crate::model) struct Notice {
     /// When, ns.
@@ -224,7 +224,7 @@ impl Session {
         self.streams[slot as usize].as_ref()
     }
 
-    /// The latest moment at which the server was told of the leader's death.
+    /// The latest moment at which the server learned of the leader's death.
     pub fn notice(&self) -> Option<Notice> {
         Stage::BY_WEIGHT
             .iter()

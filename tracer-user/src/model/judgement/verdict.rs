@@ -230,7 +230,7 @@ fn counted<'a>(session: &Session, stream: &'a Stream) -> Option<&'a Close> {
     all.then_some(close)
 }
 
-/// Unread bytes when the server was told of the leader's death, all of them read later.
+/// Unread bytes when the server learned of the leader's death, all of them read later.
 pub(in crate::model) fn near_miss(session: &Session, stream: &Stream) -> Option<u64> {
     if !stream.is_output() {
         return None;
@@ -239,7 +239,7 @@ pub(in crate::model) fn near_miss(session: &Session, stream: &Stream) -> Option<
     (unread > 0 && stream.unread_at_close() == 0).then_some(unread)
 }
 
-/// From the server being told of the leader's death to its last read, ns.
+/// From the server learning of the leader's death to its last read, ns.
 pub(in crate::model) fn margin(session: &Session, stream: &Stream) -> Option<i64> {
     if !stream.is_output() || stream.counters().last_read == 0 {
         return None;

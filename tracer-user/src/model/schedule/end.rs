@@ -1,4 +1,4 @@
-//! When a session is over: when all its parts have ended, and nothing more can be lost.
+//! When a session is closed: when all its parts have ended, and nothing more can be lost.
 
 use super::{Alarm, Watch, watch::RESCAN_CONNECTION};
 use crate::model::{

@@ -1,4 +1,4 @@
-//! When to look at a session again, and when it is over: decided from facts and judgement, never from what
+//! When to look at a session again, and when it is closed: decided from facts and judgement, never from what
 //! was reported.
 
 mod alarm;

@@ -167,7 +167,7 @@ pub struct FindingKey {
 }
 
 impl Finding {
-    /// What tells it from other findings, however it changes.
+    /// What distinguishes it from other findings, however it changes.
     #[must_use]
     pub fn key(&self) -> FindingKey {
         FindingKey {

@@ -71,7 +71,7 @@ impl Group {
         }
     }
 
-    /// What the user is told after choosing it.
+    /// What is shown to the user after choosing it.
     pub const fn notice(self) -> &'static str {
         match self {
             Self::None => "not grouped",

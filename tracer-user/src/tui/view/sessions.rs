@@ -40,7 +40,7 @@ const STATE: usize = 10;
 const AGE: usize = 5;
 const BYTES: usize = 6;
 const VERDICT: usize = 11;
-/// Minimum width of a command: with less, commands cannot be told apart.
+/// Minimum width of a command: with less, commands look the same.
 const COMMAND: usize = 20;
 
 impl Columns {

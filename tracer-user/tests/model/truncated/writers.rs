@@ -70,7 +70,7 @@ fn a_writer_is_not_waited_for_forever() {
     assert!(scenario.closed().is_empty());
     scenario.idle(2_000);
     assert_eq!(scenario.end().verdict, Verdict::Clean);
-    // What it does later is not told: the last word has been said.
+    // What it does later is not reported: the session is closed.
     let words = scenario.updates.len();
     scenario
         .stream(5000, STDOUT, edge::EPIPE, |r| r.bytes = 5)
